@@ -1,5 +1,5 @@
-//! A V4L2 codec and KMS: the encoder reads and the decoder writes a picture of fewer rows than the frames have, and a display of the
-//! picture's size scans it out.
+//! A V4L2 codec and KMS: the encoder reads a picture from a frame with more rows than the picture, the decoder writes it to such
+//! a frame, and a display of the picture's size scans it out.
 //!
 //! ```text
 //! picture of 1080 rows in 1088 ──▶ encoder ──▶ bitstream ──▶ decoder ──▶ 1080 rows in 1088 ──▶ plane with SRC_H = 1080
@@ -23,17 +23,17 @@ use super::display::Display;
 use super::held_picture;
 use super::test_machine::{Planned, TestMachine};
 
-/// The rows of the picture, and the rows of a block of a hardware codec. vicodec has blocks of 8 rows in this format.
+/// The rows of the picture, and the rows of a block of a hardware codec. A block of vicodec has 8 rows in this format.
 const ROWS: u32 = 1080;
 const BLOCK_ROWS: u32 = 16;
 
 const FOURCC: Fourcc = held_picture::SHOWN;
 
-/// The values of the pixels around the picture. Where one of them is shown, the checksums differ.
+/// The value of the bytes around the picture. If the display shows one of these pixels, the checksums differ.
 const AROUND: u8 = 0xa5;
 
-/// Encodes, decodes and shows one picture on a card, and prints the checksum of its colours. It is shown until standard input ends, so
-/// that another program can check the display.
+/// Encodes, decodes and shows one picture on a card, and prints the checksum of its colours. The card shows the picture until
+/// standard input ends, so that another program can check the display.
 pub(crate) fn show(machine: &TestMachine, card: &str) -> Result<()> {
     let card = Card::open(card.as_ref())?;
     let mut display = Display::take_with_height(&card, ROWS)?
@@ -44,7 +44,7 @@ pub(crate) fn show(machine: &TestMachine, card: &str) -> Result<()> {
     let (output, capture) = queues(&device)?;
     let mut reader = output.import_coded(FWHT, extent, from_ref(&code))?;
     reader.queue_bytes(0, used)?;
-    // The header of the bitstream has the size of the picture.
+    // The decoder reads the size of the picture from the header of the bitstream.
     reader.start()?;
     let shown = card.participant(display.plane)?;
     let (buffer, source) = padded(machine, extent, &capture, vec![processor(FOURCC), shown])?;
@@ -68,7 +68,7 @@ pub(crate) fn show(machine: &TestMachine, card: &str) -> Result<()> {
     held_picture::show(machine, &mut display, &buffer, &expected, &detail)
 }
 
-/// Encodes a picture that is a part of a larger frame. Returns the bitstream with its length, and the picture.
+/// Encodes a picture that covers a part of a larger frame. Returns the bitstream with its length in bytes, and the picture.
 fn encode(machine: &TestMachine, extent: Extent) -> Result<(Buffer, u32, Vec<Vec<u8>>)> {
     let device = Device::open(&encoder()?)?;
     let (output, capture) = queues(&device)?;

@@ -1,7 +1,7 @@
-//! A camera's buffers as Vulkan images: the device reads each picture in the buffer that the camera wrote.
+//! A camera's buffers are imported as Vulkan images, and the device reads each picture in the buffer that the camera wrote.
 //!
-//! V4L2 has no fences. A picture is complete when VIDIOC_DQBUF returns it. Before VIDIOC_QBUF the program polls until all readers of
-//! the buffer are done.
+//! V4L2 has no fences. A picture is complete when VIDIOC_DQBUF returns it. Before VIDIOC_QBUF the program polls the dma-buf until
+//! all readers of the buffer have completed.
 
 use anyhow::{Context as _, Result, ensure};
 use covalent_alloc::backend::v4l2::{Device, Direction, Queue, Stream};
@@ -17,7 +17,7 @@ use super::exchange::{self, after, expect_pending, expect_ready, pixels_when_don
 use super::rows::{RowOutcome, Rows};
 use super::test_machine::{Planned, TestMachine, classify};
 
-/// The most cameras that are used. One camera of the guest supports scattered memory, another needs contiguous memory.
+/// The most cameras that are used. One camera of the guest supports scattered memory; another camera needs contiguous memory.
 const CAMERAS: usize = 4;
 
 /// Returns the smallest size of vivid's webcam input. Its strides are no powers of two.
@@ -55,7 +55,7 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     }
 }
 
-/// Returns the nodes of cameras: those that capture and have no output queue, as mem-to-mem devices do.
+/// Returns the nodes of cameras: video nodes that capture and, unlike mem-to-mem devices, have no output queue.
 pub(crate) fn cameras() -> Vec<String> {
     (0..64)
         .map(|number| format!("/dev/video{number}"))
@@ -101,7 +101,7 @@ fn streamed(
     classify(&plan, stream.and_then(|mut stream| look(gpu, &mut stream)))
 }
 
-/// The device and the CPU read the same picture.
+/// Checks that the device and the CPU read the same picture.
 fn look(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
     let buffer = first(stream)?;
     let before = pattern(&buffer, 7)?;
@@ -120,7 +120,7 @@ fn look(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
     Ok(RowOutcome::Passed)
 }
 
-/// The device's read is submitted before the camera writes, with a fence that is signalled when the picture is complete.
+/// Submits the device's read before the camera writes, with a fence that is signalled when the picture is complete.
 fn early(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
     let buffer = first(stream)?;
     let before = pattern(&buffer, 8)?;
@@ -143,8 +143,8 @@ fn early(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
     Ok(RowOutcome::Passed)
 }
 
-/// A pending reader keeps the buffer out of the queue. The queue waits for no fences, so the program polls the dma-buf before
-/// VIDIOC_QBUF.
+/// Checks that the dma-buf of a pending reader polls as busy. The queue does not wait for fences, so the program polls the
+/// dma-buf before VIDIOC_QBUF.
 fn late(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
     let buffer = first(stream)?;
     let image = gpu.import(&buffer)?;

@@ -1,4 +1,4 @@
-//! Vulkan and GBM: each allocates buffers that the other imports, and both read the same pixels.
+//! Vulkan and GBM: each allocates buffers that the other one imports, and both read the same pixels.
 
 use anyhow::{Context as _, Result, ensure};
 use covalent_alloc::backend::gbm::Gbm;
@@ -13,7 +13,7 @@ use super::exchange::{self, draw};
 use super::rows::{RowOutcome, Rows};
 use super::test_machine::{TestMachine, odd};
 
-/// Formats whose pixels gbm_bo_map can read. It crashes with packed YUV, and maps only the first plane.
+/// The formats whose pixels gbm_bo_map can read. It crashes with packed YUV formats, and maps only the first plane of a buffer.
 const FORMATS: [Fourcc; 3] = [Fourcc::XRGB8888, Fourcc::ABGR8888, Fourcc::RGB565];
 
 pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
@@ -49,7 +49,7 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     }
 }
 
-/// Returns the source of buffers of a size, where there is one.
+/// Returns the source of buffers of this size; `None` if there is no such source.
 type Memory<'a> = &'a dyn Fn(Extent) -> Result<Option<Source>>;
 
 fn shared(
@@ -88,7 +88,7 @@ fn participants(
     ])
 }
 
-/// The CPU and GBM read what the device drew, and the device and GBM read what the CPU wrote.
+/// Checks that the CPU and GBM read what the device drew, and that the device and GBM read what the CPU wrote.
 fn all_see(gpu: &Gpu, gbm: &Gbm, buffer: &Buffer) -> Result<RowOutcome> {
     let image = gpu.import(buffer)?;
     let (first, second) = (pattern(buffer, 11)?, pattern(buffer, 12)?);

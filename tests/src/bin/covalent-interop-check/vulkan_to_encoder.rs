@@ -1,4 +1,5 @@
-//! Vulkan and a V4L2 encoder: the encoder reads the buffer that the device wrote, and the decoded picture is similar to it.
+//! Vulkan and a V4L2 encoder: the encoder reads the buffer that the device wrote, and the decoded picture is similar to the
+//! original.
 
 use std::slice::from_ref;
 
@@ -45,7 +46,8 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     }
 }
 
-/// Draws a picture, encodes and decodes it, and compares. With `with_fence` the device draws after a pending fence.
+/// Draws a picture, encodes and decodes it, and compares both pictures. With `with_fence`, the device draws after a pending
+/// fence.
 fn coded(machine: &TestMachine, gpu: &Gpu, fourcc: Fourcc, with_fence: bool) -> Result<RowOutcome> {
     let device = Device::open(&encoder()?)?;
     let (output, capture) = queues(&device)?;
@@ -107,7 +109,7 @@ fn decoded(
     let (output, capture) = queues(&device)?;
     let mut reader = output.import_coded(FWHT, vga()?, from_ref(code))?;
     reader.queue_bytes(0, used)?;
-    // The header in the coded data tells the decoder the format and the size.
+    // The decoder reads the format and the size from the header of the coded data.
     reader.start()?;
     let pictures = plain(sources, machine, &capture, fourcc)?;
     let picture = pictures.first().context("the source allocated no buffer")?;

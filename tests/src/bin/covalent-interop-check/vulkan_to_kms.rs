@@ -1,4 +1,4 @@
-//! Vulkan and KMS: a display scans out the buffer that the device wrote, after the device's fence.
+//! Vulkan and KMS: a display scans out the buffer that the device wrote, after the device has signalled its fence.
 
 use std::time::Duration;
 
@@ -19,13 +19,13 @@ use super::held_picture;
 use super::rows::{RowOutcome, Rows};
 use super::test_machine::{Planned, TestMachine, classify};
 
-/// The formats whose colours the comparison can compute.
+/// The formats of which the comparison can compute the colours.
 const FORMATS: [Fourcc; 3] = [Fourcc::XRGB8888, Fourcc::XBGR8888, Fourcc::RGB565];
 
-/// How long a check observes that a flip does not happen before its fence.
+/// The time for which a check observes that a page flip does not happen before its fence.
 const PENDING_TIME: Duration = Duration::from_millis(100);
 
-/// The allowed difference of each channel. A display with fewer bits rounds.
+/// The allowed difference of each channel. A display whose channels have fewer bits rounds the colours.
 const TOLERANCE: u8 = 8;
 
 pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
@@ -83,7 +83,7 @@ fn plan(machine: &TestMachine, gpu: &Gpu, display: &Display, fourcc: Fourcc) -> 
     Ok(machine.plan(extent, participants, machine.sources.declarations()))
 }
 
-/// The display shows the picture that the device drew.
+/// Checks that the display shows the picture that the device drew.
 fn shown(machine: &TestMachine, gpu: &Gpu, card: &Card, fourcc: Fourcc) -> Result<RowOutcome> {
     let mut display = Display::take(card)?.context("the display was disconnected")?;
     let plan = match plan(machine, gpu, &display, fourcc)? {
@@ -119,7 +119,7 @@ fn shown(machine: &TestMachine, gpu: &Gpu, card: &Card, fourcc: Fourcc) -> Resul
     classify(&plan, outcome)
 }
 
-/// The display waits for a pending IN_FENCE_FD, which is signalled after the device has drawn.
+/// Checks that the display waits for a pending IN_FENCE_FD, which is signalled after the device has drawn.
 fn shown_after_fence(machine: &TestMachine, gpu: &Gpu, card: &Card) -> Result<RowOutcome> {
     let mut display = Display::take(card)?.context("the display was disconnected")?;
     if !display.has_in_fence() {
@@ -181,7 +181,7 @@ fn one(machine: &TestMachine, plan: &Plan) -> Result<Buffer> {
         .context("the source allocated no buffer")
 }
 
-/// Allocates a dumb buffer of the card for its writeback.
+/// Allocates a dumb buffer of the card, into which the card writes its output.
 pub(crate) fn written(machine: &TestMachine, display: &Display) -> Result<Buffer> {
     let mut sources = machine.sources.declarations();
     sources.retain(|source| {

@@ -1,6 +1,7 @@
 //! Vulkan and a V4L2 output queue: the queue reads the buffer that the device wrote.
 //!
-//! vim2m copies its output to a capture queue, and vivid's HDMI output is looped back to a camera, so both can be compared.
+//! vim2m copies from its output queue to its capture queue, and vivid's HDMI output is looped back to a camera. The captured
+//! picture is compared with the picture that the device wrote.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::v4l2::{Device, Queue};
@@ -20,7 +21,7 @@ use super::test_machine::{Planned, TestMachine, classify};
 
 const DRIVER: &str = "vim2m";
 
-/// Returns a size that is a multiple of 8, and whose strides are no multiples of 64 bytes.
+/// Returns a size that is a multiple of 8 pixels, and whose strides are not multiples of 64 bytes.
 fn size() -> Result<Extent> {
     Ok(Extent::new(328, 72)?)
 }
@@ -70,7 +71,7 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
 
 type Draw<'a> = &'a dyn Fn(&Image, &[Vec<u8>]) -> Result<()>;
 
-/// The queue waits for no fences, so this waits for the device's work, which starts after a pending fence.
+/// Draws after a pending fence, and waits until the device's work is complete, because a V4L2 queue does not wait for fences.
 fn polled(image: &Image, pixels: &[Vec<u8>]) -> Result<()> {
     let sw_sync = SwSyncTimeline::new()?;
     let writing = image.begin_write(pixels, after(sw_sync.fence(1)?))?;
@@ -113,7 +114,7 @@ fn sent(machine: &TestMachine, gpu: &Gpu, fourcc: Fourcc, draw: Draw<'_>) -> Res
     classify(&plan, attempt())
 }
 
-/// Plans buffers that the device draws and the output queue reads.
+/// Plans buffers that the device draws to and the output queue reads.
 pub(crate) fn planned(
     machine: &TestMachine,
     gpu: &Gpu,
@@ -130,7 +131,7 @@ pub(crate) fn planned(
     Ok(machine.plan(extent, participants, sources))
 }
 
-/// Plans buffers of dma-heaps that a queue captures into and the CPU reads.
+/// Plans buffers from dma-heaps that a queue captures into and the CPU reads.
 pub(crate) fn planned_back(
     machine: &TestMachine,
     capture: &Queue,
@@ -149,7 +150,7 @@ pub(crate) fn planned_back(
     }
 }
 
-/// Allocates buffers for the capture queue of vim2m.
+/// Allocates the buffers for the capture queue of vim2m.
 fn returned(machine: &TestMachine, capture: &Queue, fourcc: Fourcc) -> Result<Vec<Buffer>> {
     let plan = planned_back(machine, capture, size()?, fourcc)?;
     ensure!(
