@@ -180,7 +180,7 @@ impl Row {
 }
 
 impl Rows {
-    /// Returns the table as text: the median of each quantity, and in brackets the minimum and maximum of the processor time.
+    /// Returns the table as text, with the median of each quantity. A pipeline that was not measured has the reason instead.
     #[must_use]
     pub fn table(&self) -> String {
         let mut text = String::new();

@@ -15,7 +15,7 @@ use crate::judge::process::fd_count;
 /// closed, and driver threads close a submission's fds shortly after its completion.
 const ATTEMPTS: u32 = 20;
 
-/// The number of this process's fds and of the machine's dma-bufs, and the handles in each card's open file.
+/// The number of this process's fds, the number of the machine's dma-bufs, and the handles of each card's open file.
 #[derive(Debug)]
 pub struct Baseline<'a> {
     fds: usize,

@@ -1,4 +1,4 @@
-//! The pipeline of camera, compositor and display in the guest, and the reports of a run.
+//! Runs the pipeline of camera, compositor and display in the guest, and parses the reports of a run.
 
 mod record;
 mod report;
