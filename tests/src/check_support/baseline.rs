@@ -37,7 +37,7 @@ impl<'a> Baseline<'a> {
         })
     }
 
-    /// Checks that no more resources are in use now.
+    /// Checks that no more resources are in use now than when the baseline was taken.
     ///
     /// # Errors
     /// A resource was leaked.

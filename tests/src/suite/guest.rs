@@ -1,5 +1,5 @@
-//! Theme `guest`: every configuration boots with the devices that it declares, and commands and files pass between host and
-//! guest unchanged.
+//! Theme `guest`: checks that every configuration boots with the devices that it declares, and that commands and files are
+//! transferred unchanged between host and guest.
 
 mod environment;
 mod screendump;
@@ -50,7 +50,7 @@ pub(super) const CASES: &[Case] = &[
         Config::Vkms,
         contiguous,
     )
-    // The guest of the theme `pools`, so that this case needs no boot of its own.
+    // The needs are those of the theme `pools`, so that this case can use the same guest.
     .contiguous(32),
     Case::new(
         "guest::display_of_another_size_has_its_mode",
@@ -123,7 +123,7 @@ pub(super) const CASES: &[Case] = &[
 
 fn devices(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let config = context.guest()?.config();
-    // Platform devices have no driver name of their own in sysfs, so the card's name is read from debugfs.
+    // sysfs has no driver name for platform devices, so the name of the card is read from debugfs.
     let cards = context.sh(
         "for card in /sys/class/drm/card?; do cat /sys/kernel/debug/dri/${card##*card}/name; done",
         COMMAND_LIMIT,
@@ -216,7 +216,7 @@ fn memory(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .text();
     let kibibytes: u64 = text.parse().with_context(|| text.clone())?;
     ensure!(kibibytes > 3_700_000, "the guest has {kibibytes} KiB");
-    // A part of the memory has to be above 4 GiB, which is the purpose of this size.
+    // This memory size is chosen so that a part of the memory is above 4 GiB.
     let above = context
         .sh(
             "grep -c '^1[0-9a-f]\\{8\\}-.*System RAM' /proc/iomem",
@@ -287,7 +287,7 @@ fn statuses(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 fn bytes(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    // The length is no power of two, and every byte value occurs.
+    // The length is not a power of two, and every byte value occurs.
     let sent: Vec<u8> = (0..10_000_019_u64)
         .map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56).to_le_bytes()[0])
         .collect();
@@ -313,7 +313,8 @@ fn bytes(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 fn deadline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
-    // Both `setsid` start a process in a session of its own. The second one also leaves its parent, because `-f` forks.
+    // Both `setsid` commands start a process in a session of its own. The second process also leaves its parent, because `-f`
+    // forks.
     let line = "echo begun; setsid sleep 4242 & (setsid -f sleep 4242); sleep 4242";
     let started = Instant::now();
     let limit = Duration::from_secs(3);
@@ -352,7 +353,7 @@ fn deadline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 fn parallel(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     let mut echo = guest.start(shell("while read line; do echo \"got $line\"; done"))?;
-    // Meanwhile a second command floods the port, and nothing reads its output.
+    // In the meantime a second command writes to the port without end, and its output is not read.
     let flood = guest.start(shell("cat /dev/zero"))?;
     for word in ["one", "two", "three"] {
         echo.input()
@@ -374,7 +375,7 @@ fn terminal(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         rows: 33,
         columns: 101,
     };
-    // The `no job control` warning of bash appears only where bash has no controlling terminal.
+    // bash prints the warning `no job control` only if it has no controlling terminal.
     let exec = Exec {
         terminal: Some(window),
         argv: [

@@ -92,7 +92,8 @@ fn encode(machine: &TestMachine, extent: Extent) -> Result<(Buffer, u32, Vec<Vec
     Ok((code, used, original))
 }
 
-/// Allocates a frame of whole blocks that a queue and others share, and returns it with the name of its source.
+/// Allocates a frame that consists of whole blocks, for a queue and other participants. Returns the frame and the name of its
+/// source.
 fn padded(
     machine: &TestMachine,
     extent: Extent,
