@@ -1,8 +1,8 @@
 //! Theme `hostile`: runs ten clients that try to crash the compositor or to keep it from serving other clients, beside a
 //! well-behaved client (the bystander) that measures how the compositor serves it.
 //!
-//! `compositor/tests/hostile` runs the same clients on the host. There are no time limits there, because they would depend on
-//! other programs of the host.
+//! `compositor/tests/hostile` runs the same clients on the host. There only the CPU time of the compositor is limited, because
+//! other limits on time would depend on other programs of the host.
 
 use std::time::Duration;
 

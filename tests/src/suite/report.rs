@@ -1,7 +1,7 @@
 //! The order in which the results of checks are printed.
 //!
-//! Checks run at the same time and end in any order. A check that has passed is printed when all checks before it in the list have
-//! ended, so that the reports of two runs can be compared. A failure is printed at once.
+//! Checks run in parallel and end in any order. The result of a check that passed is printed when all checks before it in the
+//! list have ended, so that the reports of two runs can be compared. A failure is printed at once.
 
 use std::collections::VecDeque;
 
@@ -14,7 +14,7 @@ pub struct Order {
 }
 
 impl Order {
-    /// Makes the order of these checks, in which none has ended.
+    /// Creates the order of these checks, of which none has ended.
     #[must_use]
     pub fn new(checks: &[&'static str]) -> Self {
         Self {
@@ -22,7 +22,7 @@ impl Order {
         }
     }
 
-    /// Takes the records of a check that has ended, and returns the records to print now.
+    /// Adds the records of a check that has ended. Returns the records that are to be printed now.
     #[must_use]
     pub fn end(&mut self, check: &str, records: Vec<Record>) -> Vec<Record> {
         let has_failed = |record: &Record| record.verdict == Verdict::Failed;
@@ -42,7 +42,8 @@ impl Order {
         printed
     }
 
-    /// Returns the records that still wait for a check before them; for a run that has ended early.
+    /// Returns the records that are not printed yet, because a check before them has not ended. This is for a run that ended
+    /// early.
     #[must_use]
     pub fn rest(self) -> Vec<Record> {
         let ended = self.checks.into_iter().filter_map(|(_, records)| records);

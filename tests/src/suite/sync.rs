@@ -1,5 +1,5 @@
-//! Theme `sync`: fences, timelines and dma-buf reservations behave as documented; sw_sync keeps fences pending until the test
-//! signals them.
+//! Theme `sync`: checks that fences, timelines and reservation objects of dma-bufs behave as documented. sw_sync keeps fences
+//! pending until the test signals them.
 
 use std::time::Duration;
 

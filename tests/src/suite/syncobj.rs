@@ -1,5 +1,5 @@
-//! Theme `syncobj`: the compositor implements linux-drm-syncobj-v1, and a client that makes errors or hangs affects only
-//! itself.
+//! Theme `syncobj`: checks that the compositor implements linux-drm-syncobj-v1, and that a client that makes errors or hangs
+//! affects only itself.
 
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// Runs a theme of the check client, and checks that the compositor survives it.
+/// Runs a theme of the check client, and checks that the compositor still serves other clients.
 fn run_theme(context: &mut TestContext<'_>, theme: &str) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let exit = compositor.run_client(context, "", &format!("covalent-syncobj-check {theme}"))?;
@@ -72,8 +72,8 @@ fn run_theme(context: &mut TestContext<'_>, theme: &str) -> anyhow::Result<Outco
     Ok(Outcome::Passed)
 }
 
-/// Frames whose rendering is pending when they are committed, some scanned out (the card's own memory) and some composited (a
-/// heap's). Without the fences, the client has to notice wrong frames.
+/// Commits frames whose rendering is pending. Frames in the card's own memory are scanned out; frames in a heap's memory are
+/// composited. If the fences are left out, the check client must detect wrong frames.
 fn pending_fences(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context.sh("modprobe sw_sync", COMMAND_LIMIT)?;
     let compositor = TestCompositor::start(context)?;
@@ -109,7 +109,7 @@ fn pending_fences(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// A stopped compositor releases no buffer. The clients report that, wait, and continue when the compositor does.
+/// A stopped compositor releases no buffers. The clients must report this, wait, and continue when the compositor continues.
 fn missing_releases(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     for client in [
@@ -164,8 +164,8 @@ fn killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// The camera's buffers use explicit sync by default, and implicit sync when an option asks for it. All frames are shown in
-/// both cases.
+/// Checks that the camera's buffers use explicit synchronisation by default, and implicit synchronisation if an option requests
+/// it, and that all frames are shown in both cases.
 fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     for (option, sync) in [
         ("", "explicit"),

@@ -1,4 +1,5 @@
-//! Theme `trace`: `--trace` records every frame from the camera's timestamp to the display, in two files that match each other.
+//! Theme `trace`: checks that `--trace` records every frame from the camera's timestamp to the display, in a file of the client
+//! and a file of the compositor that match each other.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -37,7 +38,7 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// A slice of a trace: one step of a buffer.
+/// A slice of a trace: one action on a buffer, on the track of the buffer's owner.
 #[derive(Clone, Debug)]
 struct Slice {
     track: String,
@@ -46,17 +47,17 @@ struct Slice {
     until: f64,
 }
 
-/// The steps of one round of a buffer through camera, compositor and display.
+/// The slices of one cycle of a buffer through camera, compositor and display.
 #[derive(Clone, Debug, Default)]
 struct Round {
     slices: Vec<Slice>,
-    /// The phases of its flow events.
+    /// The phases of the flow events of this cycle.
     arrow: Vec<String>,
 }
 
 type Rounds = BTreeMap<(u64, u64), Round>;
 
-/// Parses a trace into the rounds of each buffer.
+/// Parses a trace into the cycles of each buffer.
 fn parse(text: &str) -> anyhow::Result<Rounds> {
     let events: Vec<Value> = serde_json::from_str(text).context("the trace is not JSON")?;
     let tracks: BTreeMap<u64, String> = events
@@ -103,7 +104,7 @@ impl Round {
     }
 }
 
-/// Checks one presented frame by the round of its buffer, which both traces contain.
+/// Checks a presented frame by the cycle of its buffer, which both traces contain.
 fn check(
     frame: &FrameRecord,
     client: &Round,
@@ -176,7 +177,7 @@ fn traced(context: &mut TestContext<'_>, size: &str, path: Path) -> anyhow::Resu
     let mut checked = 0;
     for frame in frames.iter().filter(|frame| frame.path == path) {
         let buffer = frame.buffer.context("a frame without a buffer")?;
-        // The round of this buffer that the compositor's trace shows at the time of the flip.
+        // The cycle of this buffer that contains the time of the flip in the compositor's trace.
         let round = compositor.iter().find(|((inode, _), round)| {
             let flip = round.slice(display.trim(), "flip");
             let at = frame.flipped_ns.map(float).unwrap_or_default();
@@ -201,7 +202,7 @@ fn traced(context: &mut TestContext<'_>, size: &str, path: Path) -> anyhow::Resu
         let found = count(&client, action);
         ensure!(found >= 3, "the client's trace has {action} {found} times");
     }
-    // Either the queue imports the card's memory, or the compositor imports the queue's.
+    // Either the queue imports the card's memory, or the compositor imports the queue's memory.
     let imports = count(&client, "import") + count(&compositor, "import");
     ensure!(imports >= 3, "neither trace has an import");
     Ok(Outcome::Passed)

@@ -1,5 +1,5 @@
-//! Theme `views`: CPU access needs access guards. A test exporter has separate memory for the CPU and the device, and copies
-//! between them only in its cache maintenance.
+//! Theme `views`: checks that CPU access through access guards is necessary and sufficient. A test exporter has separate memory
+//! for the CPU and the device, and copies between them only in its cache maintenance.
 
 use std::time::Duration;
 

@@ -13,14 +13,14 @@ const SW_SYNC: &str = "/sys/kernel/debug/sync/sw_sync";
 
 /// A timeline of sw_sync, whose counter starts at 0 and changes only by [`SwSyncTimeline::advance`].
 ///
-/// Dropping the timeline signals its pending fences with an error.
+/// When the timeline is dropped, its pending fences are signalled with an error.
 #[derive(Debug)]
 pub struct SwSyncTimeline {
     file: File,
 }
 
 impl SwSyncTimeline {
-    /// Makes a timeline whose counter is 0.
+    /// Creates a timeline whose counter is 0.
     ///
     /// # Errors
     /// Where the module is not loaded, or the caller is not root.
@@ -29,11 +29,11 @@ impl SwSyncTimeline {
             .read(true)
             .write(true)
             .open(SW_SYNC)
-            .with_context(|| format!("open {SW_SYNC}; modprobe sw_sync makes it"))?;
+            .with_context(|| format!("open {SW_SYNC}; `modprobe sw_sync` creates this file"))?;
         Ok(Self { file })
     }
 
-    /// Makes a fence that signals when the counter reaches `value`, and checks that it is unsignalled.
+    /// Creates a fence that is signalled when the counter reaches `value`, and checks that it is unsignalled.
     ///
     /// # Errors
     /// Where no file descriptor is left, or the counter has reached `value` already.
@@ -43,7 +43,7 @@ impl SwSyncTimeline {
         Ok(fence)
     }
 
-    /// Returns the file of the timeline. When its last descriptor is closed, the pending fences signal with an error.
+    /// Returns the open file of the timeline. When its last fd is closed, the pending fences are signalled with an error.
     #[must_use]
     pub fn file(&self) -> &File {
         &self.file

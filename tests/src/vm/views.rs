@@ -11,10 +11,10 @@ use super::progress::Progress;
 use super::root::Root;
 use super::task::Task;
 
-/// The compilation takes seconds on an idle machine.
+/// The time limit of the compilation, which takes seconds on an idle machine.
 const DEADLINE: Duration = Duration::from_secs(300);
 
-/// Compiles in a temporary folder of the root, so that nothing is left in the checkout.
+/// A shell script that compiles in a temporary folder of the root, so that no files are left in the checkout.
 const SCRIPT: &str = r#"
 set -eu
 release=$(ls /lib/modules)

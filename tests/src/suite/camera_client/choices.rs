@@ -267,7 +267,7 @@ pub(super) fn encoded(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> 
         "{encoded} in {} bytes",
         size.text()
     );
-    // The encoder is a memory-to-memory device with another node than the camera.
+    // /dev/video0 is the camera's node and no encoder, so the client must report an error.
     let refused = compositor.run_camera(
         context,
         "",
