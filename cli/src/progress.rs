@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::out::{self, line};
 
-/// The interval between two lines where stderr is not a terminal.
+/// The interval between two lines if stderr is not a terminal.
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Shows which operation is measured, and how many cells of the matrix are done.

@@ -326,7 +326,7 @@ impl<'de> Deserialize<'de> for Bytes {
 /// Encodes a message, with its length before it.
 ///
 /// # Errors
-/// Where the message is longer than [`MESSAGE_LIMIT_BYTES`], or cannot be encoded.
+/// The message is longer than [`MESSAGE_LIMIT_BYTES`], or cannot be encoded.
 pub fn encode(message: &impl Serialize) -> Result<Vec<u8>, WireError> {
     let mut frame =
         postcard::to_extend(message, vec![0; 4]).map_err(|source| WireError::Encode { source })?;
@@ -367,7 +367,7 @@ impl Decoder {
     /// continues after the invalid bytes.
     ///
     /// # Errors
-    /// Where the bytes are not a valid message.
+    /// The bytes are not a valid message.
     pub fn take<M: DeserializeOwned>(&mut self) -> Result<Option<M>, WireError> {
         let rest = &self.buffer[self.start..];
         let Some((head, rest)) = rest.split_first_chunk::<4>() else {

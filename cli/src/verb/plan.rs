@@ -71,8 +71,9 @@ pub(crate) struct Options {
     output: Vec<PathBuf>,
     /// Add a card that displays them, such as /dev/dri/card0; may be repeated.
     ///
-    /// Any of its planes may do so: the primary plane where it can, else an overlay or the cursor plane. The plan names the plane.
-    /// A card that is given again is another output (CRTC) of it, with a plane of its own.
+    /// Any plane of the card may display the pictures: the primary plane if it can, else an overlay or the cursor plane. The plan
+    /// names the plane. If a card is given several times, each time adds another output (CRTC) of the card, with a plane of its
+    /// own.
     #[arg(long, value_name = "NODE")]
     display: Vec<PathBuf>,
     /// Add a renderer that imports them with GBM, by its card, such as /dev/dri/card0; may be repeated.

@@ -128,7 +128,7 @@ impl Summary {
     /// Writes the summary to a file. An existing file is replaced by a rename.
     ///
     /// # Errors
-    /// Where the folder or file cannot be written.
+    /// The folder or file cannot be written.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let folder = path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder)?;
@@ -169,7 +169,7 @@ impl fmt::Display for Summary {
 /// available, the digest covers all files.
 ///
 /// # Errors
-/// Where a file cannot be read.
+/// A file cannot be read.
 pub fn tree(folder: &Path) -> io::Result<String> {
     let git = |args: &[&str]| -> Option<Vec<u8>> {
         let mut command = Command::new("git");

@@ -18,7 +18,7 @@ impl Skips {
     /// Parses `tests/skips.toml`.
     ///
     /// # Errors
-    /// Where the file is not valid.
+    /// The file is not valid.
     pub fn committed() -> Result<Self, toml::de::Error> {
         Self::parse(COMMITTED)
     }

@@ -23,7 +23,7 @@ impl SwSyncTimeline {
     /// Creates a timeline whose counter is 0.
     ///
     /// # Errors
-    /// Where the module is not loaded, or the caller is not root.
+    /// The module is not loaded, or the caller is not root.
     pub fn new() -> Result<Self> {
         let file = OpenOptions::new()
             .read(true)
@@ -36,7 +36,7 @@ impl SwSyncTimeline {
     /// Creates a fence that is signalled when the counter reaches `value`, and checks that it is unsignalled.
     ///
     /// # Errors
-    /// Where no file descriptor is left, or the counter has reached `value` already.
+    /// No file descriptor is left, or the counter has reached `value` already.
     pub fn fence(&self, value: u32) -> Result<Fence> {
         let fence = Fence::import(sys::create_fence(&self.file, value)?)?;
         check_unsignalled(&fence)?;
@@ -61,7 +61,7 @@ impl SwSyncTimeline {
 /// Checks that a fence is unsignalled, by its status and by poll.
 ///
 /// # Errors
-/// Where the fence is signalled, or polls as readable.
+/// The fence is signalled, or polls as readable.
 pub fn check_unsignalled(fence: &Fence) -> Result<()> {
     let status = fence.status()?;
     ensure!(
@@ -78,7 +78,7 @@ pub fn check_unsignalled(fence: &Fence) -> Result<()> {
 /// Checks that a fence is signalled without an error, by its status and by poll.
 ///
 /// # Errors
-/// Where the fence is unsignalled or signalled with an error, or does not poll as readable.
+/// The fence is unsignalled or signalled with an error, or does not poll as readable.
 pub fn check_signalled(fence: &Fence) -> Result<()> {
     let status = fence.status()?;
     ensure!(status == FenceStatus::Signalled, "the fence is {status:?}");

@@ -151,7 +151,7 @@ impl<'a> Apt<'a> {
     /// result.
     ///
     /// # Errors
-    /// Where no mirror works, or the dependencies cannot be met.
+    /// No mirror works, or the dependencies cannot be met.
     pub fn resolve(&self, names: &[String]) -> Result<Resolution, AptError> {
         let keyring = mirror::keyring().ok_or(AptError::NoKeyring)?;
         let step = self.progress.step("ask for versions");
@@ -204,7 +204,7 @@ impl<'a> Apt<'a> {
     /// Restores apt's configuration for `resolution`, after a newer resolution has failed.
     ///
     /// # Errors
-    /// Where a file cannot be written.
+    /// A file cannot be written.
     pub fn restore(&self, resolution: &Resolution) -> Result<(), AptError> {
         let keyring = mirror::keyring().ok_or(AptError::NoKeyring)?;
         self.configure(&resolution.mirror, &keyring)
@@ -213,7 +213,7 @@ impl<'a> Apt<'a> {
     /// Downloads the packages that are not in the cache yet. Files of an interrupted run are used.
     ///
     /// # Errors
-    /// Where apt fails or exceeds its deadline.
+    /// A call of apt fails or exceeds its deadline.
     pub fn download(&self, resolution: &Resolution) -> Result<(), AptError> {
         let archives = self.archives();
         let step = self

@@ -129,7 +129,7 @@ pub fn programs(image: &Image, features: &[&str]) -> Result<PathBuf, BuildError>
 /// contains them.
 ///
 /// # Errors
-/// Where the compiler fails, or a file cannot be copied.
+/// The compiler fails, or a file cannot be copied.
 pub fn binaries(root: &Root, features: &[&str]) -> Result<PathBuf, BuildError> {
     let list = features.join(",");
     let examples = EXAMPLES.iter().flat_map(|name| ["--example", *name]);

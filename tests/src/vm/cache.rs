@@ -102,7 +102,7 @@ impl Cache {
     /// `~/.cache/covalent`.
     ///
     /// # Errors
-    /// Where no variable holds an absolute path, or the folder cannot be made.
+    /// No variable holds an absolute path, or the folder cannot be made.
     pub fn from_environment() -> Result<Self, CacheError> {
         let folder =
             folder(|name| std::env::var_os(name).map(PathBuf::from)).ok_or(CacheError::NoFolder)?;
@@ -112,7 +112,7 @@ impl Cache {
     /// Opens the cache in `folder`, and creates the folder if it is missing.
     ///
     /// # Errors
-    /// Where the folder cannot be made, belongs to another user, or is writable for everybody.
+    /// The folder cannot be made, belongs to another user, or is writable for everybody.
     pub fn open(folder: &Path) -> Result<Self, CacheError> {
         make_folder(folder, FileAccess::Private)
             .map_err(|error| file_error("make the folder", folder)(error.into()))?;
@@ -175,7 +175,7 @@ impl Cache {
     /// unlocked.
     ///
     /// # Errors
-    /// Where the lock file cannot be made, or another run holds it for half an hour.
+    /// The lock file cannot be made, or another run holds it for half an hour.
     pub fn lock(&self, progress: &Progress) -> Result<Lock, CacheError> {
         let path = self.folder.join("lock");
         let file = File::options()
@@ -214,7 +214,7 @@ impl Cache {
     /// path.
     ///
     /// # Errors
-    /// Where a file operation fails.
+    /// A file operation fails.
     pub fn partial_folder(&self, lock: &Lock, name: &str) -> Result<PathBuf, CacheError> {
         let path = self.partial().join(name);
         self.discard(lock, &path)?;
@@ -225,7 +225,7 @@ impl Cache {
     /// Discards the unfinished files of runs that were killed.
     ///
     /// # Errors
-    /// Where a file operation fails.
+    /// A file operation fails.
     pub fn discard_partial(&self, lock: &Lock) -> Result<(), CacheError> {
         self.discard(lock, &self.partial())
     }
@@ -233,7 +233,7 @@ impl Cache {
     /// Discards the packages and package lists.
     ///
     /// # Errors
-    /// Where a file operation fails.
+    /// A file operation fails.
     pub fn discard_packages(&self, lock: &Lock) -> Result<(), CacheError> {
         self.discard(lock, &self.packages())
     }
@@ -242,7 +242,7 @@ impl Cache {
     /// [`Cache::remove_discarded`] deletes it.
     ///
     /// # Errors
-    /// Where the path cannot be moved. A missing path is no error.
+    /// The path cannot be moved. A missing path is no error.
     pub fn discard(&self, _lock: &Lock, path: &Path) -> Result<(), CacheError> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let discarded = self.discarded_folder();
@@ -263,7 +263,7 @@ impl Cache {
     /// Starts to remove all discarded files in the background.
     ///
     /// # Errors
-    /// Where the process that removes them cannot be started.
+    /// The process that removes them cannot be started.
     pub fn remove_discarded(&self) -> Result<(), CacheError> {
         if let Some(mut child) = self.start_removal()? {
             // If the process does not finish, the next run removes the remaining files.
@@ -275,7 +275,7 @@ impl Cache {
     /// Removes all discarded files, and waits until they are gone.
     ///
     /// # Errors
-    /// Where a file cannot be removed.
+    /// A file cannot be removed.
     pub fn remove_discarded_and_wait(&self, progress: &Progress) -> Result<(), CacheError> {
         let discarded = self.discarded_folder();
         let Some(mut child) = self.start_removal()? else {
@@ -342,7 +342,7 @@ impl Cache {
     /// Discards all items of a kind, except the `keep` items that were used last, and the items that a run is using.
     ///
     /// # Errors
-    /// Where a file operation fails.
+    /// A file operation fails.
     pub fn keep_newest(
         &self,
         lock: &Lock,
@@ -422,7 +422,7 @@ impl InUse {
     /// Marks `item` as in use, from now until the value is dropped.
     ///
     /// # Errors
-    /// Where the mark cannot be made or locked.
+    /// The mark cannot be made or locked.
     pub fn new(item: &Path) -> Result<Self, CacheError> {
         let path = item.join(USE_MARK);
         let mark = File::options()

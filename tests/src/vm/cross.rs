@@ -19,7 +19,7 @@ const PROGRAMS: [&str; 3] = ["covalent", "covalent-prove", "covalent-guest"];
 /// The programs are in its subfolder `bin`.
 ///
 /// # Errors
-/// Where the compiler fails, or a file cannot be copied.
+/// The compiler fails, or a file cannot be copied.
 pub fn binaries(root: &Root, features: &[&str]) -> Result<PathBuf, BuildError> {
     let triple = Platform::Board.triple();
     let mut args = vec![

@@ -67,7 +67,7 @@ impl Devicetree {
     /// Returns the devicetree that QEMU generates for this machine.
     ///
     /// # Errors
-    /// Where QEMU does not write it.
+    /// QEMU does not write the devicetree.
     pub fn from_qemu(image: &Image, machine: &Machine) -> Result<Self, DevicetreeError> {
         let mut step = Step::new(&image.root)?;
         step.run("dump QEMU's devicetree", DUMP, |command| {
@@ -97,7 +97,7 @@ impl Devicetree {
     /// Returns this devicetree with an overlay. `source` is the source of the overlay.
     ///
     /// # Errors
-    /// Where the source does not compile, or does not apply to the tree.
+    /// The source does not compile, or the overlay does not apply to this devicetree.
     pub fn with_overlay(&self, source: &str) -> Result<Self, DevicetreeError> {
         let mut step = Step::new(&self.root)?;
         step.write("overlay.dts", source.as_bytes())?;
@@ -109,7 +109,7 @@ impl Devicetree {
     /// a user would.
     ///
     /// # Errors
-    /// Where the line fails, makes no file of this name, or its overlay does not apply to the tree.
+    /// The command fails, writes no file of this name, or the overlay does not apply to this devicetree.
     pub fn with_overlay_from(&self, line: &str, file: &str) -> Result<Self, DevicetreeError> {
         let mut step = Step::new(&self.root)?;
         step.run("run the line that makes an overlay", line, |_| {})?;
@@ -136,7 +136,7 @@ impl Devicetree {
     /// Returns the tree's source.
     ///
     /// # Errors
-    /// Where `dtc` cannot read the tree.
+    /// `dtc` cannot read the devicetree.
     pub fn source(&self) -> Result<String, DevicetreeError> {
         let mut step = Step::new(&self.root)?;
         step.write("tree.dtb", &self.bytes)?;

@@ -194,8 +194,8 @@ impl Guest {
     /// Boots a guest and waits until it is ready.
     ///
     /// # Errors
-    /// Where this machine cannot run it, or it is not ready in time. The error shows the end of its console, and the whole log
-    /// is in the cache.
+    /// This machine cannot run the guest, or the guest is not ready in time. The error contains the end of the guest's console
+    /// log; the whole log is in the cache.
     pub fn boot(image: &Image, boot: &Boot) -> Result<Self, GuestError> {
         let config = boot.machine.config;
         if let Some(reason) = unavailable(image, &boot.machine) {
@@ -311,7 +311,7 @@ impl Guest {
     /// Starts a command without waiting for its end. See [`Link::start`].
     ///
     /// # Errors
-    /// Where the guest has ended.
+    /// The guest has ended.
     pub fn start(&self, exec: Exec) -> Result<Process, GuestError> {
         self.link.start(exec).map_err(|error| self.explain(error))
     }
@@ -319,7 +319,7 @@ impl Guest {
     /// Runs a command to its end. See [`Link::run`].
     ///
     /// # Errors
-    /// Where the guest has ended, or the command runs longer than `limit`; then the command is killed.
+    /// The guest has ended, or the command runs longer than `limit`; then the command is killed.
     pub fn run(&self, exec: Exec, input: &[u8], limit: Duration) -> Result<Output, GuestError> {
         let result = self.link.run(exec, input, limit);
         result.map_err(|error| self.explain(error))
@@ -336,7 +336,7 @@ impl Guest {
     /// Writes a file in the guest. A rename puts the file in place when it is complete.
     ///
     /// # Errors
-    /// Where the guest cannot write it.
+    /// The guest cannot write the file.
     pub fn put(&self, path: &str, bytes: &[u8], mode: u32) -> Result<(), GuestError> {
         let mode = format!("{mode:o}");
         self.transfer("write", path, &["put", path, &mode], bytes)
@@ -346,7 +346,7 @@ impl Guest {
     /// Reads a file in the guest.
     ///
     /// # Errors
-    /// Where the guest cannot read it.
+    /// The guest cannot read the file.
     pub fn get(&self, path: &str) -> Result<Vec<u8>, GuestError> {
         self.transfer("read", path, &["get", path], b"")
     }
@@ -378,7 +378,7 @@ impl Guest {
     /// Returns QEMU's picture of what the guest's display shows now.
     ///
     /// # Errors
-    /// Where QEMU cannot see it; see [`Config::has_screendump`].
+    /// QEMU makes no picture of this display; see [`Config::has_screendump`].
     pub fn screendump(&self) -> Result<RgbImage, GuestError> {
         Ok(self.monitor().screendump(DISPLAY)?)
     }
@@ -392,7 +392,7 @@ impl Guest {
     /// host.
     ///
     /// # Errors
-    /// Where the guest has ended, or takes too long.
+    /// The guest has ended, or takes too long.
     pub fn sync(&self) -> Result<(), GuestError> {
         let result = self.link.sync(FILE_LIMIT);
         result.map_err(|error| self.explain(error))?;
@@ -416,7 +416,7 @@ impl Guest {
     /// Returns the output of the guest's console and of QEMU so far.
     ///
     /// # Errors
-    /// Where the log cannot be read.
+    /// The log cannot be read.
     pub fn console(&self) -> io::Result<Vec<u8>> {
         lock(&self.qemu).log()
     }
@@ -424,7 +424,7 @@ impl Guest {
     /// Powers the guest off.
     ///
     /// # Errors
-    /// Where it did not power off in time and was killed.
+    /// The guest did not power off in time and was killed.
     pub fn stop(self) -> Result<(), GuestError> {
         let qemu = &mut *lock(&self.qemu);
         // The call fails only if the guest has already ended.

@@ -127,7 +127,7 @@ pub struct Options {
 /// Builds the PC's image if it is missing or damaged, and checks it if it exists.
 ///
 /// # Errors
-/// Where the cache, the network or a stage fails; each error states a remedy.
+/// The cache, the network or a stage fails; each error states a remedy.
 pub fn ensure(progress: &Progress) -> Result<Image, ImageError> {
     ensure_with(Platform::Pc, Options::default(), progress)
 }
@@ -297,7 +297,7 @@ impl Image {
     /// only a sample.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// The file cannot be written.
     pub fn request_full_check(&self) -> Result<(), ImageError> {
         let path = self.folder.join(FULL_CHECK_FILE);
         fs::write(&path, "").map_err(file_error("write", &path))

@@ -29,7 +29,7 @@ const DEADLINE: Duration = Duration::from_secs(120);
 /// Packs the initial RAM file system for the kernel `release` into the file `folder`/initrd.
 ///
 /// # Errors
-/// Where a module or a tool is missing.
+/// A module or a tool is missing.
 pub fn build(
     root: &Root,
     platform: Platform,

@@ -74,7 +74,7 @@ impl Manifest {
     /// Computes sizes, times and checksums of the files `names` of `image`.
     ///
     /// # Errors
-    /// Where a file cannot be read.
+    /// A file cannot be read.
     pub fn measure(image: &Path, names: &[&str]) -> Result<Self, ManifestError> {
         let measure =
             |name: &&str| Artefact::measure(image, name).map_err(file_error(&image.join(name)));
@@ -88,7 +88,7 @@ impl Manifest {
     /// Reads the manifest of `image`.
     ///
     /// # Errors
-    /// Where there is no manifest, or it has another format.
+    /// There is no manifest, or it has another format.
     pub fn read(image: &Path) -> Result<Self, ManifestError> {
         let path = image.join(FILE_NAME);
         let text = match fs::read(&path) {
@@ -116,7 +116,7 @@ impl Manifest {
     /// Writes the manifest of `image`, which marks the image as complete.
     ///
     /// # Errors
-    /// Where a file cannot be written.
+    /// A file cannot be written.
     pub fn write(&self, image: &Path) -> Result<(), ManifestError> {
         let (path, new) = (image.join(FILE_NAME), image.join("manifest.new"));
         let write = || {
@@ -135,7 +135,8 @@ impl Manifest {
     /// Checks the item in `folder` by its manifest: quickly, or with every byte if `in_full` is set.
     ///
     /// # Errors
-    /// [`ManifestError::Missing`] where there is no manifest, so the item is not complete; otherwise the first file that has changed.
+    /// [`ManifestError::Missing`] if there is no manifest, because the item is not complete; otherwise the first file that has
+    /// changed.
     pub fn check(folder: &Path, in_full: bool) -> Result<(), ManifestError> {
         let manifest = Self::read(folder)?;
         manifest.check_quickly(folder)?;

@@ -41,7 +41,7 @@ const INSTALL_DEADLINE: Duration = Duration::from_secs(120);
 /// Compiles the modules for the kernel `release` into the folder `output`.
 ///
 /// # Errors
-/// Where the compiler fails or exceeds its deadline.
+/// The compiler fails or exceeds its deadline.
 pub fn build(
     root: &Root,
     platform: Platform,
@@ -75,7 +75,7 @@ pub fn build(
 /// It may be called again for the same modules.
 ///
 /// # Errors
-/// Where a module is missing or was built for another kernel.
+/// A module is missing or was built for another kernel.
 pub fn install(
     root: &Root,
     platform: Platform,

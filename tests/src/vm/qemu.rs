@@ -89,7 +89,8 @@ impl Qemu {
     /// Starts QEMU.
     ///
     /// # Errors
-    /// Where a process or a file cannot be made. An error of QEMU itself is reported only by its log and its exit status.
+    /// A process cannot be started, or a file cannot be created. An error of QEMU itself is reported only by its log and its exit
+    /// status.
     pub fn start(
         image: &Image,
         machine: &Machine,
@@ -155,10 +156,10 @@ impl Qemu {
         Ok((qemu, Sockets { port, monitor }))
     }
 
-    /// Waits until QEMU ends by itself; returns `None` where it still runs after `limit`.
+    /// Waits until QEMU ends by itself; returns `None` if it still runs after `limit`.
     ///
     /// # Errors
-    /// Where the kernel does not know the process.
+    /// The kernel cannot wait for the process.
     pub fn wait(&mut self, limit: Duration) -> io::Result<Option<ExitStatus>> {
         let until = Instant::now() + limit;
         loop {
@@ -175,7 +176,7 @@ impl Qemu {
     /// Kills QEMU and every process in its namespace.
     ///
     /// # Errors
-    /// Where the kernel does not know the process.
+    /// The kernel cannot kill the process.
     pub fn kill(&mut self) -> io::Result<()> {
         if self.child.try_wait()?.is_none() {
             self.child.kill()?;
@@ -193,7 +194,7 @@ impl Qemu {
     /// Returns the output of QEMU and the guest's console, at most its last 4 MiB.
     ///
     /// # Errors
-    /// Where the log cannot be read.
+    /// The log cannot be read.
     pub fn log(&self) -> io::Result<Vec<u8>> {
         let length = self.log.metadata()?.len();
         let from = length.saturating_sub(LOG_LIMIT);

@@ -74,7 +74,7 @@ impl Qmp {
     /// Reads the greeting of the monitor on `stream`, and enables its commands.
     ///
     /// # Errors
-    /// Where no greeting or answer comes.
+    /// QEMU sends no greeting or no reply.
     pub fn new(stream: UnixStream) -> Result<Self, QmpError> {
         let mut monitor = Self {
             reader: BufReader::new(stream),
@@ -93,7 +93,7 @@ impl Qmp {
     /// Executes a command, and returns its result.
     ///
     /// # Errors
-    /// Where QEMU refuses the command or does not answer.
+    /// QEMU refuses the command or does not answer.
     pub fn execute(&mut self, command: &str, arguments: &Value) -> Result<Value, QmpError> {
         self.execute_with(command, arguments, None)
     }
@@ -137,7 +137,7 @@ impl Qmp {
     /// Waits for an event `name` whose data `wanted` accepts. Other events are stored for later calls.
     ///
     /// # Errors
-    /// Where no such event comes within `limit`.
+    /// No such event comes within `limit`.
     pub fn event(
         &mut self,
         name: &str,
@@ -160,7 +160,7 @@ impl Qmp {
     /// Returns QEMU's picture of what the display `device` shows now.
     ///
     /// # Errors
-    /// Where QEMU has no picture: GL draws the display, or there is no such display.
+    /// QEMU makes no picture of the display, because GL draws it or because there is no such display.
     pub fn screendump(&mut self, device: &str) -> Result<RgbImage, QmpError> {
         const COMMAND: &str = "screendump";
         let failed = |source| stream_error(COMMAND, source);
@@ -192,7 +192,7 @@ impl Qmp {
     /// Unplugs a device, and waits until the guest has released it.
     ///
     /// # Errors
-    /// Where there is no such device, or the guest does not release it within `limit`.
+    /// There is no such device, or the guest does not release it within `limit`.
     pub fn unplug(&mut self, device: &str, limit: Duration) -> Result<(), QmpError> {
         self.execute("device_del", &json!({"id": device}))?;
         self.event("DEVICE_DELETED", |data| data["device"] == device, limit)?;
@@ -202,7 +202,7 @@ impl Qmp {
     /// Plugs in a device. `options` are those of `-device`, including `driver` and `id`.
     ///
     /// # Errors
-    /// Where QEMU does not know the device, or has no free slot.
+    /// QEMU does not know the device, or has no free slot.
     pub fn plug(&mut self, options: &Value) -> Result<(), QmpError> {
         self.execute("device_add", options).map(|_| ())
     }
@@ -210,7 +210,7 @@ impl Qmp {
     /// Ends QEMU.
     ///
     /// # Errors
-    /// Where QEMU does not answer.
+    /// QEMU does not answer.
     pub fn quit(&mut self) -> Result<(), QmpError> {
         self.execute("quit", &json!({})).map(|_| ())
     }

@@ -154,7 +154,7 @@ impl RootCommand {
     /// A program that a signal ended has the exit status 128 plus the signal's number, because a shell runs it.
     ///
     /// # Errors
-    /// Where `setpriv` cannot be started. A namespace or bind mount that is refused gives the exit status 125 and a message on
+    /// `setpriv` cannot be started. A namespace or bind mount that is refused gives the exit status 125 and a message on
     /// stderr.
     pub fn spawn(&mut self) -> io::Result<Child> {
         let args = namespace();

@@ -36,7 +36,7 @@ impl SharedFolder {
     /// Removes other users' access to `folder` until this value is dropped.
     ///
     /// # Errors
-    /// Where `folder` is no folder, or belongs to another user.
+    /// `folder` is no folder, or belongs to another user.
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
         let metadata = fs::symlink_metadata(folder)?;
         let user = rustix::process::geteuid().as_raw();
@@ -57,7 +57,7 @@ impl SharedFolder {
     /// Makes the files safe for the host, and logs the entries that were removed.
     ///
     /// # Errors
-    /// Where the folder cannot be read or changed.
+    /// The folder cannot be read or changed.
     pub(super) fn make_safe(&self) -> io::Result<()> {
         for path in self.removed()? {
             tracing::warn!(

@@ -70,7 +70,7 @@ impl Task<'_> {
     /// Runs `command` to its end.
     ///
     /// # Errors
-    /// Where the command cannot start, fails, or exceeds the deadline.
+    /// The command cannot start, fails, or exceeds the deadline.
     pub fn run(&self, mut command: Command, step: &Step) -> Result<(), TaskError> {
         let (stdout, stderr) = self.open_log()?;
         command
@@ -85,7 +85,7 @@ impl Task<'_> {
     /// Runs `command` to its end, and calls `poll` at intervals until then.
     ///
     /// # Errors
-    /// Where the command cannot start, fails, or exceeds the deadline.
+    /// The command cannot start, fails, or exceeds the deadline.
     pub fn run_with_poll(&self, mut command: Command, poll: impl FnMut()) -> Result<(), TaskError> {
         let (stdout, stderr) = self.open_log()?;
         command
@@ -100,7 +100,7 @@ impl Task<'_> {
     /// Runs `command` in a root to its end.
     ///
     /// # Errors
-    /// Where the command cannot start, fails, or exceeds the deadline.
+    /// The command cannot start, fails, or exceeds the deadline.
     pub fn run_in_root(&self, command: &mut RootCommand, step: &Step) -> Result<(), TaskError> {
         let (stdout, stderr) = self.open_log()?;
         let child = command

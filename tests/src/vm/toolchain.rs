@@ -49,7 +49,8 @@ impl Toolchain {
         }
     }
 
-    /// Prepares a cargo command on the host itself, with the same compiler as in the root; `None` where the root has its own.
+    /// Prepares a cargo command on the host itself, with the same compiler as in the root; `None` if the root has Debian's
+    /// compiler.
     ///
     /// The command can compile only packages that link no library of a backend, because the host may lack these libraries. As in
     /// the root, the host's settings for the compiler are overridden.

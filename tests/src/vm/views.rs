@@ -27,7 +27,7 @@ install -m 644 /tmp/views/covalent_views.ko /made/covalent_views.ko
 /// Compiles the module into the folder that is shared with guests, and returns the module's path in the guest.
 ///
 /// # Errors
-/// Where the module does not compile.
+/// The module does not compile.
 pub fn build(root: &Root, share: &Path) -> anyhow::Result<PathBuf> {
     let folder = share.join("lib");
     fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;

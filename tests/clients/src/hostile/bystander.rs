@@ -70,7 +70,7 @@ impl fmt::Display for Measured {
 ///
 /// # Errors
 ///
-/// When the bystander is disconnected.
+/// The bystander is disconnected.
 pub(super) fn measure(socket: &Path, pid: u32, duration: Duration) -> anyhow::Result<Measured> {
     let mut connection = Connection::open(socket)?;
     let unknown = connection.unknown_globals();

@@ -63,7 +63,7 @@ pub struct Outcome {
 ///
 /// # Errors
 ///
-/// When the bystander is disconnected, or a client that stays within its limits.
+/// The bystander or a client that stays within its limits is disconnected.
 pub fn run(
     socket: &Path,
     pid: u32,

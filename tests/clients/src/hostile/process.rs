@@ -31,7 +31,7 @@ impl Resources {
     ///
     /// # Errors
     ///
-    /// When the process has ended.
+    /// The process has ended.
     pub fn of(pid: u32) -> anyhow::Result<Self> {
         let descriptors = format!("/proc/{pid}/fd");
         let status = format!("/proc/{pid}/status");
@@ -52,7 +52,7 @@ impl Resources {
     ///
     /// # Errors
     ///
-    /// When it still holds more after a while.
+    /// The process still holds more after the time limit.
     pub fn wait_for_return(self, pid: u32, tolerance_kib: u64) -> anyhow::Result<Self> {
         let allowed = self.memory_kib.saturating_add(tolerance_kib);
         let mut now = Self::of(pid)?;
@@ -73,7 +73,7 @@ impl Resources {
 ///
 /// # Errors
 ///
-/// When the compositor does not end.
+/// The compositor does not end.
 pub fn terminate_beside_clients(
     socket: &Path,
     pid: u32,

@@ -25,7 +25,7 @@ impl ScriptedFiles {
     ///
     /// # Errors
     ///
-    /// When the process has no file descriptors left.
+    /// The process has no file descriptors left.
     pub fn open() -> anyhow::Result<Self> {
         Files::open().map(Self)
     }
@@ -36,7 +36,7 @@ impl ScriptedClient {
     ///
     /// # Errors
     ///
-    /// When the socket cannot be used.
+    /// The socket cannot be used.
     pub fn start(stream: UnixStream, script: &[u8]) -> anyhow::Result<Self> {
         Ok(Self {
             connection: Connection::start(stream)?,

@@ -105,7 +105,7 @@ impl Link {
     /// Starts to read messages from the socket `port`.
     ///
     /// # Errors
-    /// Where the port cannot be set up.
+    /// The port cannot be set up.
     pub fn new(port: UnixStream) -> Result<Self, LinkError> {
         port.set_write_timeout(Some(WRITE_DEADLINE))
             .map_err(LinkError::Port)?;
@@ -127,7 +127,7 @@ impl Link {
     /// Sends the first message to the guest, which prepares it, and waits until the guest is ready.
     ///
     /// # Errors
-    /// Where the guest cannot be prepared, or does not answer within `limit`.
+    /// The guest cannot be prepared, or does not answer within `limit`.
     pub fn prepare(&self, prepare: Prepare, limit: Duration) -> Result<Ready, LinkError> {
         self.shared.send(&ToGuest::Prepare(prepare))?;
         let answer = self
@@ -139,7 +139,7 @@ impl Link {
     /// Starts a command. If the program does not exist, the command ends with status 127, as in a shell.
     ///
     /// # Errors
-    /// Where the guest has ended.
+    /// The guest has ended.
     pub fn start(&self, exec: Exec) -> Result<Process, LinkError> {
         let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let line = exec
@@ -165,7 +165,7 @@ impl Link {
     /// Runs a command to its end with `input` as its standard input.
     ///
     /// # Errors
-    /// Where the guest has ended, or the command runs longer than `limit`; then the command is killed.
+    /// The guest has ended, or the command runs longer than `limit`; then the command is killed.
     pub fn run(&self, exec: Exec, input: &[u8], limit: Duration) -> Result<Output, LinkError> {
         let process = self.start(exec)?;
         let feeder = process.input();
@@ -183,7 +183,7 @@ impl Link {
     /// Writes all files of the guest to its disk and to the shared folder.
     ///
     /// # Errors
-    /// Where the guest has ended, or takes longer than `limit`.
+    /// The guest has ended, or takes longer than `limit`.
     pub fn sync(&self, limit: Duration) -> Result<(), LinkError> {
         let before = self.shared.lock().synced;
         self.shared.send(&ToGuest::Sync)?;
@@ -196,7 +196,7 @@ impl Link {
     /// Asks the guest to power off.
     ///
     /// # Errors
-    /// Where the guest has ended.
+    /// The guest has ended.
     pub fn power_off(&self) -> Result<(), LinkError> {
         self.shared.send(&ToGuest::PowerOff)
     }

@@ -32,7 +32,7 @@ impl Process {
     /// that has ended gets no signal.
     ///
     /// # Errors
-    /// Where the guest has ended.
+    /// The guest has ended.
     pub fn signal(&self, signal: i32, to: SignalTarget) -> Result<(), LinkError> {
         let id = self.id;
         self.shared.send(&ToGuest::Signal { id, signal, to })
@@ -41,7 +41,7 @@ impl Process {
     /// Kills the command and every process that it has started. [`Process::wait`] then returns its exit status.
     ///
     /// # Errors
-    /// Where the guest has ended.
+    /// The guest has ended.
     pub fn kill(&self) -> Result<(), LinkError> {
         self.shared.send(&ToGuest::Kill { id: self.id })
     }
@@ -49,7 +49,7 @@ impl Process {
     /// Waits up to `limit` for the command's next event, and returns it.
     ///
     /// # Errors
-    /// Where nothing happens within `limit` (the command continues), or the guest has ended.
+    /// Nothing happens within `limit` (the command continues), or the guest has ended.
     pub fn next(&mut self, limit: Duration) -> Result<Event, LinkError> {
         if let Some(status) = self.ended {
             return Ok(Event::Ended(status));
@@ -82,7 +82,7 @@ impl Process {
     /// left.
     ///
     /// # Errors
-    /// Where no line comes within `limit` (the command continues), or the guest has ended.
+    /// No line comes within `limit` (the command continues), or the guest has ended.
     pub fn line(&mut self, stream: Stream, limit: Duration) -> Result<Option<String>, LinkError> {
         let id = self.id;
         let operation = format!("a line of {}", self.line);
@@ -114,7 +114,7 @@ impl Process {
     /// Waits until the command has ended, and returns the output that was not read yet.
     ///
     /// # Errors
-    /// Where the command runs longer than `limit`; it is killed then, and the error has its output. Where the guest has ended.
+    /// The command runs longer than `limit` (it is then killed, and the error contains its output), or the guest has ended.
     pub fn wait(mut self, limit: Duration) -> Result<Output, LinkError> {
         let mut output = Output {
             stdout: Vec::new(),
@@ -188,7 +188,7 @@ impl Input {
     /// Writes `bytes` as fast as the command reads them. Bytes for a command that has ended are discarded.
     ///
     /// # Errors
-    /// Where the command does not read for `limit`, or the guest has ended.
+    /// The command does not read for `limit`, or the guest has ended.
     pub fn write_all(&self, bytes: &[u8], limit: Duration) -> Result<(), LinkError> {
         let id = self.id;
         for chunk in bytes.chunks(CHUNK_BYTES) {
@@ -218,7 +218,7 @@ impl Input {
     /// Closes the command's standard input.
     ///
     /// # Errors
-    /// Where the guest has ended.
+    /// The guest has ended.
     pub fn close(&self) -> Result<(), LinkError> {
         self.shared.send(&ToGuest::InputEnd { id: self.id })
     }
@@ -226,7 +226,7 @@ impl Input {
     /// Changes the size of the command's terminal.
     ///
     /// # Errors
-    /// Where the guest has ended.
+    /// The guest has ended.
     pub fn resize(&self, window: Window) -> Result<(), LinkError> {
         let id = self.id;
         self.shared.send(&ToGuest::Resize { id, window })
