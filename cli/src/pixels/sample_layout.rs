@@ -55,7 +55,13 @@ impl BitField {
 
 /// Returns the layout of an integer of `count` bytes with eight bits each for red, green and blue at these shifts, and for alpha
 /// if it has a shift.
-const fn bytes(count: usize, red: u32, green: u32, blue: u32, alpha: Option<u32>) -> SampleLayout {
+const fn eight_bit_channels(
+    count: usize,
+    red: u32,
+    green: u32,
+    blue: u32,
+    alpha: Option<u32>,
+) -> SampleLayout {
     SampleLayout::Packed {
         bytes: count,
         fields: [
@@ -71,19 +77,19 @@ const fn bytes(count: usize, red: u32, green: u32, blue: u32, alpha: Option<u32>
 }
 
 /// Returns the layout of a 16-bit integer with these bit fields.
-const fn words(fields: [BitField; 4]) -> SampleLayout {
+const fn sixteen_bit_pixel(fields: [BitField; 4]) -> SampleLayout {
     SampleLayout::Packed { bytes: 2, fields }
 }
 
 /// Returns the layout of a 32-bit integer with ten bits each for red, green and blue. Green is always in the middle.
-const fn tens(red: u32, blue: u32, alpha: BitField) -> SampleLayout {
+const fn ten_bit_channels(red: u32, blue: u32, alpha: BitField) -> SampleLayout {
     SampleLayout::Packed {
         bytes: 4,
         fields: [field(red, 10), field(10, 10), field(blue, 10), alpha],
     }
 }
 
-const fn pairs(luma: [usize; 2], cb: usize, cr: usize) -> SampleLayout {
+const fn packed_yuv(luma: [usize; 2], cb: usize, cr: usize) -> SampleLayout {
     SampleLayout::PackedYuv { luma, cb, cr }
 }
 
@@ -106,24 +112,26 @@ impl SampleLayout {
     /// `drm_fourcc.h`.
     pub(super) const fn of(fourcc: Fourcc) -> Option<Self> {
         Some(match fourcc {
-            Fourcc::XRGB8888 => bytes(4, 16, 8, 0, None),
-            Fourcc::ARGB8888 => bytes(4, 16, 8, 0, Some(24)),
-            Fourcc::XBGR8888 => bytes(4, 0, 8, 16, None),
-            Fourcc::ABGR8888 => bytes(4, 0, 8, 16, Some(24)),
-            Fourcc::RGBX8888 => bytes(4, 24, 16, 8, None),
-            Fourcc::RGBA8888 => bytes(4, 24, 16, 8, Some(0)),
-            Fourcc::BGRX8888 => bytes(4, 8, 16, 24, None),
-            Fourcc::BGRA8888 => bytes(4, 8, 16, 24, Some(0)),
-            Fourcc::RGB888 => bytes(3, 16, 8, 0, None),
-            Fourcc::BGR888 => bytes(3, 0, 8, 16, None),
-            Fourcc::RGB565 => words([field(11, 5), field(5, 6), field(0, 5), NONE]),
-            Fourcc::BGR565 => words([field(0, 5), field(5, 6), field(11, 5), NONE]),
-            Fourcc::XRGB1555 => words([field(10, 5), field(5, 5), field(0, 5), NONE]),
-            Fourcc::ARGB1555 => words([field(10, 5), field(5, 5), field(0, 5), field(15, 1)]),
-            Fourcc::XRGB2101010 => tens(20, 0, NONE),
-            Fourcc::ARGB2101010 => tens(20, 0, field(30, 2)),
-            Fourcc::XBGR2101010 => tens(0, 20, NONE),
-            Fourcc::ABGR2101010 => tens(0, 20, field(30, 2)),
+            Fourcc::XRGB8888 => eight_bit_channels(4, 16, 8, 0, None),
+            Fourcc::ARGB8888 => eight_bit_channels(4, 16, 8, 0, Some(24)),
+            Fourcc::XBGR8888 => eight_bit_channels(4, 0, 8, 16, None),
+            Fourcc::ABGR8888 => eight_bit_channels(4, 0, 8, 16, Some(24)),
+            Fourcc::RGBX8888 => eight_bit_channels(4, 24, 16, 8, None),
+            Fourcc::RGBA8888 => eight_bit_channels(4, 24, 16, 8, Some(0)),
+            Fourcc::BGRX8888 => eight_bit_channels(4, 8, 16, 24, None),
+            Fourcc::BGRA8888 => eight_bit_channels(4, 8, 16, 24, Some(0)),
+            Fourcc::RGB888 => eight_bit_channels(3, 16, 8, 0, None),
+            Fourcc::BGR888 => eight_bit_channels(3, 0, 8, 16, None),
+            Fourcc::RGB565 => sixteen_bit_pixel([field(11, 5), field(5, 6), field(0, 5), NONE]),
+            Fourcc::BGR565 => sixteen_bit_pixel([field(0, 5), field(5, 6), field(11, 5), NONE]),
+            Fourcc::XRGB1555 => sixteen_bit_pixel([field(10, 5), field(5, 5), field(0, 5), NONE]),
+            Fourcc::ARGB1555 => {
+                sixteen_bit_pixel([field(10, 5), field(5, 5), field(0, 5), field(15, 1)])
+            }
+            Fourcc::XRGB2101010 => ten_bit_channels(20, 0, NONE),
+            Fourcc::ARGB2101010 => ten_bit_channels(20, 0, field(30, 2)),
+            Fourcc::XBGR2101010 => ten_bit_channels(0, 20, NONE),
+            Fourcc::ABGR2101010 => ten_bit_channels(0, 20, field(30, 2)),
             Fourcc::XBGR16161616F => Self::Half {
                 places: [Some(0), Some(1), Some(2), None],
             },
@@ -131,11 +139,11 @@ impl SampleLayout {
                 places: [Some(0), Some(1), Some(2), Some(3)],
             },
             // A single channel, which is used as red, green and blue.
-            Fourcc::R8 => bytes(1, 0, 0, 0, None),
-            Fourcc::YUYV => pairs([0, 2], 1, 3),
-            Fourcc::YVYU => pairs([0, 2], 3, 1),
-            Fourcc::UYVY => pairs([1, 3], 0, 2),
-            Fourcc::VYUY => pairs([1, 3], 2, 0),
+            Fourcc::R8 => eight_bit_channels(1, 0, 0, 0, None),
+            Fourcc::YUYV => packed_yuv([0, 2], 1, 3),
+            Fourcc::YVYU => packed_yuv([0, 2], 3, 1),
+            Fourcc::UYVY => packed_yuv([1, 3], 0, 2),
+            Fourcc::VYUY => packed_yuv([1, 3], 2, 0),
             Fourcc::NV12 | Fourcc::NV16 => semi(2, false),
             Fourcc::NV21 | Fourcc::NV61 => semi(2, true),
             Fourcc::NV24 => semi(1, false),

@@ -61,7 +61,7 @@ enum Verb {
 
 /// All trial results, for `--json`.
 #[derive(Serialize)]
-struct Listing<'a> {
+struct TrialResultList<'a> {
     #[serde(rename = "facts")]
     results: Vec<ListedResult<'a>>,
 }
@@ -89,7 +89,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
                 })
                 .collect();
             if *json {
-                json::print(&Listing { results: listed })?;
+                json::print(&TrialResultList { results: listed })?;
             } else {
                 for one in &listed {
                     line!(out, "{}{}", one.words, validity_note(&results, one.result))?;

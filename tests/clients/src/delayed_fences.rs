@@ -38,11 +38,11 @@ const SLOWEST_MS: u64 = 60;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FencePath {
     /// The acquire timeline point contains the fence.
-    Points,
+    AcquirePoint,
     /// The dma-buf's reservation object contains the fence.
-    Carried,
+    Reservation,
     /// The compositor gets no fence. The check must detect a wrong frame.
-    Nothing,
+    NoFence,
 }
 
 /// Shows `frames` frames with each kind of fence path. With `planted` the compositor gets no fences, and every check must fail.
@@ -50,9 +50,9 @@ pub(crate) fn run(frames: u32, sources: &[String], planted: bool) -> bool {
     let mut passed = true;
     for source in sources {
         let paths: &[FencePath] = if planted {
-            &[FencePath::Nothing]
+            &[FencePath::NoFence]
         } else {
-            &[FencePath::Points, FencePath::Carried]
+            &[FencePath::AcquirePoint, FencePath::Reservation]
         };
         for path in paths {
             let name = format!("{frames}_frames_of_{source}_by_{path:?}_are_shown_when_written");
@@ -106,13 +106,13 @@ struct BufferedWindow {
     window: Window,
     buffers: Vec<Buffer>,
     wl_buffers: Vec<WlBuffer>,
-    points: Option<Points>,
+    points: Option<SyncTimelines>,
     path: FencePath,
     free: Vec<bool>,
 }
 
 /// The timelines of a window that uses linux-drm-syncobj.
-struct Points {
+struct SyncTimelines {
     object: wayland_protocols::wp::linux_drm_syncobj::v1::client::wp_linux_drm_syncobj_surface_v1::WpLinuxDrmSyncobjSurfaceV1,
     acquire: SharedTimeline,
     acquired: u64,
@@ -164,10 +164,10 @@ impl BufferedWindow {
                 ImportResult::Imported(wl_buffers) => wl_buffers,
                 ImportResult::Refused => bail!("the compositor refused the buffers of {source}"),
             };
-        let points = if path == FencePath::Carried {
+        let points = if path == FencePath::Reservation {
             None
         } else {
-            Some(Points {
+            Some(SyncTimelines {
                 object: client.manager.get_surface(window.surface(), &handle, ()),
                 acquire: client.timeline()?,
                 acquired: 0,
@@ -228,7 +228,7 @@ impl BufferedWindow {
             }
             let ready = |index: &usize| {
                 self.buffers.get(*index).is_some_and(|buffer| {
-                    self.path != FencePath::Carried
+                    self.path != FencePath::Reservation
                         || buffer
                             .reservation()
                             .is_ready(Access::Write)
@@ -282,11 +282,11 @@ impl BufferedWindow {
             .get(index)
             .context("there is no buffer of this index")?;
         let sw_sync = match self.path {
-            FencePath::Carried => {
+            FencePath::Reservation => {
                 buffer.reservation().add(&fence, Access::Write)?;
                 Some(sw_sync)
             }
-            FencePath::Points | FencePath::Nothing => {
+            FencePath::AcquirePoint | FencePath::NoFence => {
                 let points = self
                     .points
                     .as_mut()
@@ -298,7 +298,7 @@ impl BufferedWindow {
                 points.acquired += 1;
                 *last += 1;
                 let point = points.acquire.timeline.point(points.acquired)?;
-                if self.path == FencePath::Points {
+                if self.path == FencePath::AcquirePoint {
                     point.set_fence(&fence)?;
                 } else {
                     point.signal()?;
@@ -308,7 +308,7 @@ impl BufferedWindow {
                     (&points.acquire, points.acquired),
                     (release, *last),
                 );
-                (self.path == FencePath::Points).then_some(sw_sync)
+                (self.path == FencePath::AcquirePoint).then_some(sw_sync)
             }
         };
         Ok((self.window.show(wl_buffer, &handle), sw_sync))

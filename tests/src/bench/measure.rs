@@ -33,7 +33,7 @@ pub type Measured = Result<BTreeMap<Column, f64>, String>;
 
 /// The output of the measurement script.
 #[derive(Debug, Default, PartialEq)]
-struct Printed {
+struct ScriptOutput {
     numbers: BTreeMap<String, f64>,
     /// The reports that Covalent's clients print, by the name of the run.
     reports: BTreeMap<String, Vec<Value>>,
@@ -78,8 +78,8 @@ pub fn measure(
     Ok(costs)
 }
 
-fn parse(text: &str) -> anyhow::Result<Printed> {
-    let mut printed = Printed::default();
+fn parse(text: &str) -> anyhow::Result<ScriptOutput> {
+    let mut printed = ScriptOutput::default();
     for line in text.lines() {
         if let Some(reason) = line.strip_prefix("failed: ") {
             bail!("{reason}");
@@ -103,7 +103,12 @@ fn parse(text: &str) -> anyhow::Result<Printed> {
 }
 
 /// Computes the cost of a frame from the difference of both runs.
-fn costs(printed: &Printed, asked: [u32; 2], clients: u32, traced: bool) -> BTreeMap<Column, f64> {
+fn costs(
+    printed: &ScriptOutput,
+    asked: [u32; 2],
+    clients: u32,
+    traced: bool,
+) -> BTreeMap<Column, f64> {
     let number = |name: String| printed.numbers.get(&name).copied();
     let labels = ["short", "long"];
     // The clients of other projects do not report how many frames they showed. For these clients the requested number is used.

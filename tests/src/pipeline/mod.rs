@@ -8,4 +8,4 @@ pub use record::{
     CameraRecord, FrameRecord, Path, Percentiles, RecordError, check_order, parse_frames,
 };
 pub use report::{Report, Stack};
-pub use run::{Finished, Pipeline, PipelineProgress, Running};
+pub use run::{Pipeline, PipelineProgress, PipelineReports, RunningPipeline};

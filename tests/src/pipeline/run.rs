@@ -42,16 +42,16 @@ impl Default for Pipeline {
     }
 }
 
-/// A running pipeline. When this is dropped, the pipeline continues in the guest. [`Running::finish`] waits for its end.
+/// A running pipeline. When this is dropped, the pipeline continues in the guest. [`RunningPipeline::finish`] waits for its end.
 #[derive(Debug)]
-pub struct Running<'guest> {
+pub struct RunningPipeline<'guest> {
     guest: &'guest Guest,
     process: Process,
 }
 
 /// The reports of a pipeline that has ended.
 #[derive(Debug)]
-pub struct Finished {
+pub struct PipelineReports {
     /// The client's report.
     pub camera: CameraRecord,
     /// The compositor's report.
@@ -65,7 +65,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// The guest does not respond, or the folder cannot be created.
-    pub fn start<'guest>(&self, guest: &'guest Guest) -> anyhow::Result<Running<'guest>> {
+    pub fn start<'guest>(&self, guest: &'guest Guest) -> anyhow::Result<RunningPipeline<'guest>> {
         let Self {
             camera,
             client,
@@ -85,7 +85,7 @@ impl Pipeline {
              sh -c 'exec {wrapper} covalent-camera --device {camera} --json {client} > {FOLDER}/camera.json'\n\
              status=$?; echo $status > {FOLDER}/status; exit $status"
         )))?;
-        Ok(Running { guest, process })
+        Ok(RunningPipeline { guest, process })
     }
 }
 
@@ -98,7 +98,7 @@ pub struct PipelineProgress {
     pub ended: bool,
 }
 
-impl Running<'_> {
+impl RunningPipeline<'_> {
     /// Reads the progress of the pipeline.
     ///
     /// # Errors
@@ -157,7 +157,7 @@ impl Running<'_> {
     /// Waits until the compositor has reported `frames` frames, and returns the number of reported frames.
     ///
     /// # Errors
-    /// Those of [`Running::wait_for_frames_with`].
+    /// Those of [`RunningPipeline::wait_for_frames_with`].
     pub fn wait_for_frames(&mut self, frames: usize, limit: Duration) -> anyhow::Result<usize> {
         self.wait_for_frames_with(frames, limit, |_| {})
     }
@@ -166,7 +166,7 @@ impl Running<'_> {
     ///
     /// # Errors
     /// The pipeline does not end within `limit`, or its exit status is not 0, or a report is missing.
-    pub fn finish(self, limit: Duration) -> anyhow::Result<Finished> {
+    pub fn finish(self, limit: Duration) -> anyhow::Result<PipelineReports> {
         let guest = self.guest;
         let output = self.process.wait(limit)?;
         ensure!(
@@ -180,7 +180,7 @@ impl Running<'_> {
             .with_context(|| format!("the camera's report: {}", String::from_utf8_lossy(&text)))?;
         let text = guest.get(&format!("{FOLDER}/frames.jsonl"))?;
         let frames = parse_frames(&String::from_utf8_lossy(&text))?;
-        Ok(Finished {
+        Ok(PipelineReports {
             camera,
             frames,
             output,
@@ -188,7 +188,7 @@ impl Running<'_> {
     }
 }
 
-impl Finished {
+impl PipelineReports {
     /// Returns the frames that show a buffer of the camera. The compositor's first frame shows none.
     #[must_use]
     pub fn camera_frames(&self) -> Vec<FrameRecord> {

@@ -11,7 +11,7 @@ use crate::judge::bufinfo::Object;
 use crate::judge::maps::FrameMapping;
 use crate::judge::scanout::Scanout;
 use crate::picture::{BARS_100, Region, check_bars};
-use crate::pipeline::{Finished, Path, Pipeline, check_order};
+use crate::pipeline::{Path, Pipeline, PipelineReports, check_order};
 use crate::vm::config::Config;
 use crate::vm::link::LinkError;
 use crate::wire::Stream;
@@ -78,7 +78,7 @@ struct HeldDmabufs {
 
 /// The mappings that `covalent-judge watch` found in the processes of one program.
 #[derive(Debug, Deserialize)]
-struct Watched {
+struct WatchedProgram {
     looks: u64,
     frame_mappings: BTreeSet<FrameMapping>,
 }
@@ -208,7 +208,7 @@ fn attached(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 fn run_watched(
     context: &mut TestContext<'_>,
     wrapper: &str,
-) -> anyhow::Result<(Finished, BTreeMap<String, Watched>)> {
+) -> anyhow::Result<(PipelineReports, BTreeMap<String, WatchedProgram>)> {
     let pipeline = Pipeline {
         wrapper: wrapper.to_owned(),
         client: "--size 640x480 --frames 200".to_owned(),
@@ -226,14 +226,20 @@ fn run_watched(
 }
 
 /// Checks that neither program ever mapped a frame, and that both programs report that they copied no byte.
-fn check_no_copies(finished: &Finished, seen: &BTreeMap<String, Watched>) -> Result<(), String> {
+fn check_no_copies(
+    finished: &PipelineReports,
+    seen: &BTreeMap<String, WatchedProgram>,
+) -> Result<(), String> {
     let mut faults = Vec::new();
     // The kernel keeps 15 characters of a program's name.
     for program in ["covalent-compos", "covalent-camera"] {
         match seen.get(program) {
             None => faults.push(format!("the judge found no process of {program}")),
             Some(seen) if seen.looks < 50 => {
-                faults.push(format!("the mappings of {program} were read only {} times", seen.looks));
+                faults.push(format!(
+                    "the mappings of {program} were read only {} times",
+                    seen.looks
+                ));
             }
             Some(seen) if !seen.frame_mappings.is_empty() => {
                 faults.push(format!("{program} mapped {:?}", seen.frame_mappings));

@@ -15,7 +15,7 @@ use super::display::set_pattern;
 use super::{Case, Outcome, TestContext};
 use crate::judge::kms_state::{KmsState, LeftState};
 use crate::picture::{BARS_100, Region, check_bars};
-use crate::pipeline::{Finished, FrameRecord, Path, Pipeline, check_order};
+use crate::pipeline::{FrameRecord, Path, Pipeline, PipelineReports, check_order};
 use crate::vm::config::Config;
 use crate::vm::guest::{Guest, shell};
 use crate::vm::link::Process;
@@ -178,7 +178,7 @@ fn left_on_vkms(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 /// One line of the compositor's writeback report.
 #[derive(Debug, Deserialize)]
-struct WrittenBack {
+struct WritebackRecord {
     frame: u64,
     width: u32,
     height: u32,
@@ -191,7 +191,7 @@ fn last_written(guest: &Guest, is_wanted: impl Fn(u64) -> bool) -> anyhow::Resul
     let lines = String::from_utf8_lossy(&lines).into_owned();
     let written = lines
         .lines()
-        .map(|line| serde_json::from_str::<WrittenBack>(line).context("a line of writeback"))
+        .map(|line| serde_json::from_str::<WritebackRecord>(line).context("a line of writeback"))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let kept = written
         .iter()
@@ -216,7 +216,7 @@ fn last_written(guest: &Guest, is_wanted: impl Fn(u64) -> bool) -> anyhow::Resul
 }
 
 /// Runs a camera in a window with writeback, and returns its reports and the last picture.
-fn windowed(guest: &Guest, planes: &str) -> anyhow::Result<(Finished, RgbImage)> {
+fn windowed(guest: &Guest, planes: &str) -> anyhow::Result<(PipelineReports, RgbImage)> {
     let (width, height) = WINDOW;
     let finished = Pipeline {
         client: format!("--window --size {width}x{height} --format NV12 --fps 30 --frames 40"),

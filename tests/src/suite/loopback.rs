@@ -38,7 +38,7 @@ pub(super) const CASES: &[Case] = &[Case::new(
 
 /// One line of the compositor's writeback report.
 #[derive(Debug, Deserialize)]
-struct WrittenBack {
+struct WritebackRecord {
     frame: u64,
     buffer: u64,
     width: u32,
@@ -84,7 +84,7 @@ fn numbered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let mut previous = 0;
     let mut shown: u32 = 0;
     for line in report.lines() {
-        let written: WrittenBack =
+        let written: WritebackRecord =
             serde_json::from_str(line).with_context(|| format!("a line of writeback: {line}"))?;
         if !own.contains(&written.buffer) {
             continue;

@@ -9,11 +9,11 @@ use super::record::{Record, Verdict};
 
 /// The checks of a run whose results are not printed yet.
 #[derive(Debug, Default)]
-pub struct Order {
+pub struct ReportOrder {
     checks: VecDeque<(&'static str, Option<Vec<Record>>)>,
 }
 
-impl Order {
+impl ReportOrder {
     /// Creates the order of these checks, of which none has ended.
     #[must_use]
     pub fn new(checks: &[&'static str]) -> Self {
@@ -63,7 +63,7 @@ mod tests {
         Record::new(name, "", verdict, Duration::ZERO, "")
     }
 
-    fn end(order: &mut Order, name: &str, verdict: Verdict) -> String {
+    fn end(order: &mut ReportOrder, name: &str, verdict: Verdict) -> String {
         names(order.end(name, vec![record(name, verdict)]))
     }
 
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn end_of_checks_in_any_order_prints_them_in_that_of_the_list() {
-        let mut order = Order::new(&CHECKS);
+        let mut order = ReportOrder::new(&CHECKS);
         assert_eq!(end(&mut order, "c", Verdict::Passed), "");
         assert_eq!(end(&mut order, "b", Verdict::Skipped), "");
         assert_eq!(end(&mut order, "a", Verdict::Passed), "abc");
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn end_of_a_failed_check_prints_it_at_once_and_only_once() {
-        let mut order = Order::new(&CHECKS);
+        let mut order = ReportOrder::new(&CHECKS);
         assert_eq!(end(&mut order, "d", Verdict::Passed), "");
         assert_eq!(end(&mut order, "b", Verdict::Failed), "b");
         assert_eq!(end(&mut order, "a", Verdict::Failed), "a");
@@ -92,14 +92,14 @@ mod tests {
 
     #[test]
     fn end_of_a_check_with_one_failure_prints_all_its_records_together() {
-        let mut order = Order::new(&CHECKS);
+        let mut order = ReportOrder::new(&CHECKS);
         let records = vec![record("x", Verdict::Failed), record("y", Verdict::Passed)];
         assert_eq!(names(order.end("c", records)), "xy");
     }
 
     #[test]
     fn rest_of_a_run_that_ended_early_has_what_waits() {
-        let mut order = Order::new(&CHECKS);
+        let mut order = ReportOrder::new(&CHECKS);
         assert_eq!(end(&mut order, "b", Verdict::Passed), "");
         assert_eq!(end(&mut order, "d", Verdict::Passed), "");
         assert_eq!(names(order.rest()), "bd");

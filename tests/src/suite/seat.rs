@@ -9,7 +9,7 @@ use super::context::run_checked;
 use super::display::set_pattern;
 use super::{Case, Outcome, TestContext};
 use crate::picture::{BARS_100, Region, check_bars};
-use crate::pipeline::{Path, Pipeline, Running, check_order};
+use crate::pipeline::{Path, Pipeline, RunningPipeline, check_order};
 use crate::vm::config::Config;
 use crate::vm::guest::{Guest, shell};
 use crate::vm::link::Process;
@@ -104,7 +104,7 @@ fn check_bars_shown(guest: &Guest) -> anyhow::Result<()> {
 
 /// Checks that no frame reaches the display for three seconds. Before that, waits one second for the frames that were already
 /// submitted.
-fn check_no_frames(running: &Running<'_>) -> anyhow::Result<usize> {
+fn check_no_frames(running: &RunningPipeline<'_>) -> anyhow::Result<usize> {
     std::thread::sleep(Duration::from_secs(1));
     let before = running.progress()?;
     std::thread::sleep(Duration::from_secs(3));

@@ -7,7 +7,7 @@ use anyhow::ensure;
 
 use super::compositor::{SIGKILL, TestCompositor, run_line, wait_for_exit};
 use super::{Case, Outcome, TestContext};
-use crate::pipeline::{Finished, FrameRecord, Path, Pipeline};
+use crate::pipeline::{FrameRecord, Path, Pipeline, PipelineReports};
 use crate::vm::config::Config;
 use crate::wire::Stream;
 
@@ -176,7 +176,7 @@ fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
             client: format!("--size 640x480 --frames 120 {option}"),
             ..Pipeline::default()
         };
-        let Finished { camera, frames, .. } =
+        let PipelineReports { camera, frames, .. } =
             pipeline.start(context.guest()?)?.finish(FRAMES_LIMIT)?;
         ensure!(
             camera.sync == sync,

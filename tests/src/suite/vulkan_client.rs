@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail, ensure};
 use image::RgbImage;
 use serde::Deserialize;
 
-use client::Running;
+use client::RunningClient;
 
 use super::compositor::{SIGKILL, TestCompositor, wait_for_exit};
 use super::display::set_pattern;
@@ -113,7 +113,7 @@ fn explicit_sync(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     // The number of the first frame is one that no earlier run used.
     let client = format!("--first 4711 --frames {FRAMES} --hold");
-    let mut running = Running::start(guest, "", &client)?;
+    let mut running = RunningClient::start(guest, "", &client)?;
     running.wait_for_frames(4)?;
     let flowing = guest.screendump()?;
     let last = running.wait_for_number(4711 + FRAMES - 1, whole, SCENE_BANDS)?;
@@ -160,7 +160,7 @@ fn implicit_sync(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         "--sync implicit --completion fence --window --size {}x{} --frames 8 --hold",
         SIZE.0, SIZE.1
     );
-    let running = Running::start(guest, "", &client)?;
+    let running = RunningClient::start(guest, "", &client)?;
     let window = |picture: &RgbImage| Region::centred(picture, SIZE.0, SIZE.1);
     let last = running.wait_for_number(7, window, SCENE_BANDS)?;
     running.stop()?;
@@ -180,7 +180,7 @@ fn implicit_sync(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 fn recreated(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     let client = "--window-after 4 --frames 16 --hold";
-    let running = Running::start(guest, "", client)?;
+    let running = RunningClient::start(guest, "", client)?;
     let window = |picture: &RgbImage| Region::centred(picture, 320, 240);
     let last = running.wait_for_number(15, window, SCENE_BANDS)?;
     running.stop()?;
@@ -230,7 +230,7 @@ fn one_format(context: &mut TestContext<'_>, format: &str, tolerance: u8) -> any
     let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let client = format!("--camera /dev/video0 --format {format} --size 640x480 --frames 8 --hold");
-    let running = Running::start(guest, "", &client)?;
+    let running = RunningClient::start(guest, "", &client)?;
     let last = running.wait_for_number(7, whole, 1)?;
     running.stop()?;
     let finished = running.finish()?;
@@ -289,7 +289,7 @@ fn killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 /// One line of the compositor's writeback report.
 #[derive(Debug, Deserialize)]
-struct WrittenBack {
+struct WritebackRecord {
     buffer: u64,
     width: u32,
     height: u32,
@@ -298,7 +298,7 @@ struct WrittenBack {
 
 fn without_syncobj(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
-    let running = Running::start(
+    let running = RunningClient::start(
         guest,
         "--writeback /tmp/writeback --writeback-every 2",
         "--frames 8",
@@ -315,7 +315,7 @@ fn without_syncobj(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let mut previous = None;
     let mut checked = 0;
     for line in lines.lines() {
-        let written: WrittenBack =
+        let written: WritebackRecord =
             serde_json::from_str(line).with_context(|| format!("a line of writeback: {line}"))?;
         let (Some(offset), true) = (written.offset, own.contains(&written.buffer)) else {
             continue;
@@ -357,7 +357,7 @@ fn xrgb(pixels: &[u8], offset: u64, width: u32, height: u32) -> anyhow::Result<R
 fn device_choice(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     let client = "--window --size 320x240 --frames 4";
-    let finished = Running::start(guest, "", client)?.finish()?;
+    let finished = RunningClient::start(guest, "", client)?.finish()?;
     ensure!(
         finished.report.driver == "llvmpipe" && finished.report.frames == 4,
         "{:?}",

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::mirror;
 use super::namespace::namespace;
-use super::packages::{AnswerError, Package, Resolution, parse_answer};
+use super::packages::{AptOutputError, Package, Resolution, parse_print_uris};
 use super::platform::Platform;
 use super::progress::{Progress, Step};
 use super::task::{Task, TaskError};
@@ -63,7 +63,7 @@ pub enum AptError {
     Task(#[from] TaskError),
     /// apt's output cannot be parsed.
     #[error(transparent)]
-    Answer(#[from] AnswerError),
+    Output(#[from] AptOutputError),
     /// apt succeeded, but a package was not downloaded.
     #[error(
         "apt-get download: {0} is missing after the download; the network or the disk failed, try again"
@@ -318,7 +318,7 @@ impl<'a> Apt<'a> {
             deadline: SOLVE_DEADLINE,
         }
         .run(command, step)?;
-        Ok(parse_answer(
+        Ok(parse_print_uris(
             &fs::read_to_string(&log).map_err(file_error("read", &log))?,
         )?)
     }

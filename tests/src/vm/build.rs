@@ -94,7 +94,7 @@ pub enum BuildError {
     },
     /// Cargo's output cannot be parsed.
     #[error("cargo --message-format=json: {0}")]
-    Answer(String),
+    CargoOutput(String),
     /// A file operation failed.
     #[error("{operation} {path}: {source}")]
     File {
@@ -396,14 +396,14 @@ pub(super) fn target(platform: Platform) -> Result<PathBuf, BuildError> {
 fn parse_programs(text: &str) -> Result<Vec<PathBuf>, BuildError> {
     let mut programs = Vec::new();
     for line in text.lines().filter(|line| line.starts_with('{')) {
-        let message: serde_json::Value =
-            serde_json::from_str(line).map_err(|error| BuildError::Answer(error.to_string()))?;
+        let message: serde_json::Value = serde_json::from_str(line)
+            .map_err(|error| BuildError::CargoOutput(error.to_string()))?;
         let Some(path) = message.get("executable").and_then(|path| path.as_str()) else {
             continue;
         };
         let path = Path::new(path)
             .strip_prefix("/target")
-            .map_err(|_| BuildError::Answer(format!("{path} is not in /target")))?;
+            .map_err(|_| BuildError::CargoOutput(format!("{path} is not in /target")))?;
         programs.push(path.to_owned());
     }
     programs.sort();
@@ -475,7 +475,7 @@ mod tests {
     fn parse_programs_outside_the_target_folder_is_an_error() {
         assert!(matches!(
             parse_programs("{\"executable\":\"/bin/sh\"}"),
-            Err(BuildError::Answer(_))
+            Err(BuildError::CargoOutput(_))
         ));
     }
 

@@ -65,8 +65,7 @@ const HOSTNAME: &str = "covalent";
 /// The id of a configuration's first display in QEMU.
 pub const DISPLAY: &str = "display";
 
-/// Returns whether the boot of a kernel failed at a breakpoint that temporarily replaces an instruction while the kernel patches
-/// it.
+/// Returns whether a kernel's boot failed at a breakpoint that replaces an instruction while the kernel patches it.
 ///
 /// On hardware, the other processors see the breakpoint, and the kernel's handler continues. With QEMU's emulation with a thread
 /// for each processor, a processor sometimes hits the breakpoint after the handler was removed. This happens once in a few
@@ -185,8 +184,7 @@ pub struct Guest {
     qemu: Mutex<Qemu>,
     ready: Ready,
     accelerator: Accelerator,
-    /// This field is declared after `qemu`, so that it is dropped after QEMU. The folder is then made safe when the guest can no
-    /// longer write to it.
+    /// Declared after `qemu`, so that it is dropped after QEMU: then the guest can no longer write to the folder.
     out: Option<SharedFolder>,
 }
 
@@ -194,8 +192,7 @@ impl Guest {
     /// Boots a guest and waits until it is ready.
     ///
     /// # Errors
-    /// This machine cannot run the guest, or the guest is not ready in time. The error contains the end of the guest's console
-    /// log; the whole log is in the cache.
+    /// This machine cannot run the guest, or the guest is not ready in time. The error has the end of the console log.
     pub fn boot(image: &Image, boot: &Boot) -> Result<Self, GuestError> {
         let config = boot.machine.config;
         if let Some(reason) = unavailable(image, &boot.machine) {

@@ -104,11 +104,11 @@ const RUST_NAMES: &[&str] = &["rustc", "cargo", "rust-clippy", "rustfmt"];
 const BOARD_RUST_NAMES: &[&str] = &["rustc", "cargo", "libstd-rust-dev:arm64"];
 
 /// The time for which a resolution is fresh.
-const ANSWER_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+const RESOLUTION_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// The error for a line of apt's output that is not an address, a name, a size and a checksum.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("apt-get --print-uris: a line that is not an address, a name, a size and a sum: {0:?}")]
-pub struct AnswerError(String);
+pub struct AptOutputError(String);
 
 /// A version of a package.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -149,7 +149,7 @@ impl Resolution {
         // A time in the future is caused by a wrong clock, so such a resolution is not fresh.
         answered
             .and_then(|answered| SystemTime::now().duration_since(answered).ok())
-            .is_some_and(|age| age < ANSWER_LIFETIME)
+            .is_some_and(|age| age < RESOLUTION_LIFETIME)
     }
 }
 
@@ -169,10 +169,10 @@ pub fn names(platform: Platform, toolchain: &Toolchain) -> Vec<String> {
 }
 
 /// Parses the output of `apt-get --print-uris`. It contains lines of `'address' file size checksum` among other lines.
-pub(crate) fn parse_answer(text: &str) -> Result<Vec<Package>, AnswerError> {
+pub(crate) fn parse_print_uris(text: &str) -> Result<Vec<Package>, AptOutputError> {
     let mut packages = Vec::new();
     for line in text.lines().filter(|line| line.starts_with('\'')) {
-        let wrong = || AnswerError(line.to_owned());
+        let wrong = || AptOutputError(line.to_owned());
         let mut words = line.split_whitespace().skip(1);
         let file = words.next().ok_or_else(wrong)?;
         let size_bytes = words
@@ -190,7 +190,7 @@ pub(crate) fn parse_answer(text: &str) -> Result<Vec<Package>, AnswerError> {
         });
     }
     if packages.is_empty() {
-        return Err(AnswerError(
+        return Err(AptOutputError(
             text.lines().last().unwrap_or_default().to_owned(),
         ));
     }
@@ -229,7 +229,7 @@ pub(super) mod tests {
         let text = "Reading package lists...\nThe following NEW packages:\n  a b\n\
                     'http://m.example/b_1%3a2_amd64.deb' b_1%3a2_amd64.deb 20 SHA256:ff\n\
                     'http://m.example/a_1_all.deb' a_1_all.deb 10 MD5Sum:aa\n";
-        let packages = parse_answer(text).unwrap();
+        let packages = parse_print_uris(text).unwrap();
         assert_eq!(
             packages[0],
             Package {
@@ -244,24 +244,24 @@ pub(super) mod tests {
     #[test]
     fn parse_answer_without_size_is_an_error() {
         assert!(matches!(
-            parse_answer("'http://m.example/a.deb' a.deb many SHA256:ff"),
-            Err(AnswerError(_))
+            parse_print_uris("'http://m.example/a.deb' a.deb many SHA256:ff"),
+            Err(AptOutputError(_))
         ));
     }
 
     #[test]
     fn parse_answer_with_a_path_as_name_is_an_error() {
         assert!(matches!(
-            parse_answer("'http://m.example/a.deb' ../a.deb 1 SHA256:ff"),
-            Err(AnswerError(_))
+            parse_print_uris("'http://m.example/a.deb' ../a.deb 1 SHA256:ff"),
+            Err(AptOutputError(_))
         ));
     }
 
     #[test]
     fn parse_answer_without_packages_is_an_error() {
         assert!(matches!(
-            parse_answer("E: Unable to locate package"),
-            Err(AnswerError(_))
+            parse_print_uris("E: Unable to locate package"),
+            Err(AptOutputError(_))
         ));
     }
 }

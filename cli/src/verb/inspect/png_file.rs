@@ -217,7 +217,7 @@ fn pixels(
                 if decoder.is_deep() {
                     bytes.extend(channel.to_be_bytes());
                 } else {
-                    bytes.push(narrow(*channel));
+                    bytes.push(to_eight_bits(*channel));
                 }
             }
         }
@@ -226,7 +226,7 @@ fn pixels(
 }
 
 /// Returns the 8-bit value that is nearest to a 16-bit channel.
-fn narrow(channel: u16) -> u8 {
+fn to_eight_bits(channel: u16) -> u8 {
     let rounded = (u32::from(channel) + 128) / 257;
     u8::try_from(rounded).unwrap_or(u8::MAX)
 }
@@ -294,8 +294,11 @@ mod tests {
     #[test]
     fn channel_of_eight_bits_keeps_its_value() {
         for value in 0..=u8::MAX {
-            assert_eq!(narrow(u16::from(value) * 257), value);
+            assert_eq!(to_eight_bits(u16::from(value) * 257), value);
         }
-        assert_eq!((narrow(128), narrow(129), narrow(65535)), (0, 1, 255));
+        assert_eq!(
+            (to_eight_bits(128), to_eight_bits(129), to_eight_bits(65535)),
+            (0, 1, 255)
+        );
     }
 }

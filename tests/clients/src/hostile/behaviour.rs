@@ -12,7 +12,7 @@ use super::message::encode;
 use super::random::Random;
 use super::random_requests::{send_any, send_well_formed};
 use super::window::{ANSWER_LIMIT, Window};
-use super::within_limits::Expensive;
+use super::within_limits::ExpensiveClient;
 
 /// The requests that a hostile client sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +129,7 @@ impl Behaviour {
         report: &mut HostileReport,
     ) -> anyhow::Result<()> {
         if self.stays_connected() {
-            let mut client = Expensive::start(self, connection, files)?;
+            let mut client = ExpensiveClient::start(self, connection, files)?;
             while !stop.load(Ordering::Relaxed) && !connection.closed {
                 client.step(connection, files, random);
                 report.requests += 1;

@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_millis(4);
 
 /// The measurements of the bystander during one period.
 #[derive(Clone, Debug)]
-pub struct Measured {
+pub struct BystanderStats {
     /// The duration of each round trip, sorted.
     pub round_trips: Vec<Duration>,
     /// The CPU time of the compositor during each round trip, sorted. Other programs on the machine do not affect it.
@@ -38,7 +38,7 @@ pub fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     found.copied().unwrap_or(Duration::MAX)
 }
 
-impl Measured {
+impl BystanderStats {
     /// Returns the fraction of the output's frames for which the bystander received no frame callback.
     pub fn lost_frames(&self) -> f64 {
         let expected = self.elapsed.as_secs_f64() / self.period.as_secs_f64();
@@ -48,7 +48,7 @@ impl Measured {
     }
 }
 
-impl fmt::Display for Measured {
+impl fmt::Display for BystanderStats {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             to,
@@ -71,7 +71,11 @@ impl fmt::Display for Measured {
 /// # Errors
 ///
 /// The bystander is disconnected.
-pub(super) fn measure(socket: &Path, pid: u32, duration: Duration) -> anyhow::Result<Measured> {
+pub(super) fn measure(
+    socket: &Path,
+    pid: u32,
+    duration: Duration,
+) -> anyhow::Result<BystanderStats> {
     let mut connection = Connection::open(socket)?;
     let unknown = connection.unknown_globals();
     anyhow::ensure!(
@@ -84,7 +88,7 @@ pub(super) fn measure(socket: &Path, pid: u32, duration: Duration) -> anyhow::Re
     let window = Window::map(&mut connection, &files, (480, 480))?;
     let mut frame = show_next(&mut connection, window);
     let mut sync: Option<(u32, Instant, Duration)> = None;
-    let mut measured = Measured {
+    let mut measured = BystanderStats {
         round_trips: Vec::new(),
         cpu_times: Vec::new(),
         frames: 0,

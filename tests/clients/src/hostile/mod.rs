@@ -26,7 +26,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use behaviour::{Behaviour, HostileReport};
-pub use bystander::{Measured, percentile};
+pub use bystander::{BystanderStats, percentile};
 pub use process::{Resources, terminate_beside_clients};
 pub use scripted::{ScriptedClient, ScriptedFiles};
 
@@ -34,7 +34,7 @@ pub use scripted::{ScriptedClient, ScriptedFiles};
 const CLIENTS: usize = 10;
 
 /// The thread of a running hostile client.
-type Running = JoinHandle<anyhow::Result<HostileReport>>;
+type ClientThread = JoinHandle<anyhow::Result<HostileReport>>;
 
 /// The bounds that the bystander's measurements must not exceed.
 #[derive(Clone, Copy, Debug)]
@@ -51,9 +51,9 @@ pub struct Bounds {
 #[derive(Debug)]
 pub struct Outcome {
     /// The measurement without the hostile clients.
-    pub before: Measured,
+    pub before: BystanderStats,
     /// The measurement with the hostile clients.
-    pub during: Measured,
+    pub during: BystanderStats,
     /// The behaviour of each client and its report.
     pub clients: Vec<(Behaviour, HostileReport)>,
 }
@@ -96,7 +96,7 @@ fn start_clients(
     socket: &Path,
     seed: u64,
     stop: &Arc<AtomicBool>,
-) -> anyhow::Result<Vec<(Behaviour, Running)>> {
+) -> anyhow::Result<Vec<(Behaviour, ClientThread)>> {
     let mut threads = Vec::new();
     for number in 0..CLIENTS {
         let behaviour = Behaviour::of_client(number, seed);

@@ -18,14 +18,14 @@ const OBJECTS: usize = 200;
 
 /// A client that sends expensive requests within its limits.
 #[derive(Debug)]
-pub(super) struct Expensive {
+pub(super) struct ExpensiveClient {
     behaviour: Behaviour,
     window: Window,
     surfaces: Vec<u32>,
     objects: Vec<u32>,
 }
 
-impl Expensive {
+impl ExpensiveClient {
     /// Creates the objects that a behaviour needs.
     pub(super) fn start(
         behaviour: Behaviour,

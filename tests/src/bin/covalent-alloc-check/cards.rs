@@ -24,7 +24,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
         let name = path.display().to_string();
         runner.check(&format!("cards::{name}::opening_leaves_no_master"), || {
             let card = Card::open(path)?;
-            let other = Raw(File::options().read(true).write(true).open(path)?);
+            let other = RawCard(File::options().read(true).write(true).open(path)?);
             // The first process that opens a card without a master becomes its master. Only the master can drop master.
             other
                 .release_master_lock()
@@ -149,15 +149,15 @@ fn refused(sources: &Sources, card: &Card) -> Result<CheckOutcome> {
 }
 
 /// A card that is opened without covalent-alloc.
-struct Raw(File);
+struct RawCard(File);
 
-impl std::os::fd::AsFd for Raw {
+impl std::os::fd::AsFd for RawCard {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.0.as_fd()
     }
 }
 
-impl drm::Device for Raw {}
+impl drm::Device for RawCard {}
 
 fn display(card: &Card) -> Result<Option<Participant>> {
     // Without DRM_CLIENT_CAP_UNIVERSAL_PLANES, GETPLANERESOURCES lists only overlay planes.

@@ -85,7 +85,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
         }
         runner.check(&format!("queues::{node}::own_memory_streams"), || {
             let queue = open()?;
-            let plan = own(&queue, 3, None)?;
+            let plan = plan_own_memory(&queue, 3, None)?;
             ensure!(
                 plan.verdict() == Verdict::Guaranteed,
                 "the plan for the queue's own memory is not guaranteed"
@@ -100,7 +100,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                 // A codec that writes bytes after the last row declares such a minimum size.
                 let mut codec = processor(Fourcc::XRGB8888);
                 codec.for_each_choice(|own| own.image.minimum_size_bytes = PADDED_BYTES);
-                let plan = own(&queue, 3, Some(codec))?;
+                let plan = plan_own_memory(&queue, 3, Some(codec))?;
                 let stream = queue.allocate(&plan)?;
                 for buffer in stream.buffers() {
                     let memory = buffer.dmabuf_fd(0).context("the buffer has no dma-buf")?;
@@ -115,8 +115,8 @@ pub(crate) fn run(runner: &mut CheckRunner) {
             &format!("queues::{node}::buffer_that_is_too_small_is_refused_by_the_crate"),
             || {
                 let queue = open()?;
-                let small = plain(&sources, Extent::new(320, 180)?, Fourcc::XRGB8888)?;
-                let large = plain(&sources, vga()?, Fourcc::XRGB8888)?;
+                let small = allocate_for_cpu(&sources, Extent::new(320, 180)?, Fourcc::XRGB8888)?;
+                let large = allocate_for_cpu(&sources, vga()?, Fourcc::XRGB8888)?;
                 // The kernel would accept such a buffer in REQBUFS and leak it in QBUF. The crate refuses a descriptor whose dma-buf
                 // is smaller than its layout, so no such buffer reaches the kernel.
                 for buffer in small.iter().cycle().take(20) {
@@ -150,8 +150,12 @@ pub(crate) fn run(runner: &mut CheckRunner) {
             &format!("queues::{node}::buffers_of_two_layouts_are_refused_by_the_crate"),
             || {
                 let queue = open()?;
-                let mut mixed = plain(&sources, vga()?, Fourcc::XRGB8888)?;
-                mixed.extend(plain(&sources, Extent::new(320, 180)?, Fourcc::XRGB8888)?);
+                let mut mixed = allocate_for_cpu(&sources, vga()?, Fourcc::XRGB8888)?;
+                mixed.extend(allocate_for_cpu(
+                    &sources,
+                    Extent::new(320, 180)?,
+                    Fourcc::XRGB8888,
+                )?);
                 match queue.import(&mixed) {
                     Err(Error::Layouts { index: 2, .. }) => {}
                     Err(error) => {
@@ -171,7 +175,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
             &format!("queues::{node}::invalid_index_leaves_the_stream_unchanged"),
             || {
                 let queue = open()?;
-                let plan = own(&queue, 3, None)?;
+                let plan = plan_own_memory(&queue, 3, None)?;
                 let mut own = queue.allocate(&plan)?;
                 ensure!(
                     matches!(own.queue(99), Err(Error::Index { .. })),
@@ -224,7 +228,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
         );
         runner.check(&format!("queues::{node}::second_owner_gets_busy"), || {
             let queue = open()?;
-            let plan = own(&queue, 1, None)?;
+            let plan = plan_own_memory(&queue, 1, None)?;
             let _own = queue.allocate(&plan)?;
             let second = open()?;
             ensure!(
@@ -242,7 +246,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
 }
 
 /// Allocates two buffers that only the CPU accesses.
-fn plain(sources: &Sources, extent: Extent, fourcc: Fourcc) -> Result<Vec<Buffer>> {
+fn allocate_for_cpu(sources: &Sources, extent: Extent, fourcc: Fourcc) -> Result<Vec<Buffer>> {
     let request = Request {
         count: 2,
         participants: vec![processor(fourcc)],
@@ -256,7 +260,7 @@ fn plain(sources: &Sources, extent: Extent, fourcc: Fourcc) -> Result<Vec<Buffer
 }
 
 /// Plans buffers of the queue's own memory for the queue, and for `other` if it is given.
-fn own(queue: &Queue, count: u32, other: Option<Participant>) -> Result<Plan> {
+fn plan_own_memory(queue: &Queue, count: u32, other: Option<Participant>) -> Result<Plan> {
     let camera = queue.participant(vga()?, Some(Fourcc::XRGB8888))?;
     let source = queue
         .source(&camera)?
@@ -279,7 +283,7 @@ fn stream(mut stream: Stream) -> Result<()> {
     fill(&mut stream)?;
     let mut last = None;
     for _ in 0..count.saturating_mul(2) {
-        let frame = next(&mut stream)?;
+        let frame = wait_for_frame(&mut stream)?;
         let info = frame.info();
         ensure!(!info.is_damaged, "a frame is damaged");
         ensure!(
@@ -310,7 +314,7 @@ fn fill(stream: &mut Stream) -> Result<()> {
 }
 
 /// Waits for a frame.
-fn next(stream: &mut Stream) -> Result<Frame> {
+fn wait_for_frame(stream: &mut Stream) -> Result<Frame> {
     let until = Instant::now() + TIMEOUT;
     loop {
         ensure!(Instant::now() < until, "the camera delivered no frame");
@@ -339,14 +343,14 @@ fn row(frame: &Frame) -> Result<Vec<u8>> {
 
 /// Checks that the buffer of a frame is queued only after the last clone of the frame is dropped, on any thread.
 fn frame_in_use(queue: &Queue) -> Result<CheckOutcome> {
-    let mut stream = queue.allocate(&own(queue, 3, None)?)?;
+    let mut stream = queue.allocate(&plan_own_memory(queue, 3, None)?)?;
     fill(&mut stream)?;
-    let held = next(&mut stream)?;
+    let held = wait_for_frame(&mut stream)?;
     let (index, clone) = (held.info().index, held.clone());
     drop(held);
     let written = row(&clone)?;
     for _ in 0..6 {
-        let frame = next(&mut stream)?;
+        let frame = wait_for_frame(&mut stream)?;
         ensure!(
             frame.info().index != index,
             "the buffer of a frame in use was captured into"
@@ -370,7 +374,7 @@ fn frame_in_use(queue: &Queue) -> Result<CheckOutcome> {
         stream.queued_count()
     );
     for _ in 0..9 {
-        if next(&mut stream)?.info().index == index {
+        if wait_for_frame(&mut stream)?.info().index == index {
             return Ok(CheckOutcome::Passed);
         }
     }
@@ -379,10 +383,10 @@ fn frame_in_use(queue: &Queue) -> Result<CheckOutcome> {
 
 /// Checks frames that are dropped after their stream was stopped, was started again, or was dropped.
 fn outliving_frame(queue: &Queue) -> Result<CheckOutcome> {
-    let plan = own(queue, 3, None)?;
+    let plan = plan_own_memory(queue, 3, None)?;
     let mut stream = queue.allocate(&plan)?;
     fill(&mut stream)?;
-    let (stopped, again) = (next(&mut stream)?, next(&mut stream)?);
+    let (stopped, again) = (wait_for_frame(&mut stream)?, wait_for_frame(&mut stream)?);
     stream.stop()?;
     let index = stopped.info().index;
     drop(stopped);
@@ -399,7 +403,7 @@ fn outliving_frame(queue: &Queue) -> Result<CheckOutcome> {
         stream.queued_count() == 2,
         "dropping a frame after the restart did not queue its buffer"
     );
-    let last = next(&mut stream)?;
+    let last = wait_for_frame(&mut stream)?;
     drop(stream);
     let written = row(&last).context("the frame of a dropped stream")?;
     ensure!(

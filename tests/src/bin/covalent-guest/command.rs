@@ -48,7 +48,7 @@ struct Output {
 }
 
 /// Both ends of the pipes or of the terminal: those of the child process and those of this process.
-struct Ends {
+struct PipeEnds {
     child: [OwnedFd; 3],
     input: OwnedFd,
     outputs: Vec<(Stream, OwnedFd)>,
@@ -328,21 +328,21 @@ fn environment() -> [(&'static str, &'static str); 9] {
     ]
 }
 
-fn pipes() -> io::Result<Ends> {
+fn pipes() -> io::Result<PipeEnds> {
     let (stdin, input) = pipe_with(PipeFlags::CLOEXEC)?;
     let (out, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
     let (error, stderr) = pipe_with(PipeFlags::CLOEXEC)?;
     for ours in [&input, &out, &error] {
         fcntl_setfl(ours, OFlags::NONBLOCK)?;
     }
-    Ok(Ends {
+    Ok(PipeEnds {
         child: [stdin, stdout, stderr],
         input,
         outputs: vec![(Stream::Out, out), (Stream::Error, error)],
     })
 }
 
-fn terminal(window: Window) -> io::Result<Ends> {
+fn terminal(window: Window) -> io::Result<PipeEnds> {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
     grantpt(&master)?;
     unlockpt(&master)?;
@@ -352,7 +352,7 @@ fn terminal(window: Window) -> io::Result<Ends> {
     set_size(&master, window)?;
     fcntl_setfl(&master, OFlags::NONBLOCK)?;
     let child = [slave.try_clone()?, slave.try_clone()?, slave];
-    Ok(Ends {
+    Ok(PipeEnds {
         child,
         input: master.try_clone()?,
         outputs: vec![(Stream::Out, master)],

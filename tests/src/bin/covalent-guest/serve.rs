@@ -46,7 +46,7 @@ pub(crate) struct Server {
 
 /// The object to which a polled fd belongs.
 #[derive(Debug, Clone, Copy)]
-enum Watched {
+enum PollTarget {
     Port,
     Children,
     Input(u32),
@@ -84,7 +84,7 @@ impl Server {
         loop {
             for (watched, ready) in self.wait()? {
                 match watched {
-                    Watched::Port => {
+                    PollTarget::Port => {
                         if ready.contains(PollFlags::OUT) {
                             self.flush()?;
                         }
@@ -94,12 +94,12 @@ impl Server {
                             return Ok(());
                         }
                     }
-                    Watched::Children => self.reap()?,
-                    Watched::Input(id) => {
+                    PollTarget::Children => self.reap()?,
+                    PollTarget::Input(id) => {
                         let done = self.commands.get_mut(&id).map_or(0, Command::write_input);
                         self.send_taken(id, done)?;
                     }
-                    Watched::Output(id, stream) => self.forward(id, stream)?,
+                    PollTarget::Output(id, stream) => self.forward(id, stream)?,
                 }
             }
             self.finish()?;
@@ -107,22 +107,22 @@ impl Server {
     }
 
     /// Waits in poll() and returns the fds that are ready, with their events.
-    fn wait(&self) -> io::Result<Vec<(Watched, PollFlags)>> {
+    fn wait(&self) -> io::Result<Vec<(PollTarget, PollFlags)>> {
         let mut port = PollFlags::IN;
         if !self.backlog.is_empty() {
             port |= PollFlags::OUT;
         }
-        let mut all: Vec<(Watched, BorrowedFd<'_>, PollFlags)> = vec![
-            (Watched::Port, self.port.as_fd(), port),
-            (Watched::Children, self.children.as_fd(), PollFlags::IN),
+        let mut all: Vec<(PollTarget, BorrowedFd<'_>, PollFlags)> = vec![
+            (PollTarget::Port, self.port.as_fd(), port),
+            (PollTarget::Children, self.children.as_fd(), PollFlags::IN),
         ];
         for (&id, command) in &self.commands {
             if let Some(input) = command.wants_input() {
-                all.push((Watched::Input(id), input, PollFlags::OUT));
+                all.push((PollTarget::Input(id), input, PollFlags::OUT));
             }
             if self.backlog.len() < BACKLOG_BYTES {
                 for (stream, output) in command.readable() {
-                    all.push((Watched::Output(id, stream), output, PollFlags::IN));
+                    all.push((PollTarget::Output(id, stream), output, PollFlags::IN));
                 }
             }
         }

@@ -15,7 +15,7 @@ use super::engine::scenes::{self, SAMPLED, SceneOutcome};
 use super::engine::{Engine, Setup};
 use super::exchange;
 use super::rows::{RowOutcome, Rows};
-use super::test_machine::{Planned, TestMachine, classify};
+use super::test_machine::{PlanResult, TestMachine, classify};
 
 /// The longest time for the device to complete work whose handle was dropped.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -274,8 +274,8 @@ impl Memory<'_> {
             }
         };
         let plan = match self.machine.plan_of(extent, count, participants, sources) {
-            Planned::Plan(plan) => plan,
-            Planned::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
+            PlanResult::Plan(plan) => plan,
+            PlanResult::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
         };
         let buffers = match self.id {
             None => self.gpu.allocate(&plan).map_err(anyhow::Error::from),
@@ -300,12 +300,12 @@ fn disjoint(
         let mut sources = machine.sources.declarations();
         sources.retain(|source| source.id.as_str() == "heap:system");
         match machine.plan(vga()?, vec![processor(fourcc)], sources) {
-            Planned::Plan(plan) => machine
+            PlanResult::Plan(plan) => machine
                 .sources
                 .allocate(&plan)?
                 .pop()
                 .context("the source allocated no buffer"),
-            Planned::Impossible(why) => bail!("{why}"),
+            PlanResult::Impossible(why) => bail!("{why}"),
         }
     };
     let (luma, chroma, whole) = (

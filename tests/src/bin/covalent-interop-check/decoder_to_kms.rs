@@ -21,7 +21,7 @@ use covalent_tests::check_support::processor;
 
 use super::display::Display;
 use super::held_picture;
-use super::test_machine::{Planned, TestMachine};
+use super::test_machine::{PlanResult, TestMachine};
 
 /// The rows of the picture, and the rows of a block of a hardware codec. A block of vicodec has 8 rows in this format.
 const ROWS: u32 = 1080;
@@ -110,8 +110,8 @@ fn padded(
     });
     participants.push(codec);
     let plan = match machine.plan(extent, participants, machine.sources.declarations()) {
-        Planned::Plan(plan) => plan,
-        Planned::Impossible(why) => bail!("{why}"),
+        PlanResult::Plan(plan) => plan,
+        PlanResult::Impossible(why) => bail!("{why}"),
     };
     let coded = Extent::new(extent.width(), extent.height().next_multiple_of(BLOCK_ROWS))?;
     let layout = plan.layout();
@@ -139,11 +139,11 @@ fn bitstream(machine: &TestMachine) -> Result<Buffer> {
         vec![processor(Fourcc::R8)],
         sources,
     ) {
-        Planned::Plan(plan) => machine
+        PlanResult::Plan(plan) => machine
             .sources
             .allocate(&plan)?
             .pop()
             .context("the source allocated no buffer"),
-        Planned::Impossible(why) => bail!("{why}"),
+        PlanResult::Impossible(why) => bail!("{why}"),
     }
 }

@@ -8,8 +8,7 @@
 //!    │   draws, signals point n of `drawn`      │  reads, signals point n of the timeline `read`
 //!    │   polls for point n - 4 of `read` ◀──────│
 //! ```
-//! Each process may be killed at any time. The socket of the other process then hangs up, and the other process continues with a
-//! new process.
+//! Each process may be killed at any time. The socket of the other one then hangs up, and it continues with a new process.
 
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::process;
@@ -31,7 +30,7 @@ use super::peer::{BufferDescription, Peer, sync_device};
 use super::process_resources::{median_growth, resources};
 use super::rows::{RowOutcome, Rows};
 use super::socket::Socket;
-use super::test_machine::{Planned, TestMachine};
+use super::test_machine::{PlanResult, TestMachine};
 
 const BUFFERS: u64 = 4;
 
@@ -109,8 +108,8 @@ fn planned(machine: &TestMachine, gpu: &Gpu) -> Result<Box<covalent_alloc::solve
         .context("the device exports no images")?;
     let participants = vec![gpu.participant(extent, Some(Fourcc::XRGB8888))?];
     match machine.plan(extent, participants, vec![source]) {
-        Planned::Plan(plan) => Ok(plan),
-        Planned::Impossible(why) => bail!("{why}"),
+        PlanResult::Plan(plan) => Ok(plan),
+        PlanResult::Impossible(why) => bail!("{why}"),
     }
 }
 
@@ -286,8 +285,7 @@ fn producer_killed(
         peer.child.kill()?;
         peer.child.wait()?;
         at.push(until);
-        // The producer may have drawn the frames that it announced. The points of frames that it did not draw are never
-        // signalled; the closed socket ends the wait for them.
+        // The points of frames that the producer did not draw are never signalled. The closed socket ends the wait for them.
         loop {
             match consumer.read_frame(&peer.socket) {
                 Ok(Some(())) => {}
@@ -309,8 +307,7 @@ fn producer_killed(
     )))
 }
 
-/// The state of the process that draws frames. A thread waits for the device and signals the point of each frame, because the
-/// driver's export of a fence may block.
+/// The process that draws frames. A thread signals the point of each frame, because the driver's export of a fence may block.
 struct Producer {
     images: Vec<Image>,
     drawn: Timeline,
@@ -354,8 +351,7 @@ impl Producer {
         })
     }
 
-    /// Sends the buffers and the timelines to a consumer. Signals the points up to `number` that the killed consumer did not
-    /// signal.
+    /// Sends the buffers and timelines to a new consumer. Signals the points up to `number` that the last one has not signalled.
     fn send_buffers(&mut self, socket: &Socket, number: u64) -> Result<()> {
         for image in &self.images {
             let (description, fds) = BufferDescription::of(image.buffer())?;
@@ -413,7 +409,7 @@ fn frame(number: u64) -> Result<Vec<u8>> {
     Ok(word.repeat(pixels))
 }
 
-/// The state of the process that reads frames.
+/// The process that reads frames.
 struct Consumer {
     images: Vec<Image>,
     drawn: Timeline,

@@ -15,7 +15,7 @@ use covalent_tests::check_support::vga;
 
 use super::exchange::draw;
 use super::rows::RowOutcome;
-use super::test_machine::{Planned, TestMachine, classify};
+use super::test_machine::{PlanResult, TestMachine, classify};
 use super::vulkan_to_v4l2_output::{planned, planned_back};
 
 /// The longest time for a picture to arrive at the camera over one connection. Both devices are emulated.
@@ -102,8 +102,8 @@ impl HdmiLoopback {
         let extent = vga()?;
         let output = Device::open(self.output.as_ref())?.queue(Direction::Output)?;
         let plan = match planned(machine, gpu, &output, extent, fourcc)? {
-            Planned::Plan(plan) => plan,
-            Planned::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
+            PlanResult::Plan(plan) => plan,
+            PlanResult::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
         };
         let attempt = || -> Result<RowOutcome> {
             for connection in 0..CONNECTIONS {

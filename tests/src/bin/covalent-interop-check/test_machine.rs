@@ -50,7 +50,7 @@ pub(crate) struct Scope {
 }
 
 /// The solver's result for a row.
-pub(crate) enum Planned {
+pub(crate) enum PlanResult {
     /// The solver has found this plan.
     Plan(Box<Plan>),
     /// The solver has found no plan, for this reason.
@@ -119,7 +119,7 @@ impl TestMachine {
         extent: Extent,
         participants: Vec<Participant>,
         sources: Vec<Source>,
-    ) -> Planned {
+    ) -> PlanResult {
         self.plan_of(extent, 1, participants, sources)
     }
 
@@ -130,7 +130,7 @@ impl TestMachine {
         count: u32,
         participants: Vec<Participant>,
         sources: Vec<Source>,
-    ) -> Planned {
+    ) -> PlanResult {
         let request = Request {
             count,
             participants,
@@ -142,21 +142,21 @@ impl TestMachine {
                 if plan.verdict() != Verdict::Guaranteed {
                     send_to_parent(&ParentMessage::Caveats(plan.caveats().join("; ")));
                 }
-                Planned::Plan(Box::new(plan))
+                PlanResult::Plan(Box::new(plan))
             }
-            solution => Planned::Impossible(prediction(&solution.explain())),
+            solution => PlanResult::Impossible(prediction(&solution.explain())),
         }
     }
 
     /// Allocates a planned buffer and calls `attempt` with it. If there is no plan, the row is skipped.
     pub(crate) fn with_buffer(
         &self,
-        planned: Planned,
+        planned: PlanResult,
         attempt: impl FnOnce(&Buffer) -> Result<RowOutcome>,
     ) -> Result<RowOutcome> {
         let plan = match planned {
-            Planned::Plan(plan) => plan,
-            Planned::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
+            PlanResult::Plan(plan) => plan,
+            PlanResult::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
         };
         let buffers = self.sources.allocate(&plan).map_err(anyhow::Error::from);
         let outcome = buffers.and_then(|mut buffers| {

@@ -15,7 +15,7 @@ use covalent_tests::sw_sync::SwSyncTimeline;
 
 use super::exchange::{self, after, expect_pending, expect_ready, pixels_when_done};
 use super::rows::{RowOutcome, Rows};
-use super::test_machine::{Planned, TestMachine, classify};
+use super::test_machine::{PlanResult, TestMachine, classify};
 
 /// The most cameras that are used. One camera of the guest supports scattered memory; another camera needs contiguous memory.
 const CAMERAS: usize = 4;
@@ -85,8 +85,8 @@ fn streamed(
     sources.retain(|source| !source.id.as_str().starts_with("gbm:"));
     sources.extend(own.clone());
     let plan = match machine.plan(extent, participants, sources) {
-        Planned::Plan(plan) => plan,
-        Planned::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
+        PlanResult::Plan(plan) => plan,
+        PlanResult::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
     };
     let is_own = own.is_some_and(|own| own.id == *plan.source());
     let stream = if is_own {

@@ -18,7 +18,7 @@ use covalent_tests::sw_sync::SwSyncTimeline;
 
 use super::exchange::{self, TIMEOUT, after, draw, expect_pending};
 use super::rows::{RowOutcome, Rows};
-use super::test_machine::{Planned, TestMachine, classify};
+use super::test_machine::{PlanResult, TestMachine, classify};
 
 pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     if encoder().is_err() {
@@ -58,8 +58,8 @@ fn coded(machine: &TestMachine, gpu: &Gpu, fourcc: Fourcc, with_fence: bool) -> 
     let mut sources = machine.sources.declarations();
     sources.retain(|source| !source.id.as_str().starts_with("gbm:"));
     let plan = match machine.plan(vga()?, participants, sources) {
-        Planned::Plan(plan) => plan,
-        Planned::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
+        PlanResult::Plan(plan) => plan,
+        PlanResult::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
     };
     let attempt = || -> Result<RowOutcome> {
         let pictures = machine.sources.allocate(&plan)?;
@@ -155,7 +155,7 @@ fn heap(
     let mut declared = sources.declarations();
     declared.retain(|source| source.id.as_str().starts_with("heap:"));
     match machine.plan(extent, participants, declared) {
-        Planned::Plan(plan) => Ok(sources.allocate(&plan)?),
-        Planned::Impossible(why) => anyhow::bail!("{why}"),
+        PlanResult::Plan(plan) => Ok(sources.allocate(&plan)?),
+        PlanResult::Impossible(why) => anyhow::bail!("{why}"),
     }
 }

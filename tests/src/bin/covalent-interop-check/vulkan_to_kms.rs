@@ -17,7 +17,7 @@ use super::display::Display;
 use super::exchange::{self, TIMEOUT, after, draw, expect_pending};
 use super::held_picture;
 use super::rows::{RowOutcome, Rows};
-use super::test_machine::{Planned, TestMachine, classify};
+use super::test_machine::{PlanResult, TestMachine, classify};
 
 /// The formats of which the comparison can compute the colours.
 const FORMATS: [Fourcc; 3] = [Fourcc::XRGB8888, Fourcc::XBGR8888, Fourcc::RGB565];
@@ -73,7 +73,7 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     }
 }
 
-fn plan(machine: &TestMachine, gpu: &Gpu, display: &Display, fourcc: Fourcc) -> Result<Planned> {
+fn plan(machine: &TestMachine, gpu: &Gpu, display: &Display, fourcc: Fourcc) -> Result<PlanResult> {
     let extent = display.extent()?;
     let mut shown = display.card.participant(display.plane)?;
     shown.for_each_choice(|own| {
@@ -87,8 +87,8 @@ fn plan(machine: &TestMachine, gpu: &Gpu, display: &Display, fourcc: Fourcc) -> 
 fn shown(machine: &TestMachine, gpu: &Gpu, card: &Card, fourcc: Fourcc) -> Result<RowOutcome> {
     let mut display = Display::take(card)?.context("the display was disconnected")?;
     let plan = match plan(machine, gpu, &display, fourcc)? {
-        Planned::Plan(plan) => plan,
-        Planned::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
+        PlanResult::Plan(plan) => plan,
+        PlanResult::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
     };
     let attempt = |display: &mut Display| -> Result<RowOutcome> {
         let buffer = one(machine, &plan)?;
@@ -128,8 +128,8 @@ fn shown_after_fence(machine: &TestMachine, gpu: &Gpu, card: &Card) -> Result<Ro
         ));
     }
     let plan = match plan(machine, gpu, &display, Fourcc::XRGB8888)? {
-        Planned::Plan(plan) => plan,
-        Planned::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
+        PlanResult::Plan(plan) => plan,
+        PlanResult::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
     };
     let attempt = |display: &mut Display| -> Result<RowOutcome> {
         let (before, buffer) = (one(machine, &plan)?, one(machine, &plan)?);
@@ -189,8 +189,8 @@ pub(crate) fn written(machine: &TestMachine, display: &Display) -> Result<Buffer
     });
     let participants = vec![processor(Fourcc::XRGB8888)];
     match machine.plan(display.extent()?, participants, sources) {
-        Planned::Plan(plan) => one(machine, &plan),
-        Planned::Impossible(why) => anyhow::bail!("{why}"),
+        PlanResult::Plan(plan) => one(machine, &plan),
+        PlanResult::Impossible(why) => anyhow::bail!("{why}"),
     }
 }
 
@@ -203,8 +203,8 @@ pub(crate) fn show(machine: &TestMachine, card: &str, seed: usize) -> Result<()>
         .first()
         .context("the machine has no Vulkan device")?;
     let plan = match plan(machine, gpu, &display, Fourcc::XRGB8888)? {
-        Planned::Plan(plan) => plan,
-        Planned::Impossible(why) => anyhow::bail!("{why}"),
+        PlanResult::Plan(plan) => plan,
+        PlanResult::Impossible(why) => anyhow::bail!("{why}"),
     };
     let buffer = one(machine, &plan)?;
     draw(&gpu.import(&buffer)?, &pattern(&buffer, seed)?)?;

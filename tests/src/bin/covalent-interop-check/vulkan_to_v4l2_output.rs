@@ -17,7 +17,7 @@ use covalent_tests::sw_sync::SwSyncTimeline;
 use super::exchange::{self, TIMEOUT, after, draw, expect_pending};
 use super::hdmi_loopback;
 use super::rows::{RowOutcome, Rows};
-use super::test_machine::{Planned, TestMachine, classify};
+use super::test_machine::{PlanResult, TestMachine, classify};
 
 const DRIVER: &str = "vim2m";
 
@@ -89,8 +89,8 @@ fn sent(machine: &TestMachine, gpu: &Gpu, fourcc: Fourcc, draw: Draw<'_>) -> Res
     let (output, capture) = queues(&device)?;
     let extent = size()?;
     let plan = match planned(machine, gpu, &output, extent, fourcc)? {
-        Planned::Plan(plan) => plan,
-        Planned::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
+        PlanResult::Plan(plan) => plan,
+        PlanResult::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
     };
     let attempt = || -> Result<RowOutcome> {
         let buffers = machine.sources.allocate(&plan)?;
@@ -121,7 +121,7 @@ pub(crate) fn planned(
     output: &Queue,
     extent: Extent,
     fourcc: Fourcc,
-) -> Result<Planned> {
+) -> Result<PlanResult> {
     let participants = vec![
         gpu.participant(extent, Some(fourcc))?,
         output.participant(extent, Some(fourcc))?,
@@ -145,8 +145,8 @@ pub(crate) fn planned_back(
     let mut sources = machine.sources.declarations();
     sources.retain(|source| source.id.as_str().starts_with("heap:"));
     match machine.plan(extent, participants, sources) {
-        Planned::Plan(plan) => Ok(plan),
-        Planned::Impossible(why) => bail!("the capture queue has no plan: {why}"),
+        PlanResult::Plan(plan) => Ok(plan),
+        PlanResult::Impossible(why) => bail!("the capture queue has no plan: {why}"),
     }
 }
 

@@ -10,7 +10,7 @@ use ::image::{ImageFormat, RgbImage};
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use covalent_alloc::files::replace;
-use covalent_tests::pipeline::{Finished, Pipeline, Report, Stack};
+use covalent_tests::pipeline::{Pipeline, PipelineReports, Report, Stack};
 use covalent_tests::vm::config::{Config, Size};
 use covalent_tests::vm::guest::{Boot, Guest};
 use covalent_tests::vm::progress::Progress;
@@ -102,7 +102,7 @@ fn show(
     guest: &Guest,
     arguments: &Arguments,
     progress: &Progress,
-) -> anyhow::Result<(RgbImage, Finished)> {
+) -> anyhow::Result<(RgbImage, PipelineReports)> {
     let Arguments {
         frames, fps, size, ..
     } = arguments;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use covalent_tests::suite::record::{Record, Summary, Verdict, tree};
-use covalent_tests::suite::report::Order;
+use covalent_tests::suite::report::ReportOrder;
 use covalent_tests::suite::run::{Ended, Images, Runner, parallel_guests};
 use covalent_tests::suite::skips::Skips;
 use covalent_tests::suite::{Case, all, checks, interop};
@@ -104,7 +104,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         .into_iter()
         .filter(|case| !run.passed_before(case.name))
         .collect();
-    run.order = Order::new(&checks);
+    run.order = ReportOrder::new(&checks);
     let images = Images::default();
     let runner = Runner {
         images: &images,
@@ -149,7 +149,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 struct Run {
     summary: Summary,
     /// The order in which the records of checks are printed.
-    order: Order,
+    order: ReportOrder,
     before: BTreeMap<String, Vec<Record>>,
     /// The path of the summary, which other programs read.
     summary_file: PathBuf,
@@ -188,7 +188,7 @@ impl Run {
                 full: arguments.full,
                 ..Summary::default()
             },
-            order: Order::default(),
+            order: ReportOrder::default(),
             before,
             summary_file: checkout().join("target/suite/summary.json"),
             resume_file,
@@ -208,7 +208,7 @@ impl Run {
     }
 
     /// Stores the records of a check or case that has ended. The record of a case is printed at once. The records of checks are
-    /// printed when [`Order::end`] returns them.
+    /// printed when [`ReportOrder::end`] returns them.
     fn add(&mut self, ended: Ended, progress: &Progress) -> anyhow::Result<()> {
         let printed = match ended {
             Ended::Check(name, records) => {

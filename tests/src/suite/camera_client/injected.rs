@@ -10,17 +10,17 @@ use crate::suite::compositor::{
 use crate::suite::{Outcome, TestContext};
 
 /// A fault that vivid injects, and the expected result.
-struct Injected {
+struct InjectedFault {
     /// The control that requests the fault, and its value.
     control: &'static str,
     /// The value that ends the fault; `None` if the fault happens only once.
     reset: Option<&'static str>,
     /// Whether the fault is requested while the stream runs. Otherwise it is requested before the client starts.
     while_streaming: bool,
-    expected: Expected,
+    expected: ExpectedResult,
 }
 
-enum Expected {
+enum ExpectedResult {
     /// The client ends with one of these exit statuses, and its message contains this word.
     Ends(&'static [i32], &'static str),
     /// The client ends as for `Ends`, or the stream continues: the fault may occur in a trial import, which is allowed to fail.
@@ -29,60 +29,60 @@ enum Expected {
     Continues(Option<&'static str>),
 }
 
-const FAULTS: &[Injected] = &[
-    Injected {
+const FAULTS: &[InjectedFault] = &[
+    InjectedFault {
         control: "inject_vidioc_reqbufs_error=1",
         reset: None,
         while_streaming: false,
-        expected: Expected::EndsOrContinues(&[1, 7, 8], "VIDIOC_"),
+        expected: ExpectedResult::EndsOrContinues(&[1, 7, 8], "VIDIOC_"),
     },
-    Injected {
+    InjectedFault {
         control: "inject_vidioc_qbuf_error=1",
         reset: None,
         while_streaming: false,
-        expected: Expected::EndsOrContinues(&[1, 7, 8], "VIDIOC_QBUF"),
+        expected: ExpectedResult::EndsOrContinues(&[1, 7, 8], "VIDIOC_QBUF"),
     },
-    Injected {
+    InjectedFault {
         control: "inject_vidioc_streamon_error=1",
         reset: None,
         while_streaming: false,
-        expected: Expected::Ends(&[1, 8], "VIDIOC_STREAMON"),
+        expected: ExpectedResult::Ends(&[1, 8], "VIDIOC_STREAMON"),
     },
-    Injected {
+    InjectedFault {
         control: "inject_fatal_streaming_error=1",
         reset: None,
         while_streaming: true,
-        expected: Expected::Ends(&[8], "/dev/video0"),
+        expected: ExpectedResult::Ends(&[8], "/dev/video0"),
     },
-    Injected {
+    InjectedFault {
         control: "inject_v4l2_buf_flag_error=1",
         reset: None,
         while_streaming: true,
-        expected: Expected::Continues(Some("dropped_by_client")),
+        expected: ExpectedResult::Continues(Some("dropped_by_client")),
     },
-    Injected {
+    InjectedFault {
         control: "percentage_of_dropped_buffers=50",
         reset: Some("percentage_of_dropped_buffers=0"),
         while_streaming: false,
-        expected: Expected::Continues(Some("dropped_by_camera")),
+        expected: ExpectedResult::Continues(Some("dropped_by_camera")),
     },
-    Injected {
+    InjectedFault {
         control: "wrap_sequence_number=1",
         reset: Some("wrap_sequence_number=0"),
         while_streaming: false,
-        expected: Expected::Continues(None),
+        expected: ExpectedResult::Continues(None),
     },
-    Injected {
+    InjectedFault {
         control: "wrap_timestamp=1",
         reset: Some("wrap_timestamp=0"),
         while_streaming: false,
-        expected: Expected::Continues(None),
+        expected: ExpectedResult::Continues(None),
     },
-    Injected {
+    InjectedFault {
         control: "wrap_timestamp=2",
         reset: Some("wrap_timestamp=0"),
         while_streaming: false,
-        expected: Expected::Continues(None),
+        expected: ExpectedResult::Continues(None),
     },
 ];
 
@@ -130,7 +130,7 @@ fn set(context: &mut TestContext<'_>, control: &str) -> anyhow::Result<()> {
 fn run(
     context: &mut TestContext<'_>,
     compositor: &TestCompositor,
-    fault: &Injected,
+    fault: &InjectedFault,
 ) -> anyhow::Result<ClientExit> {
     let frames = if fault.while_streaming {
         FRAMES_WITH_TIME
@@ -157,14 +157,16 @@ fn run(
     wait_for_exit(process, Some(SIGTERM))
 }
 
-fn judge(fault: &Injected, exit: &ClientExit) -> anyhow::Result<()> {
+fn judge(fault: &InjectedFault, exit: &ClientExit) -> anyhow::Result<()> {
     match fault.expected {
-        Expected::EndsOrContinues(..) if exit.status == 0 => {}
-        Expected::Ends(statuses, word) | Expected::EndsOrContinues(statuses, word) => ensure!(
-            statuses.contains(&exit.status) && exit.stderr.contains(word),
-            "the exit status must be one of {statuses:?}, and the message must contain {word:?}: {exit:?}"
-        ),
-        Expected::Continues(counter) => {
+        ExpectedResult::EndsOrContinues(..) if exit.status == 0 => {}
+        ExpectedResult::Ends(statuses, word) | ExpectedResult::EndsOrContinues(statuses, word) => {
+            ensure!(
+                statuses.contains(&exit.status) && exit.stderr.contains(word),
+                "the exit status must be one of {statuses:?}, and the message must contain {word:?}: {exit:?}"
+            )
+        }
+        ExpectedResult::Continues(counter) => {
             ensure!(exit.status == 0, "the stream must continue: {exit:?}");
             let report: Value = serde_json::from_str(exit.stdout.trim())?;
             let number = |key: &str| report[key].as_u64().unwrap_or(u64::MAX);

@@ -17,7 +17,7 @@ const BARS_ROWS: u32 = 8;
 
 /// The description of one picture that `covalent-alloc-check painted` prints.
 #[derive(Debug, Deserialize)]
-struct Painted {
+struct PaintedPicture {
     fourcc: String,
     fd: u32,
     layout: String,
@@ -31,13 +31,13 @@ pub(super) fn every_format(context: &mut TestContext<'_>) -> anyhow::Result<Outc
     let line = holder
         .line(Stream::Out, COMMAND_LIMIT)?
         .context("the program printed nothing")?;
-    let painted: Vec<Painted> =
+    let painted: Vec<PaintedPicture> =
         serde_json::from_str(&line).context("parse the list of pictures")?;
     ensure!(painted.len() == 17, "{} pictures", painted.len());
     let pid = run_checked(guest, "pgrep -x sleep | tail -n 1", COMMAND_LIMIT)?.text();
     let mut pictures = Vec::new();
     for one in &painted {
-        let Painted { fd, layout, .. } = one;
+        let PaintedPicture { fd, layout, .. } = one;
         let line = format!("covalent inspect --pid {} --fd {fd}", pid.trim());
         let by_layout = picture(guest, &format!("{line} --layout {layout}"))?;
         check(one, &by_layout).with_context(|| format!("{one:?}"))?;
@@ -83,7 +83,7 @@ fn picture(guest: &Guest, line: &str) -> anyhow::Result<DynamicImage> {
 }
 
 /// Checks the bars and the ramp of a picture.
-fn check(painted: &Painted, picture: &DynamicImage) -> anyhow::Result<()> {
+fn check(painted: &PaintedPicture, picture: &DynamicImage) -> anyhow::Result<()> {
     let bars = Region {
         height: BARS_ROWS,
         ..Region::whole(&picture.to_rgb8())

@@ -78,18 +78,18 @@ impl Report {
 }
 
 /// A compositor in the guest with a running client.
-pub(super) struct Running<'guest> {
+pub(super) struct RunningClient<'guest> {
     pub(super) guest: &'guest Guest,
     pub(super) process: Process,
 }
 
 /// The reports of the client and the compositor.
-pub(super) struct Finished {
+pub(super) struct ClientReports {
     pub(super) report: Report,
     pub(super) frames: Vec<FrameRecord>,
 }
 
-impl<'guest> Running<'guest> {
+impl<'guest> RunningClient<'guest> {
     pub(super) fn start(
         guest: &'guest Guest,
         compositor: &str,
@@ -163,7 +163,7 @@ impl<'guest> Running<'guest> {
         Ok(())
     }
 
-    pub(super) fn finish(self) -> anyhow::Result<Finished> {
+    pub(super) fn finish(self) -> anyhow::Result<ClientReports> {
         let output = self.process.wait(FRAMES_LIMIT)?;
         ensure!(
             output.status.success(),
@@ -179,6 +179,6 @@ impl<'guest> Running<'guest> {
         let own = report.buffers();
         let mut frames = parse_frames(&String::from_utf8_lossy(&text))?;
         frames.retain(|frame| frame.buffer.is_some_and(|buffer| own.contains(&buffer)));
-        Ok(Finished { report, frames })
+        Ok(ClientReports { report, frames })
     }
 }

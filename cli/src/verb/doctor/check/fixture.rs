@@ -108,7 +108,7 @@ pub(super) fn node<'a>(snapshot: &'a mut Snapshot, path: &str) -> &'a mut Node {
 }
 
 /// Changes a node of the snapshot so that opening it fails with EACCES.
-pub(super) fn refused(snapshot: &mut Snapshot, path: &str, group: &str, mode: u32) {
+pub(super) fn deny_open(snapshot: &mut Snapshot, path: &str, group: &str, mode: u32) {
     node(snapshot, path).file = Some(NodeFile {
         owner: 0,
         group: group.to_owned(),

@@ -31,10 +31,10 @@ pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
             None => groups.push((node.kind, file, vec![path])),
         }
     }
-    let refused = |(kind, file, paths): &(NodeKind, &NodeFile, Vec<&str>)| {
-        refused(snapshot, *kind, file, paths)
+    let finding = |(kind, file, paths): &(NodeKind, &NodeFile, Vec<&str>)| {
+        open_failure(snapshot, *kind, file, paths)
     };
-    findings.extend(groups.iter().filter_map(refused));
+    findings.extend(groups.iter().filter_map(finding));
     findings
 }
 
@@ -126,7 +126,7 @@ fn make_nodes(gone: &[&Node]) -> Option<String> {
 }
 
 /// Returns the finding for nodes of one kind that fail to open with the same error.
-fn refused(
+fn open_failure(
     snapshot: &Snapshot,
     kind: NodeKind,
     file: &NodeFile,
@@ -277,7 +277,7 @@ fn why(kind: NodeKind) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{desktop, node, refused as refuse};
+    use super::super::fixture::{deny_open, desktop, node};
     use super::*;
 
     #[test]
@@ -288,7 +288,7 @@ mod tests {
     #[test]
     fn heap_that_only_root_may_open_gets_a_udev_rule() {
         let mut snapshot = desktop();
-        refuse(&mut snapshot, "/dev/dma_heap/system", "root", 0o600);
+        deny_open(&mut snapshot, "/dev/dma_heap/system", "root", 0o600);
         let [finding] = check(&snapshot).try_into().unwrap();
         assert_eq!(finding.id, "heap-permission");
         assert_eq!(finding.severity, Severity::Limits);
@@ -299,7 +299,7 @@ mod tests {
         );
         assert!(!line.contains("usermod"), "the user is in video: {line}");
         // Without any other source of memory, the severity is `Blocks`.
-        refuse(&mut snapshot, "/dev/udmabuf", "root", 0o600);
+        deny_open(&mut snapshot, "/dev/udmabuf", "root", 0o600);
         assert!(
             check(&snapshot)
                 .iter()
@@ -314,7 +314,7 @@ mod tests {
         second.path = "/dev/dma_heap/reserved".to_owned();
         snapshot.nodes.push(second);
         for path in ["/dev/dma_heap/system", "/dev/dma_heap/reserved"] {
-            refuse(&mut snapshot, path, "root", 0o600);
+            deny_open(&mut snapshot, path, "root", 0o600);
         }
         let [finding] = check(&snapshot).try_into().unwrap();
         assert!(
@@ -331,7 +331,7 @@ mod tests {
         let mut snapshot = desktop();
         snapshot.user.groups.clear();
         snapshot.user.listed_groups.clear();
-        refuse(&mut snapshot, "/dev/dri/card0", "video", 0o660);
+        deny_open(&mut snapshot, "/dev/dri/card0", "video", 0o660);
         let [finding] = check(&snapshot).try_into().unwrap();
         assert_eq!(
             (finding.id.as_str(), finding.severity),
@@ -340,7 +340,7 @@ mod tests {
         assert_eq!(finding.remedy.unwrap().line, "sudo usermod -aG video ada");
         // A user who is already listed in the group has to log in again.
         snapshot.user.listed_groups.insert("video".to_owned());
-        refuse(&mut snapshot, "/dev/video0", "video", 0o660);
+        deny_open(&mut snapshot, "/dev/video0", "video", 0o660);
         let both = check(&snapshot);
         assert_eq!(both.len(), 2, "a card and a camera: {both:?}");
         snapshot.nodes.retain(|node| node.kind != NodeKind::Video);
@@ -390,7 +390,7 @@ mod tests {
     fn device_rules_of_a_container_are_distinguished_from_modes() {
         let mut snapshot = desktop();
         snapshot.user.id = 0;
-        refuse(&mut snapshot, "/dev/video0", "video", 0o660);
+        deny_open(&mut snapshot, "/dev/video0", "video", 0o660);
         let file = node(&mut snapshot, "/dev/video0").file.as_mut().unwrap();
         file.open_error.as_mut().unwrap().errno = EPERM;
         let [finding] = check(&snapshot).try_into().unwrap();

@@ -62,19 +62,19 @@ pub(super) fn permits(snapshot: &Snapshot, kind: NodeKind, file: &NodeFile) -> b
 #[cfg(test)]
 mod tests {
     use super::super::super::snapshot::AclEntry;
-    use super::super::fixture::{desktop, node, refused as refuse};
+    use super::super::fixture::{deny_open, desktop, node};
     use super::super::node::check;
     use super::*;
 
     #[test]
     fn heap_of_a_group_that_reads_is_remedied_by_joining_it() {
         let mut snapshot = desktop();
-        refuse(&mut snapshot, "/dev/dma_heap/system", "memory", 0o640);
+        deny_open(&mut snapshot, "/dev/dma_heap/system", "memory", 0o640);
         let [finding] = check(&snapshot).try_into().unwrap();
         assert_eq!(finding.remedy.unwrap().line, "sudo usermod -aG memory ada");
         // A card has to be opened for reading and writing, so joining a group that may only read does not help.
         let mut snapshot = desktop();
-        refuse(&mut snapshot, "/dev/dri/card0", "memory", 0o640);
+        deny_open(&mut snapshot, "/dev/dri/card0", "memory", 0o640);
         let [finding] = check(&snapshot).try_into().unwrap();
         let line = finding.remedy.unwrap().line;
         assert!(line.contains("SUBSYSTEM==\"drm\""), "{line}");
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn node_with_an_access_control_list_is_remedied_by_the_group_that_it_permits() {
         let mut snapshot = desktop();
-        refuse(&mut snapshot, "/dev/udmabuf", "kvm", 0o660);
+        deny_open(&mut snapshot, "/dev/udmabuf", "kvm", 0o660);
         let with = |snapshot: &mut Snapshot, acl: &[(AclSubject, u32)]| {
             let file = node(snapshot, "/dev/udmabuf").file.as_mut().unwrap();
             file.acl = acl
@@ -137,7 +137,7 @@ mod tests {
             ),
         ] {
             let mut snapshot = desktop();
-            refuse(&mut snapshot, "/dev/dri/card0", group, mode);
+            deny_open(&mut snapshot, "/dev/dri/card0", group, mode);
             let file = node(&mut snapshot, "/dev/dri/card0").file.as_mut().unwrap();
             file.owner = owner;
             let [finding] = check(&snapshot).try_into().unwrap();
