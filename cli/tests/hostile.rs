@@ -3,10 +3,13 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 #[path = "paths/run.rs"]
-#[allow(dead_code, reason = "this test does not use every kind of path")]
+#[allow(dead_code, reason = "this test uses only some of the kinds of paths")]
 mod run;
 #[path = "paths/table.rs"]
-#[allow(dead_code, reason = "this test does not use the use of each path")]
+#[allow(
+    dead_code,
+    reason = "this test does not read how each option uses its path"
+)]
 mod table;
 
 use std::collections::BTreeSet;

@@ -158,7 +158,10 @@ fn name_is_no_word_that_the_field_has_another_for() {
         wrong.len(),
         wrong.join("\n")
     );
-    assert!(unused.is_empty(), "exceptions without a use: {unused:?}");
+    assert!(
+        unused.is_empty(),
+        "exceptions that no identifier needs: {unused:?}"
+    );
     assert!(
         vocabulary
             .exceptions

@@ -85,7 +85,9 @@ fn parse(text: &str) -> anyhow::Result<ScriptOutput> {
             bail!("{reason}");
         }
         if let Some(rest) = line.strip_prefix("report ") {
-            let (label, object) = rest.split_once(' ').context("a report without an object")?;
+            let (label, object) = rest
+                .split_once(' ')
+                .context("a client's report is not a JSON object")?;
             let object = serde_json::from_str(object).context("a client's report")?;
             let reports = printed.reports.entry(label.to_owned()).or_default();
             reports.push(object);

@@ -215,7 +215,10 @@ fn without_regions(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 fn linked_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let board = qemu_tree(context)?.with_overlay(CAMERA)?;
     let narrow = board.with_overlay(NARROW)?;
-    ensure!(NARROW.contains(LINK), "the overlay has another link");
+    ensure!(
+        NARROW.contains(LINK),
+        "the overlay does not contain the link from the camera to its pools"
+    );
     let unlinked = board.with_overlay(&NARROW.replace(LINK, ""))?;
     context.save_artefact("narrow.dts", narrow.source()?.as_bytes())?;
 
@@ -353,7 +356,7 @@ fn allocation(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let log = context.sh("dmesg", COMMAND_LIMIT)?.text();
     ensure!(
         log.contains("created CMA memory pool at 0x0000000060000000, size 64 MiB"),
-        "the kernel has no such pool: {log}"
+        "the kernel has not created the pool: {log}"
     );
     let (before, others) = (
         cma_counters(context, POOL)?,
@@ -379,7 +382,7 @@ fn allocation(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let taken = [after[0] - before[0], after[1] - before[1]];
     ensure!(
         taken == [bytes / 4096; 2],
-        "{taken:?} pages for {bytes} bytes"
+        "the kernel allocated and released {taken:?} pages for {bytes} bytes"
     );
     ensure!(
         after[2] == before[2],

@@ -321,7 +321,10 @@ fn no_syscalls(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let finished = pipeline.start(guest)?.finish(PIPELINE_LIMIT)?;
     let calls = String::from_utf8_lossy(&guest.get("/tmp/calls")?).into_owned();
     let touching = calls.lines().find(|line| touches_a_frame(line));
-    ensure!(touching.is_none(), "a frame is touched: {touching:?}");
+    ensure!(
+        touching.is_none(),
+        "a process accessed a frame: {touching:?}"
+    );
     // The trace contains the compositor's reads of its card's events, which shows that strace recorded the system calls.
     ensure!(
         calls
@@ -445,7 +448,7 @@ fn long_run(context: &mut TestContext<'_>, count: u32) -> anyhow::Result<Outcome
     )?;
     ensure!(
         framebuffers.text() == "0",
-        "{} framebuffers are left",
+        "{} framebuffers of Covalent's programs are left",
         framebuffers.text()
     );
     Ok(Outcome::Passed)

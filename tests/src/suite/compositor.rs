@@ -120,7 +120,7 @@ impl TestCompositor {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        anyhow::bail!("{frames} of {count} frames were shown")
+        anyhow::bail!("only {frames} of {count} frames were shown")
     }
 
     /// Checks that the compositor still shows frames of a client, and that it holds no more dma-bufs and file descriptors than
@@ -150,7 +150,7 @@ impl TestCompositor {
             std::thread::sleep(Duration::from_millis(250));
         }
         anyhow::bail!(
-            "after {after} there are {} dma-bufs and {} file descriptors of the compositor; before there were {} and {}",
+            "after {after} the guest has {} dma-bufs and the compositor has {} file descriptors; before there were {} and {}",
             counted.0,
             counted.1,
             self.buffers,

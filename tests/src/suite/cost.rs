@@ -104,12 +104,12 @@ fn instructions(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         }
         ensure!(
             cost.crate_total >= cost.pool_hit.saturating_mul(MIN_POOL_RATIO),
-            fail("a pool saves too little")
+            fail("a buffer from a pool costs too many instructions")
         );
         let within = cost.crate_total.saturating_mul(100) <= cost.ioctl.saturating_mul(105);
         ensure!(
             within || cost.bytes < LARGE_BYTES,
-            fail("more than five percent over the ioctl")
+            fail("an allocation costs over five percent more than the ioctl")
         );
     }
     Ok(Outcome::Passed)

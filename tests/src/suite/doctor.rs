@@ -246,7 +246,9 @@ fn container(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context.sh(&demo, PIPELINE_LIMIT)?;
     // The note contains the command that makes the devices available in a running container.
     let note = remedy.note.as_deref().context("no note")?;
-    let (_, line) = note.split_once("permit it: ").context("no line in it")?;
+    let (_, line) = note
+        .split_once("permit it: ")
+        .context("the note contains no command")?;
     let after = look(context, &inside("", &format!("{line};")))?;
     ensure!(after.find("card-node").is_none(), "{after:?}");
     context.sh(&run("", &format!("{line} && {DEMO}")), PIPELINE_LIMIT)?;

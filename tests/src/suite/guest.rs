@@ -146,7 +146,7 @@ fn devices(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     ] {
         context
             .sh(&format!("test -c {node}"), COMMAND_LIMIT)
-            .with_context(|| format!("{node} is not there"))?;
+            .with_context(|| format!("{node} does not exist"))?;
     }
     for (node, capability) in [
         ("/dev/video0", "Video Capture"),
@@ -253,7 +253,10 @@ fn modules(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .sh("cat /sys/class/video4linux/*/name", COMMAND_LIMIT)?
         .text();
     for name in ["vim2m", "stateful-encoder", "stateful-decoder"] {
-        ensure!(names.contains(name), "no node is {name}: {names}");
+        ensure!(
+            names.contains(name),
+            "no video node has the name {name}: {names}"
+        );
     }
     context.sh("modprobe -r vim2m vicodec", COMMAND_LIMIT)?;
     Ok(Outcome::Passed)
@@ -339,7 +342,10 @@ fn deadline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let left = context
         .sh("pgrep -fc 'sleep [4]242' || true", COMMAND_LIMIT)?
         .text();
-    ensure!(left == "0", "{left} processes are left");
+    ensure!(
+        left == "0",
+        "{left} processes of the command are still running"
+    );
     let groups = context
         .sh("ls -d /sys/fs/cgroup/command-* | wc -l", COMMAND_LIMIT)?
         .text();
@@ -421,7 +427,7 @@ fn files(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .guest()?
         .get("/no/such/file")
         .err()
-        .context("a file that is not there was read")?;
+        .context("a file that does not exist was read")?;
     ensure!(error.to_string().contains("/no/such/file"), "{error}");
     Ok(Outcome::Passed)
 }
@@ -437,7 +443,10 @@ fn unplug(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
             COMMAND_LIMIT,
         )?
         .text();
-    ensure!(left == "0", "the card is still there");
+    ensure!(
+        left == "0",
+        "the card is still listed after it was unplugged"
+    );
     let options = serde_json::json!({"driver": "bochs-display", "id": "again"});
     context.guest()?.monitor().plug(&options)?;
     let line = "for try in $(seq 100); do grep -q bochs /sys/kernel/debug/dri/*/name && exit; sleep 0.1; done; exit 1";

@@ -149,7 +149,7 @@ fn ended_by(context: &TestContext<'_>, signal: Signal, mebibytes: u32) -> anyhow
     clean(mebibytes, scratch.path())?;
     ensure!(
         fs::read_to_string("/proc/self/mounts")? == mounts,
-        "the mounts have changed"
+        "the mounts of the host have changed"
     );
     Ok(Outcome::Passed)
 }
@@ -193,12 +193,12 @@ fn clean(mebibytes: u32, temporary: &Path) -> anyhow::Result<()> {
         }
         ensure!(
             started.elapsed() < CLEANUP_LIMIT,
-            "processes are left: {left:?}"
+            "processes of the run are still running: {left:?}"
         );
         std::thread::sleep(Duration::from_millis(20));
     }
     let files: Vec<_> = fs::read_dir(temporary)?.collect::<Result<_, _>>()?;
-    ensure!(files.is_empty(), "files are left: {files:?}");
+    ensure!(files.is_empty(), "files of the run are left: {files:?}");
     Ok(())
 }
 

@@ -117,7 +117,7 @@ impl Images {
     fn set(&self, kind: ImageKind, make: impl FnOnce() -> Result<Image, ImageError>) {
         let result = match catch_unwind(AssertUnwindSafe(make)) {
             Ok(made) => made.map_err(|error| error.to_string()),
-            Err(_) => Err("the thread that made it panicked".to_owned()),
+            Err(_) => Err("the thread that built it panicked".to_owned()),
         };
         let result = result.map_err(|message| match kind {
             ImageKind::PC => message,

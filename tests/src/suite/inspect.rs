@@ -197,20 +197,23 @@ fn pipeline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         );
         ensure!(
             attached == object.attached && attached.iter().any(|device| device.contains("vivid")),
-            "{attached:?} are shown as attached: {object:?}"
+            "the tool lists {attached:?} as attached devices, and bufinfo has {object:?}"
         );
         ensure!(
             fd_of(buffer, "covalent-camera").is_some()
                 && fd_of(buffer, "covalent-compos").is_some(),
-            "not both programs hold it: {buffer:?}"
+            "the camera client and the compositor do not both hold the buffer: {buffer:?}"
         );
-        ensure!(buffer.fences.is_some(), "the tool shows no fences: {buffer:?}");
+        ensure!(
+            buffer.fences.is_some(),
+            "the tool shows no fences: {buffer:?}"
+        );
     }
     let picture = image::load_from_memory(&png)?.to_rgb8();
     check_bars(&picture, Region::whole(&picture), &BARS_100, 1)?;
     ensure!(
         seen.buffers.is_empty() && seen.hidden.len() >= 2,
-        "an ordinary user is shown {seen:?}"
+        "an ordinary user sees {seen:?}"
     );
     Ok(Outcome::Passed)
 }
@@ -272,7 +275,7 @@ fn pending(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         // The exporter of vgem's buffers is the common PRIME code of DRM.
         ensure!(
             buffer.inode == inode && buffer.exporter == "drm",
-            "{inode} is shown as {buffer:?}"
+            "the tool describes the dma-buf with inode {inode} as {buffer:?}"
         );
         let fences = buffer.fences.as_ref().context("no fences are listed")?;
         let [writer] = fences.writers.as_slice() else {

@@ -114,7 +114,9 @@ fn check_reset(state: &KmsState, left: &LeftState, own: usize) -> anyhow::Result
         left.planes
     );
     for (id, name, value) in &left.set {
-        let object = state.object(*id).context("an object is gone")?;
+        let object = state
+            .object(*id)
+            .context("an object of the program's state no longer exists")?;
         let now = object.value(name);
         ensure!(
             now != Some(*value),

@@ -163,7 +163,10 @@ fn verdicts(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         let report = verify(context, "matrix.json", options)?;
         has_drivers(&report)?;
         let after = count_dmabufs(context)?;
-        ensure!(before == after, "{before} dma-bufs before, {after} after");
+        ensure!(
+            before == after,
+            "the guest had {before} dma-bufs before, and has {after} after"
+        );
         Ok(Outcome::Passed)
     })
 }
@@ -196,7 +199,10 @@ fn wrong_results(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let output = guest.sh(&format!("XDG_CACHE_HOME=/tmp/wrong {verify}"), LONG_LIMIT)?;
     expect(&output, 11, &[])?;
     let report: Value = serde_json::from_slice(&output.stdout)?;
-    ensure!(judge(&report).is_err(), "the suite accepts wrong results");
+    ensure!(
+        judge(&report).is_err(),
+        "the suite accepts a matrix with wrong results"
+    );
     let cells = report["cells"].as_array().context("no cells")?;
     let mut wrong: Vec<&str> = cells
         .iter()
@@ -240,8 +246,14 @@ fn aborted_helper(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
                     .is_some_and(|name| name.contains(part))
         })
     };
-    ensure!(proved(" GBM"), "GBM was lost with Vulkan");
-    ensure!(!proved(" image"), "Vulkan was tried nevertheless");
+    ensure!(
+        proved(" GBM"),
+        "the rows of GBM were lost when the helper loaded Vulkan"
+    );
+    ensure!(
+        !proved(" image"),
+        "Vulkan was tried although the helper had aborted"
+    );
     Ok(Outcome::Passed)
 }
 
@@ -368,7 +380,10 @@ fn other_master(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .context("no trial is untested")?
         .to_owned();
     ensure!(untested.contains("another DRM master"), "{untested}");
-    ensure!(untested.contains("the card made a framebuffer"), "{untested}");
+    ensure!(
+        untested.contains("a framebuffer was made"),
+        "{untested}"
+    );
     Ok(Outcome::Passed)
 }
 

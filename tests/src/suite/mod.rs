@@ -350,7 +350,11 @@ mod tests {
                     let text = fs::read_to_string(&file).unwrap();
                     let marks = [concat!("#[", "test]"), concat!("prop", "test!")];
                     let has_tests = marks.iter().any(|mark| text.contains(mark));
-                    assert!(!has_tests, "{} has tests that never run", file.display());
+                    assert!(
+                        !has_tests,
+                        "{} has tests that the suite never runs",
+                        file.display()
+                    );
                     checked += 1;
                 }
             }

@@ -144,6 +144,9 @@ fn every_source(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let running = context
         .sh("pgrep -c -x covalent-prove || true", COMMAND_LIMIT)?
         .text();
-    ensure!(running.trim() == "0", "{running} helpers are left");
+    ensure!(
+        running.trim() == "0",
+        "{running} helper processes are still running"
+    );
     Ok(Outcome::Passed)
 }

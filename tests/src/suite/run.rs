@@ -228,7 +228,7 @@ impl Runner<'_> {
         let image = match self.images.get(ImageKind::of(&needs)) {
             Some(Ok(image)) => Ok(image),
             Some(Err(message)) => Err(message.to_owned()),
-            None => Err("its image was not made".to_owned()),
+            None => Err("the image of the guest was not built".to_owned()),
         };
         let programs = |image| {
             let share = shared.programs.get(image)?;

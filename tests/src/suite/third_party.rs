@@ -99,12 +99,12 @@ fn compliance(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let streamed = |kind: &str| text.matches(&format!("test {kind}")).count();
     ensure!(
         streamed("DMABUF (select): OK") > 0 && streamed("DMABUF (no poll): OK") > 0,
-        "it did not stream: {}",
+        "v4l2-compliance did not stream: {}",
         text.lines().last().unwrap_or_default()
     );
     ensure!(
         text.contains("Total for vivid device /dev/video0: "),
-        "it did not reach its end"
+        "v4l2-compliance did not run to its end"
     );
     Ok(Outcome::Passed)
 }

@@ -130,7 +130,7 @@ fn gbm_refusal(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     request["participants"][0]["constraints"]["memory"]["imports"] = "any".into();
     let sources = request["sources"].as_array_mut().context("no sources")?;
     sources.retain(|source| source["id"] == "heap:system");
-    ensure!(sources.len() == 1, "the heap is not there");
+    ensure!(sources.len() == 1, "the request has no heap as source");
     guest.put(path, &serde_json::to_vec(&request)?, 0o644)?;
     let line = format!("XDG_CACHE_HOME=/tmp/gbm covalent plan --from {path}");
     let output = guest.sh(&format!("{line} --prove --json"), LONG_LIMIT)?;
@@ -147,7 +147,7 @@ fn gbm_refusal(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         ensure!(result["participant"]["interface"] == "gbm", "{result}");
         ensure!(
             result["conditions"]["mesa"] == mesa,
-            "it does not depend on Mesa {mesa}: {result}"
+            "the trial result does not depend on Mesa {mesa}: {result}"
         );
     }
     let guest = context.guest()?;
@@ -236,7 +236,7 @@ fn damaged(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         let again = guest.sh(&line, COMMAND_LIMIT)?;
         ensure!(
             again.stderr.is_empty(),
-            "it is reported again: {}",
+            "the damaged file is reported again: {}",
             exit_message(&again)
         );
     }

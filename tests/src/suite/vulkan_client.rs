@@ -73,7 +73,10 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// Returns the region of a window that fills the display.
-#[expect(clippy::unnecessary_wraps, reason = "other windows may not fit")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the functions for other regions return None if they do not fit"
+)]
 fn whole(picture: &RgbImage) -> Option<Region> {
     Some(Region::whole(picture))
 }

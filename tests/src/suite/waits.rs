@@ -79,7 +79,9 @@ fn wait_cause(name: &str, rest: &str) -> Option<&'static str> {
         "epoll_wait" | "epoll_pwait" | "epoll_pwait2" => None,
         // A poll with a timeout of zero does not block.
         "poll" | "ppoll" if rest.contains(", 0)") || rest.contains("{tv_sec=0, tv_nsec=0}") => None,
-        "poll" | "ppoll" | "select" | "pselect6" => Some("waits for files outside of the event loop"),
+        "poll" | "ppoll" | "select" | "pselect6" => {
+            Some("waits for files outside of the event loop")
+        }
         "futex" if rest.contains("FUTEX_WAKE") => None,
         "futex" => Some("waits for another thread"),
         "recvmsg" | "sendmsg" if rest.contains("MSG_DONTWAIT") => None,

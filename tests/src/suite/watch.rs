@@ -83,7 +83,10 @@ fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     compositor.check_nothing_left(context, "the watch")?;
     let clients = watch(context)?.pointer("/snapshot/clients").cloned();
     let count = clients.as_ref().and_then(Value::as_array).map(Vec::len);
-    ensure!(count == Some(0), "clients are left: {clients:?}");
+    ensure!(
+        count == Some(0),
+        "the snapshot still lists clients: {clients:?}"
+    );
     compositor.stop(context)?;
     Ok(Outcome::Passed)
 }

@@ -143,14 +143,18 @@ impl MatrixRun<'_> {
             plan: &trial.plan,
         };
         let Some(participant) = trial.request.participants.first() else {
-            return Outcome::Untestable("there is nobody to try it on".to_owned());
+            return Outcome::Untestable(
+                "the request has no participant that could import the buffer".to_owned(),
+            );
         };
         match self.devices.allocate(planned) {
             Some(allocation) if allocation.outcome != Outcome::Accepted => allocation.outcome,
             _ => self
                 .devices
                 .attempt(planned, participant, None)
-                .unwrap_or_else(|| Outcome::Untestable("no trial is for this".to_owned())),
+                .unwrap_or_else(|| {
+                    Outcome::Untestable("there is no trial for this participant".to_owned())
+                }),
         }
     }
 }

@@ -96,7 +96,7 @@ impl Summary {
 #[derive(Debug, Error)]
 pub(super) enum RecordError {
     /// The text is not JSON, or it lacks a required field.
-    #[error("it is no matrix as `covalent matrix --json` prints it: {0}")]
+    #[error("it is not a matrix that `covalent matrix --json` printed: {0}")]
     Damaged(#[from] JsonError),
     /// The recording has another version.
     #[error(

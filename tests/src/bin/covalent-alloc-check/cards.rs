@@ -93,8 +93,9 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                     let buffer = buffers.first().context("the source allocated no buffer")?;
                     match (verdict, card.framebuffer(buffer)) {
                         (Some(_), Ok(framebuffer)) => {
-                            let second =
-                                card.framebuffer(buffer).context("the same buffer again")?;
+                            let second = card
+                                .framebuffer(buffer)
+                                .context("import the same buffer a second time")?;
                             ensure!(
                                 second.handle() != framebuffer.handle(),
                                 "two framebuffers of one buffer have the same id"

@@ -41,7 +41,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
         let _one = output.import(&buffers)?;
         other
             .import(&buffers)
-            .context("the import into the second open file")?;
+            .context("import the buffers into the second open file")?;
         Ok(CheckOutcome::Passed)
     });
     runner.check("codecs::each_converter_is_a_source_of_its_own", || {

@@ -105,7 +105,8 @@ pub(crate) fn run(runner: &mut CheckRunner) {
             "truncating the dma-buf returned {shrunk:?}"
         );
         drop(memfd);
-        let (_, size) = identify(&shared).context("the dma-buf after its memfd was closed")?;
+        let (_, size) =
+            identify(&shared).context("the dma-buf must be usable after its memfd was closed")?;
         ensure!(size == 2 * PAGE, "the dma-buf has {size} bytes");
         Ok(CheckOutcome::Passed)
     });
@@ -210,7 +211,7 @@ fn changed_limit() -> Result<CheckOutcome> {
         );
         std::fs::write(LIMIT, usual.trim())?;
         late.allocate(&plan)
-            .context("the allocation after the limit was raised")?;
+            .context("allocate after the limit was raised")?;
         Ok(CheckOutcome::Passed)
     })();
     std::fs::write(LIMIT, usual.trim())?;

@@ -76,7 +76,7 @@ fn formats(sources: &Sources, card: &Card, plane: plane::Handle) -> Result<Check
             .with_context(|| format!("{format} from {}", plan.source_name()))?;
         shown += 1;
     }
-    ensure!(shown > 0, "the crate knows no format of the plane");
+    ensure!(shown > 0, "covalent-alloc knows no format of the plane");
     Ok(CheckOutcome::Passed)
 }
 

@@ -141,7 +141,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                 }
                 if node == "/dev/video0" {
                     stream(queue.import(&large)?)
-                        .context("streaming after the refused descriptors")?;
+                        .context("stream after the descriptors were refused")?;
                 }
                 Ok(CheckOutcome::Passed)
             },
@@ -396,7 +396,7 @@ fn outliving_frame(queue: &Queue) -> Result<CheckOutcome> {
     );
     stream
         .queue(index)
-        .context("the caller queues the buffer of a frame that was dropped after the stop")?;
+        .context("queue the buffer of a frame that was dropped after the stop")?;
     stream.start()?;
     drop(again);
     ensure!(
@@ -405,7 +405,7 @@ fn outliving_frame(queue: &Queue) -> Result<CheckOutcome> {
     );
     let last = wait_for_frame(&mut stream)?;
     drop(stream);
-    let written = row(&last).context("the frame of a dropped stream")?;
+    let written = row(&last).context("read the frame of a dropped stream")?;
     ensure!(
         written.iter().any(|byte| *byte != 0),
         "the first row of a frame is empty"
@@ -414,13 +414,13 @@ fn outliving_frame(queue: &Queue) -> Result<CheckOutcome> {
     self::stream(
         queue
             .allocate(&plan)
-            .context("a new stream while the frame is in use")?,
+            .context("start a new stream while the frame is in use")?,
     )?;
     drop(last);
     self::stream(
         queue
             .allocate(&plan)
-            .context("a new stream after the frame was dropped")?,
+            .context("start a new stream after the frame was dropped")?,
     )?;
     Ok(CheckOutcome::Passed)
 }

@@ -334,7 +334,7 @@ fn allocation_without_fds_fails_and_succeeds_later(
     );
     let allocation = backend
         .allocate(&plan)
-        .context("the allocation after fds are free again")?;
+        .context("allocate after fds are free again")?;
     ensure!(
         allocation.buffers.len() == 8,
         "{} of 8 buffers were allocated",
@@ -381,7 +381,7 @@ fn allocation_beyond_the_budget_is_refused_by_the_crate(
             let error = error.to_string();
             ensure!(
                 error.contains("nothing was allocated"),
-                "the crate asked the kernel for 16 GiB: {error}"
+                "covalent-alloc requested 16 GiB from the kernel: {error}"
             );
         }
     }

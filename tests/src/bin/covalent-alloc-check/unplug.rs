@@ -122,11 +122,12 @@ fn card(name: &str, driver: &Path, prefix: &str) -> Result<CheckOutcome> {
         matches!(refused, DrmError::Request { .. } | DrmError::Import { .. }),
         "{refused}"
     );
-    pixels::same(&pixels::read(&buffer)?, &pattern).context("the memory of the unbound card")?;
+    pixels::same(&pixels::read(&buffer)?, &pattern)
+        .context("the memory of the unbound card must keep its pixels")?;
     drop((buffer, card, sources));
     std::fs::write(driver.join("bind"), &address)?;
     // After the card is bound to its driver again, it allocates memory.
-    allocate(&dumb).context("the card after it was bound again")?;
+    allocate(&dumb).context("allocate from the card after it was bound again")?;
     Ok(CheckOutcome::Passed)
 }
 

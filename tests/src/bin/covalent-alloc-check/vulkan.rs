@@ -203,9 +203,9 @@ fn exchange(sources: &Sources, gpu: &Gpu, plan: &Plan) -> Result<()> {
     let image = gpu.import(&buffer)?;
     let (first, second) = (pattern(&buffer, 1)?, pattern(&buffer, 2)?);
     write(&buffer, &first)?;
-    same(&image.read()?, &first).context("the device reads what the CPU wrote")?;
+    same(&image.read()?, &first).context("the device must read the pixels that the CPU wrote")?;
     image.write(&second)?;
-    same(&read(&buffer)?, &second).context("the CPU reads what the device wrote")
+    same(&read(&buffer)?, &second).context("the CPU must read the pixels that the device wrote")
 }
 
 fn plan_from(sources: &Sources, id: &str, fourcc: Fourcc, apart: bool) -> Result<Plan> {
@@ -341,7 +341,8 @@ fn suballocated(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     let (above, below) = (pattern(&first, 6)?, pattern(&second, 7)?);
     one.write(&above)?;
     other.write(&below)?;
-    same(&one.read()?, &above).context("the first picture after the second was written")?;
+    same(&one.read()?, &above)
+        .context("the first picture must not change when the second is written")?;
     same(&other.read()?, &below)?;
     same(&read(&first)?, &above)?;
     same(&read(&second)?, &below)?;
@@ -379,21 +380,24 @@ fn orders(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     let buffer = fresh()?;
     let pixels = pattern(&buffer, 8)?;
     write(&buffer, &pixels)?;
-    same(&gpu.import(&buffer)?.read()?, &pixels).context("written before the import")?;
+    same(&gpu.import(&buffer)?.read()?, &pixels)
+        .context("pixels that the CPU wrote before the import")?;
     // The CPU writes after the import.
     let buffer = fresh()?;
     let image = gpu.import(&buffer)?;
     write(&buffer, &pixels)?;
-    same(&image.read()?, &pixels).context("written after the import")?;
+    same(&image.read()?, &pixels).context("pixels that the CPU wrote after the import")?;
     // The device writes through an import that is dropped, and the buffer is imported again.
     let other = pattern(&buffer, 9)?;
     image.write(&other)?;
     drop(image);
-    same(&gpu.import(&buffer)?.read()?, &other).context("written by an import that was dropped")?;
+    same(&gpu.import(&buffer)?.read()?, &other)
+        .context("pixels that the device wrote through an import that was dropped")?;
     // The device writes through one of two imports and reads through the other.
     let (first, second) = (gpu.import(&buffer)?, gpu.import(&buffer)?);
     first.write(&pixels)?;
-    same(&second.read()?, &pixels).context("written by another import")?;
+    same(&second.read()?, &pixels)
+        .context("pixels that the device wrote through another import")?;
     drop((first, second));
     same(&read(&buffer)?, &pixels)?;
     Ok(CheckOutcome::Passed)

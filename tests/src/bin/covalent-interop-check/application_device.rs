@@ -182,7 +182,7 @@ fn on_device(machine: &TestMachine, rows: &mut Rows, engine: &Arc<Engine>) {
             drop(gpu);
             ensure!(
                 Arc::strong_count(engine) == 1,
-                "the crate still holds the engine"
+                "covalent-alloc still holds the engine"
             );
             engine.is_alive()?;
             expect_no_messages(engine)

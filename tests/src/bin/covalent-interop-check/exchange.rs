@@ -24,9 +24,9 @@ pub(crate) fn both_ways(gpu: &Gpu, buffer: &Buffer) -> Result<RowOutcome> {
     let image = gpu.import(buffer)?;
     let (first, second) = (pattern(buffer, 1)?, pattern(buffer, 2)?);
     write(buffer, &first)?;
-    same(&image.read()?, &first).context("the device reads what the processor wrote")?;
+    same(&image.read()?, &first).context("the device must read the pixels that the CPU wrote")?;
     image.write(&second)?;
-    same(&read(buffer)?, &second).context("the processor reads what the device wrote")?;
+    same(&read(buffer)?, &second).context("the CPU must read the pixels that the device wrote")?;
     Ok(RowOutcome::Passed)
 }
 
@@ -103,7 +103,7 @@ pub(crate) fn is_read_after_its_fence(gpu: &Gpu, buffer: &Buffer) -> Result<RowO
         ""
     };
     expect_ready(buffer, true)?;
-    same(&read(buffer)?, &new).context("the CPU reads what the device wrote")?;
+    same(&read(buffer)?, &new).context("the CPU must read the pixels that the device wrote")?;
     Ok(if note.is_empty() {
         RowOutcome::Passed
     } else {

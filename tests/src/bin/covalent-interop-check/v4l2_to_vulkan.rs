@@ -114,7 +114,7 @@ fn look(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
         let picture = image.read()?;
         ensure!(picture != before, "the camera did not write to the buffer");
         same(&picture, &read(&buffer)?)
-            .context("the device and the CPU read the camera's picture")?;
+            .context("the device and the CPU must read the same picture of the camera")?;
         stream.stop()?;
     }
     Ok(RowOutcome::Passed)
@@ -139,7 +139,8 @@ fn early(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
         picture != before,
         "the device read before the camera had written"
     );
-    same(&picture, &read(&buffer)?).context("the device and the CPU read the camera's picture")?;
+    same(&picture, &read(&buffer)?)
+        .context("the device and the CPU must read the same picture of the camera")?;
     Ok(RowOutcome::Passed)
 }
 
@@ -160,7 +161,7 @@ fn late(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
         !reservation.is_ready(Access::Write)?,
         "the dma-buf polls as ready for writing while the device reads it"
     );
-    expect_ready(&buffer, true).context("readers do not wait for readers")?;
+    expect_ready(&buffer, true).context("a reader must not wait for another reader")?;
     slow.advance(1)?;
     same(&pixels_when_done(&reading)?, &picture)?;
     done.advance(1)?;

@@ -93,11 +93,13 @@ fn all_see(gpu: &Gpu, gbm: &Gbm, buffer: &Buffer) -> Result<RowOutcome> {
     let image = gpu.import(buffer)?;
     let (first, second) = (pattern(buffer, 11)?, pattern(buffer, 12)?);
     draw(&image, &first)?;
-    same(&read(buffer)?, &first).context("the CPU reads what the device drew")?;
-    same(&[gbm.import(buffer)?.read()?], &first).context("GBM reads what the device drew")?;
+    same(&read(buffer)?, &first).context("the CPU must read the pixels that the device drew")?;
+    same(&[gbm.import(buffer)?.read()?], &first)
+        .context("GBM must read the pixels that the device drew")?;
     write(buffer, &second)?;
-    same(&image.read()?, &second).context("the device reads what the CPU wrote")?;
-    same(&[gbm.import(buffer)?.read()?], &second).context("GBM reads what the CPU wrote")?;
+    same(&image.read()?, &second).context("the device must read the pixels that the CPU wrote")?;
+    same(&[gbm.import(buffer)?.read()?], &second)
+        .context("GBM must read the pixels that the CPU wrote")?;
     ensure!(
         buffer.dmabuf_count() == 1,
         "the buffer has more than one dma-buf"
@@ -122,7 +124,7 @@ fn held(machine: &TestMachine, gpu: &Gpu, gbm: &Gbm, listed: &FormatSet) -> Resu
     machine.with_buffer(planned, |buffer| {
         let outcome = exchange::is_read_after_its_fence(gpu, buffer)?;
         same(&[gbm.import(buffer)?.read()?], &read(buffer)?)
-            .context("GBM reads what the device drew")?;
+            .context("GBM must read the pixels that the device drew")?;
         Ok(outcome)
     })
 }

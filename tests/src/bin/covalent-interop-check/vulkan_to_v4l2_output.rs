@@ -108,7 +108,7 @@ fn sent(machine: &TestMachine, gpu: &Gpu, fourcc: Fourcc, draw: Draw<'_>) -> Res
         draw(&image, &pixels)?;
         reader.queue(0)?;
         wait(&mut writer)?;
-        same(&read(into)?, &pixels).context("vim2m copied what the device drew")?;
+        same(&read(into)?, &pixels).context("vim2m must copy the pixels that the device drew")?;
         Ok(RowOutcome::Passed)
     };
     classify(&plan, attempt())

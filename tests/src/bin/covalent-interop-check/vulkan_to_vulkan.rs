@@ -169,7 +169,8 @@ fn both_read(_: Pair<'_>, image: &Image, peer: &Peer) -> Result<RowOutcome> {
     draw(image, &pixels(image, 21)?)?;
     peer.expect_done(&PeerRequest::Read { seed: 21 }, &[])?;
     peer.expect_done(&PeerRequest::Draw { seed: 22 }, &[])?;
-    same(&image.read()?, &pixels(image, 22)?).context("this device reads what the peer drew")?;
+    same(&image.read()?, &pixels(image, 22)?)
+        .context("this device must read the pixels that the peer drew")?;
     Ok(RowOutcome::Passed)
 }
 

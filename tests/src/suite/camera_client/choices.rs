@@ -33,7 +33,7 @@ pub(super) fn copied(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     )?;
     let line = camera
         .line(Stream::Error, COMMAND_LIMIT)?
-        .context("the client says nothing")?;
+        .context("the client prints nothing")?;
     compositor.wait_for_frames(context, before + 20)?;
     let picture = context.guest()?.screendump()?;
     let exit = wait_for_exit(camera, Some(SIGTERM))?;
@@ -106,7 +106,7 @@ pub(super) fn listed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         "{scanned_out}"
     );
     let rate: f64 = list["rate"].as_str().context("rate")?.parse()?;
-    ensure!(rate > 2.0, "the best rate is {rate}");
+    ensure!(rate > 2.0, "the best frame rate in the list is {rate}");
 
     let text = compositor.run_camera(context, "", "--list --size 640x480")?;
     ensure!(

@@ -89,7 +89,7 @@ impl<'a> Tools<'a> {
     ) -> Result<ToolOutput, String> {
         let root = match &self.place {
             Place::Root(root) => {
-                root.ok_or("this check runs in the image's root, which is not made")?
+                root.ok_or("this check runs in the image's root, which is not built")?
             }
             Place::Host(toolchain) => {
                 let mut command = toolchain

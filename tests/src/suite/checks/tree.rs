@@ -322,7 +322,11 @@ mod tests {
     fn picture_in_docs_that_is_no_png_is_refused() {
         assert_eq!(with_file("docs/a.png", &png()), None);
         assert_eq!(with_file("docs/a.svg", b"<svg/>\n"), None);
-        refused("docs/a.svg", b"\x1f\x8b\x08\0", "does not begin with the signature of PNG");
+        refused(
+            "docs/a.svg",
+            b"\x1f\x8b\x08\0",
+            "does not begin with the signature of PNG",
+        );
         refused("docs/a.png", &PNG, "cut short");
         let cut = png();
         refused("docs/a.png", &cut[..cut.len() - 5], "cut short");

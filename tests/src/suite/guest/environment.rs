@@ -103,7 +103,7 @@ pub(super) fn environment(context: &mut TestContext<'_>) -> anyhow::Result<Outco
         } = expectation;
         context
             .sh(check, COMMAND_LIMIT)
-            .with_context(|| format!("this does not hold: {what}"))?;
+            .with_context(|| format!("the guest does not have this property: {what}"))?;
         context
             .sh(&format!("{counterexample} true"), COMMAND_LIMIT)
             .with_context(|| format!("`{counterexample}` cannot run a command"))?;
@@ -111,7 +111,7 @@ pub(super) fn environment(context: &mut TestContext<'_>) -> anyhow::Result<Outco
         let output = context.guest()?.sh(&line, COMMAND_LIMIT)?;
         ensure!(
             !output.status.success(),
-            "`{check}` succeeds under `{counterexample}`, where this does not hold: {what}"
+            "`{check}` succeeds under `{counterexample}`, where the guest does not have this property: {what}"
         );
     }
     context.sh(

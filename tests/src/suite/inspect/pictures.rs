@@ -104,14 +104,17 @@ fn check(painted: &PaintedPicture, picture: &DynamicImage) -> anyhow::Result<()>
             let is_deep = painted.fourcc == "AB4H";
             ensure!(
                 matches!(picture, DynamicImage::ImageRgb16(_)) == is_deep,
-                "bits a channel: {:?}",
+                "the picture has not the expected number of bits in each channel: {:?}",
                 picture.color()
             );
             return Ok(());
         }
     };
     let DynamicImage::ImageRgb16(deep) = picture else {
-        anyhow::bail!("ten bits became {:?}", picture.color());
+        anyhow::bail!(
+            "a picture with ten bits a channel became {:?}",
+            picture.color()
+        );
     };
     for (x, y, Rgb(found)) in deep.enumerate_pixels().filter(|(_, y, _)| *y >= BARS_ROWS) {
         let expected = grey(x) * 65535.0;

@@ -79,8 +79,8 @@ fn window_row(context: &mut TestContext<'_>, first: u32) -> anyhow::Result<Strin
         .get(PICTURE)
         .context("no picture was saved")?;
     let picture = image::load_from_memory(&picture)?.to_rgb8();
-    let region =
-        Region::centred(&picture, WINDOW.0, WINDOW.1).context("the window is not whole")?;
+    let region = Region::centred(&picture, WINDOW.0, WINDOW.1)
+        .context("the picture does not contain the whole window")?;
     judge(context, "window.png", &picture, region, first)
 }
 
@@ -110,7 +110,7 @@ fn fullscreen_row(context: &mut TestContext<'_>, first: u32) -> anyhow::Result<S
         stderr.push('\n');
     }
     let output = process.wait(COMMAND_LIMIT)?;
-    shown.with_context(|| format!("{FRAMES} frames are not shown; they stderr: {stderr}"))?;
+    shown.with_context(|| format!("{FRAMES} frames are not shown; stderr: {stderr}"))?;
     ensure!(
         output.status.success(),
         "compositor and client ended with {}: {stderr}",

@@ -170,7 +170,7 @@ fn missing_feature(snapshot: &Snapshot, feature: &KernelFeature) -> Option<Findi
         // only tests need SW_SYNC.
         None if option == "SW_SYNC" => return None,
         None => finding.with_command(format!("CONFIG_{option}=y")).with_note(
-            "The options of this kernel cannot be read (there is neither /proc/config.gz nor a file in /boot): this one may be missing.",
+            "The options of this kernel cannot be read (there is neither /proc/config.gz nor a file in /boot): this option may be missing.",
         ),
     })
 }

@@ -32,7 +32,7 @@ fn contiguous(snapshot: &Snapshot) -> Option<Finding> {
         Finding::new(
             "cma-missing",
             Severity::Limits,
-            format!("no memory is reserved for contiguous buffers (CMA), and {} can import no other", queues.join(", ")),
+            format!("no memory is reserved for contiguous buffers (CMA), and {} can import only contiguous memory", queues.join(", ")),
             "Only their own buffers and huge pages are contiguous, so only devices that can import these can share with them.",
         )
         .with_command(format!(

@@ -65,7 +65,7 @@ fn missing(snapshot: &Snapshot) -> Vec<Finding> {
             format!("{}-node", name(kind)),
             severity(snapshot, kind),
             format!(
-                "the kernel has {}, but there is no such node {place}",
+                "the kernel has {}, but the device node does not exist {place}",
                 paths.join(", ")
             ),
             why(kind),
@@ -181,7 +181,7 @@ fn with_permission_line(
     }
     let who = match file.owner {
         0 => "only root".to_owned(),
-        owner => format!("only root and the user with the number {owner}"),
+        owner => format!("only root and the user with ID {owner}"),
     };
     let rule = match kind {
         NodeKind::Heap => format!("SUBSYSTEM==\"dma_heap\", GROUP=\"{GROUP}\", MODE=\"0660\""),

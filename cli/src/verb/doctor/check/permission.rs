@@ -133,7 +133,7 @@ mod tests {
                 4711,
                 "root",
                 0o600,
-                "only root and the user with the number 4711 may",
+                "only root and the user with ID 4711 may",
             ),
         ] {
             let mut snapshot = desktop();

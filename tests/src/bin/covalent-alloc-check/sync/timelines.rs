@@ -324,16 +324,19 @@ fn armed_several_times(device: &SyncDevice) -> Result<CheckOutcome> {
     };
     for point in 1..=3 {
         eventfd.arm(point, Until::Signalled)?;
-        ensure!(count()? == 0, "point {point} counts before its signal");
+        ensure!(count()? == 0, "point {point} is counted before its signal");
         timeline.point(point)?.signal()?;
-        ensure!(count()? == 1, "point {point} does not count once");
+        ensure!(count()? == 1, "point {point} is not counted exactly once");
     }
     // If the eventfd is not read between the signals, its counter is the number of all signalled points.
     for point in [4, 2, 5] {
         eventfd.arm(point, Until::Signalled)?;
         timeline.point(point)?.signal()?;
     }
-    ensure!(count()? == 3, "three points do not count three times");
+    ensure!(
+        count()? == 3,
+        "three signalled points are not counted as three"
+    );
     ensure!(
         matches!(
             eventfd.arm(0, Until::Signalled),
