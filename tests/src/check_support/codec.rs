@@ -95,7 +95,7 @@ pub fn wait(stream: &mut Stream) -> Result<u32> {
 /// Returns the planes of a picture for this buffer with smooth gradients, which a lossy codec preserves well.
 ///
 /// # Errors
-/// The crate does not know the rows of the buffer's format.
+/// covalent-alloc does not know the rows of the buffer's format.
 pub fn smooth(buffer: &Buffer) -> Result<Vec<Vec<u8>>> {
     let layout = buffer.layout();
     (0..layout.planes().len())

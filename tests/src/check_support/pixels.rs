@@ -39,7 +39,7 @@ pub fn same(found: &[Vec<u8>], expected: &[Vec<u8>]) -> Result<()> {
 /// two, so a wrong stride changes the pixels.
 ///
 /// # Errors
-/// The crate does not know the rows of the buffer's format.
+/// covalent-alloc does not know the rows of the buffer's format.
 pub fn pattern(buffer: &Buffer, seed: usize) -> Result<Vec<Vec<u8>>> {
     let layout = buffer.layout();
     pattern_of(layout.visible().extent(), layout.format().fourcc, seed)
@@ -52,7 +52,7 @@ const STEP: usize = 7;
 /// Returns the pattern of [`pattern`] for a size and a format.
 ///
 /// # Errors
-/// The crate does not know the rows of the format.
+/// covalent-alloc does not know the rows of the format.
 pub fn pattern_of(extent: Extent, fourcc: Fourcc, seed: usize) -> Result<Vec<Vec<u8>>> {
     let planes = fourcc
         .info()

@@ -11,10 +11,10 @@ use super::alloc::check;
 use super::shown_picture::ShownPicture;
 use super::{Case, Outcome, TestContext};
 
-/// Time limit to load a module.
+/// The time limit to load a module.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// Time limit to encode, decode and show a picture of 1080 rows on an emulated CPU.
+/// The time limit to encode, decode and show a picture of 1080 rows on an emulated CPU.
 const PICTURE_LIMIT: Duration = Duration::from_secs(240);
 
 pub(super) const CASES: &[Case] = &[

@@ -13,7 +13,7 @@ use crate::wire::SignalTarget;
 
 use super::TestContext;
 
-/// Time limit of a short run of the pipeline on a busy machine without KVM.
+/// The time limit of a short run of the pipeline on a busy machine without KVM.
 pub(super) const PIPELINE_LIMIT: Duration = Duration::from_secs(120);
 /// The time limit of a command that only reads something.
 pub(super) const COMMAND_LIMIT: Duration = Duration::from_secs(60);

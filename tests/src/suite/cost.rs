@@ -30,7 +30,7 @@ pub(super) const CASES: &[Case] = &[
     .counted(),
 ];
 
-/// Time limit to emulate a few billion instructions on a busy machine.
+/// The time limit to emulate a few billion instructions on a busy machine.
 const LONG_LIMIT: Duration = Duration::from_secs(1800);
 
 /// For buffers of at least this many bytes, covalent-alloc may take at most five percent more instructions than the ioctl.

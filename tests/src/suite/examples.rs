@@ -10,7 +10,7 @@ use crate::vm::config::Config;
 use super::compositor::TestCompositor;
 use super::{Case, Outcome, TestContext};
 
-/// Time limit to show a few dozen frames on a busy machine without KVM.
+/// The time limit to show a few dozen frames on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 
 pub(super) const CASES: &[Case] = &[

@@ -19,7 +19,7 @@ use screendump::{screendump, screendump_size};
 
 use super::{Case, Outcome, TestContext};
 
-/// Time limit of each of these commands on a busy machine without KVM.
+/// The time limit of each of these commands on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 
 pub(super) const CASES: &[Case] = &[

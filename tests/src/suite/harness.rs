@@ -41,7 +41,7 @@ pub(super) const CASES: &[Case] = &[
 /// The exit status of a run that its deadline ended.
 const DEADLINE_STATUS: i32 = 124;
 
-/// Time limit from the start of a run until QEMU runs.
+/// The time limit from the start of a run until QEMU runs.
 const START_LIMIT: Duration = Duration::from_secs(300);
 
 /// The time limit from the end of a run until its last process has ended.

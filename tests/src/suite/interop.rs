@@ -23,11 +23,11 @@ use crate::check_support::pixels::{colours, pattern_of, resemble};
 use crate::interop::{Row, Skips, Table};
 use crate::vm::config::Config;
 
-/// Time limit of all rows of one configuration on a busy machine without KVM.
+/// The time limit of all rows of one configuration on a busy machine without KVM.
 const LONG_LIMIT: Duration = Duration::from_secs(900);
-/// Time limit of all rows of one configuration with `--full`: every format, and ten times the frames.
+/// The time limit of all rows of one configuration with `--full`: every format, and ten times the frames.
 const FULL_LIMIT: Duration = Duration::from_secs(3600);
-/// Time limit to load a module or a driver.
+/// The time limit to load a module or a driver.
 const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 
 /// The file in which a case stores its rows.

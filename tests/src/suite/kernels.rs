@@ -71,8 +71,7 @@ macro_rules! every_configuration {
 const BOOKWORM: [Case; 10] = every_configuration!(Kernel::Bookworm, "6_1");
 const TRIXIE: [Case; 10] = every_configuration!(Kernel::Trixie, "6_12");
 
-/// The cases that run without `--full` too: for each kernel, the configuration whose driver differs most from that of the image's
-/// kernel.
+/// The cases that run without `--full` too: for each older kernel, the configuration whose display driver differs most.
 const ALWAYS: [Case; 4] = [
     Case::new(
         "kernels::linux_6_1_verdicts_match_the_drivers",

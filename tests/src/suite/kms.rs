@@ -21,7 +21,7 @@ use crate::vm::guest::{Guest, shell};
 use crate::vm::link::Process;
 use crate::wire::Stream;
 
-/// Time limit of one command on a busy machine without KVM.
+/// The time limit of one command on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 /// The time limit to show a few hundred frames. vkms composites in software.

@@ -12,7 +12,7 @@ use crate::pipeline::{Path, Pipeline, check_order};
 use crate::vm::config::Config;
 use crate::vm::guest::shell;
 
-/// Time limit of one command on a busy machine without KVM.
+/// The time limit of one command on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 /// The number of frames that are shown. vkms composites and writes back in software, which takes an emulated processor so long

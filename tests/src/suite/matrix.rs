@@ -16,13 +16,13 @@ pub(super) use judge::{exit_message, expect, judge, verify};
 use super::alloc::with_huge_pages;
 use super::{Case, Outcome, TestContext};
 
-/// Time limit of thousands of trials on a busy machine without KVM.
+/// The time limit of thousands of trials on a busy machine without KVM.
 pub(super) const LONG_LIMIT: Duration = Duration::from_secs(2400);
-/// Time limit of a case with thousands of trials, including its boots.
+/// The time limit of a case with thousands of trials, including its boots.
 pub(super) const LIMIT: Duration = Duration::from_secs(3600);
 /// The approximate time of a case with trials in the normal suite, in seconds.
 const SECONDS: u32 = 60;
-/// Time limit of one command of the tool.
+/// The time limit of one command of the tool.
 pub(super) const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) const CASES: &[Case] = &[

@@ -12,7 +12,7 @@ use crate::wire::Status;
 
 use super::{Case, Outcome, TestContext};
 
-/// Time limit of one command.
+/// The time limit of one command.
 const LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) const CASES: &[Case] = &[Case::new(

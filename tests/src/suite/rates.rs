@@ -20,7 +20,7 @@ pub(super) const CASES: &[Case] = &[Case::new(
     every_source,
 )];
 
-/// Time limit of a round of all measurements and its warm-up on a busy machine without KVM.
+/// The time limit of a round of all measurements and its warm-up on a busy machine without KVM.
 const LONG_LIMIT: Duration = Duration::from_secs(240);
 
 #[derive(Debug, Deserialize)]

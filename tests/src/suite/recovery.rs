@@ -15,7 +15,7 @@ use crate::vm::config::Config;
 /// The time limit to start the compositor once for each number in [`STARTS`]. strace makes each start slow.
 const STARTS_LIMIT: Duration = Duration::from_secs(850);
 
-/// Time limit of one script under strace and without KVM.
+/// The time limit of one script under strace and without KVM.
 const SCRIPT_LIMIT: Duration = Duration::from_secs(400);
 
 /// The transient errors, and EACCES, which a card returns while another program is DRM master.

@@ -14,7 +14,7 @@ use crate::pipeline::{FrameRecord, Path, parse_frames};
 use crate::vm::config::Config;
 use crate::vm::guest::Guest;
 
-/// Time limit for a GPU driver to compile its shaders and to render a few frames, on a busy machine without KVM.
+/// The time limit for a GPU driver to compile its shaders and to render a few frames, on a busy machine without KVM.
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// The allowed difference of each channel between two renderers, which may round differently.

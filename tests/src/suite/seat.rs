@@ -15,10 +15,10 @@ use crate::vm::guest::{Guest, shell};
 use crate::vm::link::Process;
 use crate::wire::Status;
 
-/// Time limit of one command on a busy machine without KVM.
+/// The time limit of one command on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// Time limit to show a few hundred frames.
+/// The time limit to show a few hundred frames.
 const FRAMES_LIMIT: Duration = Duration::from_secs(180);
 
 /// The compositor's exit code if it can drive no display.

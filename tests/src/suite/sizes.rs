@@ -11,10 +11,10 @@ use crate::vm::config::{Config, Memory};
 use super::display::set_pattern;
 use super::{Case, Outcome, TestContext};
 
-/// Time limit of one command on a busy machine without KVM.
+/// The time limit of one command on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// Time limit to show a few dozen frames of 33 MB each.
+/// The time limit to show a few dozen frames of 33 MB each.
 const FRAMES_LIMIT: Duration = Duration::from_secs(300);
 
 /// The sizes of vivid's webcam, and whether virtio-gpu's EDID has a mode of this size.

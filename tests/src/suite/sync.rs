@@ -8,7 +8,7 @@ use crate::vm::config::Config;
 use super::alloc::check;
 use super::{Case, Outcome, TestContext};
 
-/// Time limit to load a module on a busy machine without KVM.
+/// The time limit to load a module on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) const CASES: &[Case] = &[

@@ -11,10 +11,10 @@ use crate::pipeline::{FrameRecord, Path, Pipeline, PipelineReports};
 use crate::vm::config::Config;
 use crate::wire::Stream;
 
-/// Time limit of one command on a busy machine without KVM.
+/// The time limit of one command on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// Time limit to show a few hundred frames.
+/// The time limit to show a few hundred frames.
 const FRAMES_LIMIT: Duration = Duration::from_secs(120);
 
 pub(super) const CASES: &[Case] = &[

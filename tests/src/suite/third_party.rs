@@ -9,7 +9,7 @@ use super::compositor::TestCompositor;
 use super::{Case, Outcome, TestContext};
 use crate::vm::config::Config;
 
-/// Time limit to render a few frames with llvmpipe on a busy machine without KVM.
+/// The time limit to render a few frames with llvmpipe on a busy machine without KVM.
 const LONG_LIMIT: Duration = Duration::from_secs(300);
 
 pub(super) const CASES: &[Case] = &[

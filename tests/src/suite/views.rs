@@ -8,7 +8,7 @@ use super::{Case, Outcome, TestContext};
 use crate::vm::config::Config;
 use crate::vm::views::build;
 
-/// Time limit of one command on a busy machine without KVM.
+/// The time limit of one command on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) const CASES: &[Case] = &[Case::new(

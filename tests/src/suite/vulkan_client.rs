@@ -22,10 +22,10 @@ use crate::picture::{BARS_100, Region, check_bars};
 use crate::pipeline::Path;
 use crate::vm::config::Config;
 
-/// Time limit of one command on a busy machine without KVM.
+/// The time limit of one command on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// Time limit for a driver to compile its shaders for an emulated processor and to render a few frames.
+/// The time limit for a driver to compile its shaders for an emulated processor and to render a few frames.
 const FRAMES_LIMIT: Duration = Duration::from_secs(180);
 
 /// The folder of the programs' reports in the guest.

@@ -12,7 +12,7 @@ use super::{Case, Outcome, TestContext};
 use crate::pipeline::{Path, Pipeline};
 use crate::vm::config::Config;
 
-/// Time limit of one command on a busy machine without KVM.
+/// The time limit of one command on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 /// The time limit for the frames under strace, which makes every system call slow.

@@ -50,13 +50,13 @@ pub const BOOT_LIMIT: Duration = Duration::from_secs(600);
 /// that it calls. This happens once in a few hundred boots. The second attempt may take the whole time of the limit.
 const FIRST_BOOT_LIMIT: Duration = Duration::from_secs(200);
 
-/// Time limit for a guest to power off.
+/// The time limit for a guest to power off.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
 /// The time limit for QEMU to end after the monitor command `quit`.
 const QUIT_LIMIT: Duration = Duration::from_secs(5);
 
-/// Time limit to transfer a file.
+/// The time limit to transfer a file.
 const FILE_LIMIT: Duration = Duration::from_secs(120);
 
 /// The guest's host name.

@@ -232,7 +232,8 @@ pub(crate) fn run(runner: &mut CheckRunner) {
 }
 
 /// DMA_HEAP_IOCTL_ALLOC returns EINVAL for a size of 0, for a size that overflows to 0 when it is rounded up to pages, and for
-/// unknown flags. The crate requests none of these: extents are at least one pixel, sizes are checked, and flags are constants.
+/// unknown flags. covalent-alloc requests none of these: extents are at least one pixel, sizes are checked, and flags are
+/// constants.
 fn empty_allocations(sources: &Sources) -> Result<CheckOutcome> {
     for text in ["\"0x480\"", "\"640x0\"", "\"-1x480\"", "\"\"", "0"] {
         let extent = serde_json::from_str::<Extent>(text);

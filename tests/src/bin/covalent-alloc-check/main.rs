@@ -79,8 +79,8 @@ enum Theme {
     Ported,
     /// Buffer descriptions that do not match their dma-buf are refused.
     Hostile,
-    /// memfds and huge pages become dma-bufs: the crate refuses memory that the kernel would refuse, and the memory cannot be
-    /// truncated.
+    /// memfds and huge pages become dma-bufs: covalent-alloc refuses memory that the kernel would refuse, and the memory cannot
+    /// be truncated.
     Memory,
     /// Fences, timelines and reservation objects work, with sw_sync fences that the checks signal late.
     Sync,

@@ -188,7 +188,8 @@ pub(crate) fn run(runner: &mut CheckRunner) {
     }
 }
 
-/// The crate reads udmabuf's size limit when it opens udmabuf. It reads the limit again only if a buffer exceeds the known value.
+/// covalent-alloc reads udmabuf's size limit when it opens udmabuf. It reads the limit again only if a buffer exceeds the known
+/// value.
 fn changed_limit() -> Result<CheckOutcome> {
     const LIMIT: &str = "/sys/module/udmabuf/parameters/size_limit_mb";
     let usual = std::fs::read_to_string(LIMIT)?;

@@ -1,7 +1,7 @@
 //! Theme `painted`: draws colour bars in dma-bufs of many formats, to test programs that read the pixels of other processes.
 //!
 //! The bytes of each format are computed here, from the code values of ITU-R BT.601 and the memory layouts in `drm_fourcc.h`.
-//! They are not computed by the crate's own tables, so a mistake in those tables shows as a difference.
+//! They are not computed by covalent-alloc's own tables, so a mistake in those tables shows as a difference.
 
 use std::os::fd::AsRawFd as _;
 use std::os::unix::process::CommandExt as _;

@@ -1,4 +1,4 @@
-//! Checks every primary, overlay and cursor plane of every card with every format that the plane lists and the crate knows.
+//! Checks every primary, overlay and cursor plane of every card with every format that the plane lists and covalent-alloc knows.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::drm::{Card, PlaneKind};

@@ -117,8 +117,8 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                 let queue = open()?;
                 let small = allocate_for_cpu(&sources, Extent::new(320, 180)?, Fourcc::XRGB8888)?;
                 let large = allocate_for_cpu(&sources, vga()?, Fourcc::XRGB8888)?;
-                // The kernel would accept such a buffer in REQBUFS and leak it in QBUF. The crate refuses a descriptor whose dma-buf
-                // is smaller than its layout, so no such buffer reaches the kernel.
+                // The kernel would accept such a buffer in REQBUFS and leak it in QBUF. covalent-alloc refuses a descriptor whose
+                // dma-buf is smaller than its layout, so no such buffer reaches the kernel.
                 for buffer in small.iter().cycle().take(20) {
                     let fd = buffer.dmabuf_fd(0).context("the buffer has no dma-buf")?;
                     let described = Descriptor {

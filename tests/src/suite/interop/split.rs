@@ -7,10 +7,10 @@ use anyhow::ensure;
 use crate::suite::shown_picture::ShownPicture;
 use crate::suite::{Outcome, TestContext};
 
-/// Time limit to load a module, and to end a program.
+/// The time limit to load a module, and to end a program.
 const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 
-/// Time limit to solve, copy and show two pictures on an emulated CPU.
+/// The time limit to solve, copy and show two pictures on an emulated CPU.
 const PICTURE_LIMIT: Duration = Duration::from_secs(240);
 
 /// The file in which the case stores the text that names the copying device and its copies.
