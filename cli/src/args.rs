@@ -95,21 +95,21 @@ pub(crate) enum Command {
     Man(man::Options),
 }
 
-/// The exit code if there is no plan.
+/// The exit code if no buffer satisfies the request, so that there is no plan.
 pub(crate) const NO_PLAN: u8 = 4;
 /// The exit code if an allocation fails.
 pub(crate) const ALLOCATION_FAILED: u8 = 7;
-/// The exit code if a verdict does not match the outcome of its trial.
+/// The exit code if the outcome of a trial contradicts the solver's verdict.
 pub(crate) const MISMATCH: u8 = 11;
-/// The exit code if a plan is possible, where a guaranteed one is required.
+/// The exit code if the plan is only possible and `--require guaranteed` was given.
 pub(crate) const NOT_GUARANTEED: u8 = 14;
-/// The exit code if two machines differ.
+/// The exit code if the two recorded machines that `diff` compares differ.
 pub(crate) const DIFFERENT: u8 = 12;
 /// The exit code if `doctor` finds a problem.
 pub(crate) const PROBLEM_FOUND: u8 = 13;
 
 #[cfg(test)]
-#[allow(dead_code, reason = "another test uses the rest of the table")]
+#[allow(dead_code, reason = "tests/paths.rs uses the other items of the table")]
 #[path = "../tests/paths/table.rs"]
 mod table;
 

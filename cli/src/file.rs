@@ -27,7 +27,7 @@ pub(crate) fn read(path: &Path, max_bytes: usize) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Writes a file, which replaces an existing file when it is complete and is readable for its owner only.
+/// Writes a file that only its owner can read. An existing file is replaced only when the new one is complete.
 ///
 /// # Errors
 /// The file cannot be written, or the path is a link, a device or another user's file.
@@ -35,7 +35,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(files::replace(path, bytes)?)
 }
 
-/// Adds to the error for a pipe, device or socket that `-` reads the standard input.
+/// Extends the error for a pipe, device or socket with the advice to give `-` for the standard input.
 fn with_stream(error: FileError) -> anyhow::Error {
     let is_stream = matches!(
         error,

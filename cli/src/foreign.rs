@@ -1,4 +1,4 @@
-//! Recognises a file of another kind, and names the command that reads it.
+//! Recognises a file of another kind than the verb expects, and names the command that reads it.
 
 use std::path::Path;
 
@@ -9,9 +9,9 @@ use serde::Deserialize;
 
 use crate::report_part;
 
-/// The kinds of files that Covalent itself writes.
+/// The kinds of JSON files that Covalent itself writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OwnKind {
+pub(crate) enum CovalentFileKind {
     /// A machine, which `covalent probe --record` and `covalent import` write.
     Machine,
     /// A request, which `covalent plan --record` writes.
@@ -22,7 +22,7 @@ pub(crate) enum OwnKind {
     Matrix,
 }
 
-/// The fields that tell the kinds apart. Everything else in a file is skipped.
+/// The fields by which [`CovalentFileKind::detect`] distinguishes the kinds. All other fields of a file are skipped.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Fields {
@@ -33,7 +33,7 @@ struct Fields {
     extent: Option<serde::de::IgnoredAny>,
 }
 
-impl OwnKind {
+impl CovalentFileKind {
     fn detect(bytes: &[u8]) -> Option<Self> {
         let fields: Fields = serde_json::from_slice(bytes).ok()?;
         match fields.format.as_deref() {
@@ -55,8 +55,8 @@ impl OwnKind {
         }
     }
 
-    /// Returns the name under which a report contains a file of this kind.
-    fn part(self) -> &'static str {
+    /// Returns the field in which a report of `covalent report` contains a file of this kind.
+    fn report_field(self) -> &'static str {
         match self {
             Self::Machine => "machine",
             Self::Request => "request",
@@ -65,13 +65,13 @@ impl OwnKind {
         }
     }
 
-    /// Returns the bytes of a file of this kind. If the file is a report with a part of this kind, returns the bytes of that part.
+    /// Returns `bytes`, or the field with a file of this kind if `bytes` are a report that has this field.
     pub(crate) fn within(self, bytes: &[u8]) -> &[u8] {
-        report_part::part(bytes, self.part()).unwrap_or(bytes)
+        report_part::part(bytes, self.report_field()).unwrap_or(bytes)
     }
 
     /// Returns the command line that reads a file of this kind.
-    fn line(self, file: &str) -> String {
+    fn command_line(self, file: &str) -> String {
         match self {
             Self::Machine => format!("covalent plan --machine {file} --display card0"),
             Self::Request => format!("covalent plan --from {file}"),
@@ -82,12 +82,12 @@ impl OwnKind {
 }
 
 /// Returns the result of reading a file. If the file could not be read as `expected`, and is a dump of another tool or a file of
-/// another verb, the error says so instead.
+/// another verb, the error names that kind and the command that reads it.
 ///
 /// # Errors
 /// The error of reading, with the file's name.
 pub(crate) fn read_as<T, E: Into<Error>>(
-    expected: OwnKind,
+    expected: CovalentFileKind,
     path: &Path,
     bytes: &[u8],
     read: Result<T, E>,
@@ -101,9 +101,9 @@ pub(crate) fn read_as<T, E: Into<Error>>(
     })
 }
 
-/// Describes a file of another kind, and names the command that reads it. Returns `None` for a file of the expected kind, and for a
-/// file of an unknown kind.
-fn describe(expected: OwnKind, path: &Path, bytes: &[u8]) -> Option<String> {
+/// Describes a file of another kind, and names the command that reads it. Returns `None` if the kind is the expected one or is
+/// not known.
+fn describe(expected: CovalentFileKind, path: &Path, bytes: &[u8]) -> Option<String> {
     let file = path.to_str().and_then(shell_word);
     let file = file.unwrap_or_else(|| "FILE".to_owned());
     let is_report = report_part::part(bytes, "format").is_some();
@@ -114,10 +114,13 @@ fn describe(expected: OwnKind, path: &Path, bytes: &[u8]) -> Option<String> {
         ));
     }
     if report_part::part(bytes, "format").is_some() {
-        return Some(format!("a report without the part `{}`", expected.part()));
+        return Some(format!(
+            "a report without the part `{}`",
+            expected.report_field()
+        ));
     }
-    let own = OwnKind::detect(bytes).filter(|own| *own != expected)?;
-    Some(format!("{}: {}", own.label(), own.line(&file)))
+    let own = CovalentFileKind::detect(bytes).filter(|own| *own != expected)?;
+    Some(format!("{}: {}", own.label(), own.command_line(&file)))
 }
 
 #[cfg(test)]
@@ -147,7 +150,11 @@ mod tests {
             ("{}", None),
             ("nothing", None),
         ] {
-            let words = describe(OwnKind::Machine, Path::new("a b"), bytes.as_bytes());
+            let words = describe(
+                CovalentFileKind::Machine,
+                Path::new("a b"),
+                bytes.as_bytes(),
+            );
             assert_eq!(words.as_deref(), expected, "{bytes}");
         }
     }

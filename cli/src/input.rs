@@ -9,10 +9,11 @@ use covalent_alloc::text::printable;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-/// The longest string in JSON that is accepted, in bytes. Names and reasons have a few hundred bytes, and are printed many times.
+/// The longest string that is accepted in JSON, in bytes. Names and reasons have a few hundred bytes; a longer string would be
+/// printed many times.
 const LONGEST_TEXT: usize = 4096;
 
-/// The deepest nesting of objects and lists for which a field is named. serde_json has the same limit.
+/// The deepest nesting of objects and lists at which an error still names the field. serde_json parses no deeper nesting.
 const MAX_DEPTH: usize = 128;
 
 /// Reads a whole file of at most `max_bytes` bytes.
@@ -31,7 +32,7 @@ pub(crate) fn read_file(path: impl AsRef<Path>, max_bytes: u64) -> io::Result<Ve
     Err(io::Error::new(ErrorKind::FileTooLarge, words))
 }
 
-/// Calls `each` with every line, and keeps only one line in memory. Lines longer than `max_bytes` bytes are skipped.
+/// Calls `each` with every line of `reader`, and keeps only one line in memory. Lines longer than `max_bytes` bytes are skipped.
 ///
 /// # Errors
 /// The reader fails.
@@ -63,7 +64,7 @@ pub(crate) fn each_line(
 /// An error in JSON, with its line, column and field.
 #[derive(Debug, Error)]
 pub(crate) enum JsonError {
-    /// It is not JSON, or not of the expected shape.
+    /// The text is not JSON, or a value has another type than its field.
     #[error("{source}{}", InField(place))]
     Shape {
         /// The field, such as `nodes[3].kind`; empty for the whole document.
@@ -117,7 +118,7 @@ pub(crate) fn json<T: DeserializeOwned>(text: &[u8]) -> Result<T, JsonError> {
     let column = start.saturating_sub(begin.map_or(0, |place| place.saturating_add(1)));
     let (line, column) = (line.saturating_add(1), column.saturating_add(1));
     Err(JsonError::LongText {
-        // The place after the opening quote, which is within the string.
+        // The column after the opening quote lies within the string, so [`place`] finds the string's field.
         place: place(text, line, column.saturating_add(2)),
         line,
         column,
@@ -148,12 +149,12 @@ fn find_long_string(json: &[u8]) -> Option<usize> {
 
 /// A step from an object or list to one of its values.
 enum Step {
-    /// A key: the byte range of the string before the last colon.
+    /// An object's key, as the byte range of the string before the last colon.
     Key(usize, usize),
     Item(usize),
 }
 
-/// Returns the field that precedes a line and column, such as `nodes[3].kind`. Columns are bytes; both count from 1.
+/// Returns the field that contains a line and column, such as `nodes[3].kind`. Columns are bytes; lines and columns count from 1.
 fn place(json: &[u8], line: usize, column: usize) -> String {
     let lines = json
         .split_inclusive(|byte| *byte == b'\n')
@@ -161,7 +162,7 @@ fn place(json: &[u8], line: usize, column: usize) -> String {
     let start = lines.fold(0, |sum: usize, line| sum.saturating_add(line.len()));
     let end = start.saturating_add(column.saturating_sub(1));
     let mut steps: Vec<Step> = Vec::new();
-    // The number of open levels below MAX_DEPTH.
+    // The number of open objects and lists that are nested deeper than MAX_DEPTH.
     let mut excess_depth = 0_usize;
     let mut text: Option<usize> = None;
     let mut last = (0, 0);
@@ -303,7 +304,7 @@ mod tests {
     fn json_of_any_depth_takes_memory_in_proportion_to_its_length() {
         for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
             for length in [1 << 16, 1 << 20] {
-                // In an unknown field, and in a known one.
+                // The deep nesting is once in an unknown field (`other`) and once in a known field (`nodes`).
                 for field in ["other", "nodes"] {
                     let deep = open.repeat(length / open.len());
                     let end = close.repeat(length / open.len());

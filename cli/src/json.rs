@@ -1,4 +1,4 @@
-//! Prints reports as JSON: one object each, which begins with the version of its schema in `docs/schema`.
+//! Prints reports as JSON. Each report is one object whose first field is the version of its schema in `docs/schema`.
 
 use std::io::{self, Write};
 
@@ -16,7 +16,7 @@ struct Versioned<'a, T> {
     report: &'a T,
 }
 
-/// Prints a report with the common version. It must serialise as an object.
+/// Prints a report with the version [`VERSION`]. The report must serialise as an object.
 ///
 /// # Errors
 /// The standard output cannot be written, or the report is not an object.
@@ -36,7 +36,7 @@ pub(crate) fn print_whole(report: &impl Serialize) -> io::Result<()> {
     print_text(&mut io::stdout().lock(), &text)
 }
 
-/// Prints a report that has its own version in one line, for a verb that prints several.
+/// Prints a report that has its own version as one line, for a verb that prints several reports.
 ///
 /// # Errors
 /// The standard output cannot be written.

@@ -18,7 +18,7 @@ use covalent_alloc::trial::{
 };
 
 use crate::file;
-use crate::foreign::{self, OwnKind};
+use crate::foreign::{self, CovalentFileKind};
 use crate::out::{self, line};
 use crate::vendor_gpus;
 
@@ -32,8 +32,8 @@ pub(crate) fn started_helper() -> Result<Helper> {
     Ok(helper)
 }
 
-/// Returns the devices of this machine that copy frames. The drivers of Vulkan are loaded in the helper process; without it, or where they
-/// crash it, only devices of the kernel are returned.
+/// Returns the devices of this machine that can copy frames. The helper process loads the Vulkan drivers. If the helper is
+/// missing or a driver crashes it, only devices with a kernel driver are returned.
 pub(crate) fn copiers(size: Extent) -> Vec<CopyDevice> {
     let mut collection = BufferCollection::new(size);
     let declared = started_helper().map(|mut helper| helper.declare_copiers(size));
@@ -65,7 +65,8 @@ pub(crate) fn queues(path: &Path) -> Result<Vec<Queue>> {
     Ok(queues)
 }
 
-/// Returns the first primary plane of a card as a participant, or the card's PRIME import if it has no primary plane.
+/// Returns the first primary plane of a card as a participant. A card without a primary plane is returned with its PRIME import
+/// instead.
 ///
 /// # Errors
 /// A request to the card fails.
@@ -98,8 +99,8 @@ pub(crate) fn planes(card: &Card) -> Result<Vec<Participant>> {
     Ok(planes)
 }
 
-/// Reads a recorded machine from a file. A path like `gpu:navi31` names no file: it stands for a machine with this GPU, as the
-/// driver of the GPU declares it.
+/// Reads a recorded machine from a file. The path `gpu:navi31` is not a file: it selects a machine with this GPU, whose
+/// constraints its driver declares.
 ///
 /// # Errors
 /// The file cannot be read, is too long, or is not a recorded machine; the GPU's driver cannot be run.
@@ -109,10 +110,10 @@ pub(crate) fn recorded(path: &Path) -> Result<Machine> {
     }
     let bytes = file::read(path, Machine::MAXIMUM_BYTES)?;
     foreign::read_as(
-        OwnKind::Machine,
+        CovalentFileKind::Machine,
         path,
         &bytes,
-        Machine::from_json(OwnKind::Machine.within(&bytes)),
+        Machine::from_json(CovalentFileKind::Machine.within(&bytes)),
     )
 }
 

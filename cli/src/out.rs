@@ -49,7 +49,7 @@ pub(crate) fn write_line(out: &mut impl Write, words: fmt::Arguments<'_>) -> io:
     writeln!(out, "{}", printable(&words.to_string()))
 }
 
-/// Copies a value with all its texts escaped, for texts of several lines that are built of it.
+/// Copies a value and escapes all strings in it, so that a text of several lines can be formatted from the copy.
 pub(crate) fn printable_names<T: Serialize + DeserializeOwned + Clone>(value: &T) -> T {
     // If escaping makes a text too long to parse, the value stays as it is, and the stream escapes it.
     printable_copy(value).unwrap_or_else(|_| value.clone())
@@ -68,7 +68,8 @@ impl fmt::Display for Lines {
 
 impl Error for Lines {}
 
-/// Returns the text of an error with all its causes, each once. Only [`Lines`] contributes line breaks.
+/// Returns the text of an error and of its causes, without repetitions, as one line. Only a cause of type [`Lines`] adds line
+/// breaks.
 pub(crate) fn error_text(error: &anyhow::Error) -> String {
     let lines = error
         .chain()
@@ -83,7 +84,7 @@ pub(crate) fn error_text(error: &anyhow::Error) -> String {
     }
 }
 
-/// Parses the command line. For wrong usage and for `--help` it prints the text of clap.
+/// Parses the command line. For invalid arguments and for `--help`, prints the text of clap.
 ///
 /// # Errors
 /// The exit code, after that text was printed.

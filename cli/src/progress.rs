@@ -9,10 +9,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::out::{self, line};
 
-/// The interval between two lines where stderr is not a terminal.
+/// The interval between two lines if stderr is not a terminal.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Shows what is measured, and how many of the cells are done.
+/// Shows which operation is measured, and how many cells of the matrix are done.
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
@@ -23,7 +23,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Starts the progress without a total; [`Progress::expect`] sets the total.
+    /// Starts without a total number of cells, which [`Progress::expect`] sets.
     pub(crate) fn begin(title: &str) -> Self {
         let bar = io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new_spinner();
@@ -56,7 +56,7 @@ impl Progress {
         }
     }
 
-    /// Sets what is measured now.
+    /// Sets the description of the operation that is measured now.
     pub(crate) fn detail(&self, words: &str) {
         if let Some(bar) = &self.bar {
             bar.set_message(printable(words));
@@ -81,7 +81,7 @@ impl Progress {
         }
     }
 
-    /// Prints one line.
+    /// Prints one line beside the progress.
     pub(crate) fn note(&self, words: &str) {
         match &self.bar {
             Some(bar) => bar.println(printable(words)),

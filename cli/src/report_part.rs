@@ -1,19 +1,20 @@
-//! The parts of a report that `covalent report` wrote, each of which is the file of another verb.
+//! The fields of a report that `covalent report` wrote. Each field contains the file of another verb.
 
 /// The value of `format` in a report.
 pub(crate) const FORMAT: &str = "covalent-report";
 
-/// Returns the part of this name if the file is a report that has it; `None` for any other file. It allocates no memory.
+/// Returns the JSON text of the field `name` if `bytes` are a report that has this field; `None` for any other file. Allocates no
+/// memory.
 pub(crate) fn part<'bytes>(bytes: &'bytes [u8], name: &str) -> Option<&'bytes [u8]> {
     let format = field(bytes, "format")?;
     let is_report = format.strip_prefix(b"\"")?.strip_suffix(b"\"")? == FORMAT.as_bytes();
     if is_report { field(bytes, name) } else { None }
 }
 
-/// Returns the text of the value of a field of the outermost object.
+/// Returns the JSON text of a field of the outermost object.
 fn field<'bytes>(bytes: &'bytes [u8], name: &str) -> Option<&'bytes [u8]> {
     let mut depth = 0_usize;
-    // The start of the open string, and the last string of the outermost object with its end.
+    // The start of the string that is open, and the last key of the outermost object with the position of its end.
     let mut text: Option<usize> = None;
     let mut key: &[u8] = &[];
     let mut value: Option<usize> = None;

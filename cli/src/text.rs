@@ -1,4 +1,4 @@
-//! Fits texts into a width.
+//! Wraps and shortens texts to a width in characters.
 
 /// Breaks a text into lines of at most `width` characters, between words if possible.
 pub(crate) fn wrap(words: &str, width: usize) -> Vec<String> {
@@ -29,7 +29,7 @@ pub(crate) fn wrap(words: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// Shortens a name in the middle to `width` characters, because similar names often differ at the end.
+/// Shortens a name to `width` characters by removing its middle, because similar names often differ at the end.
 pub(crate) fn shorten(name: &str, width: usize) -> String {
     let characters: Vec<char> = name.chars().collect();
     if characters.len() <= width {

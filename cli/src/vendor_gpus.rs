@@ -1,4 +1,4 @@
-//! GPUs that this machine does not have. Their drivers run on Mesa's drm-shims, and declare the participants and sources.
+//! GPUs that this machine does not have. Their Mesa drivers run on Mesa's drm-shims and declare participants and sources.
 
 use anyhow::{Result, bail};
 use covalent_alloc::backend;
@@ -9,7 +9,7 @@ use covalent_alloc::machine::{
 use covalent_alloc::model::Extent;
 use covalent_alloc::trial::{Environment, Helper, VendorGpu, environment};
 
-/// The sizes at which a machine of such GPUs is compared with another one, in pixels.
+/// The sizes in pixels at which such GPUs are declared for a comparison with another machine.
 const SIZES: [(u32, u32); 3] = [(640, 480), (1280, 720), (1920, 1080)];
 
 /// Declares a GPU for images of one size.
@@ -34,7 +34,7 @@ pub(crate) fn declare(name: &str, size: Extent) -> Result<backend::Declared> {
     Ok(declared)
 }
 
-/// Returns a machine that has these GPUs and nothing else, with their drivers as the provenance of every value.
+/// Returns a machine that has only these GPUs. The provenance of every value is the GPU's driver.
 ///
 /// # Errors
 /// As for [`declare`].
@@ -55,7 +55,7 @@ pub(crate) fn machine(names: &[String], sizes: &[Extent]) -> Result<Machine> {
     Ok(machine)
 }
 
-/// Returns the machine with the GPUs that a name like `gpu:navi31+m1` lists; `None` for any other name.
+/// Returns the machine with the GPUs in a name like `gpu:navi31+m1`; `None` for a name without the prefix `gpu:`.
 ///
 /// # Errors
 /// As for [`declare`].
@@ -74,7 +74,7 @@ pub(crate) fn machine_of_name(name: &str) -> Option<Result<Machine>> {
     )
 }
 
-/// Returns the participants and sources of these GPUs at one size, as a recorded machine has them.
+/// Returns the participants and sources of these GPUs at one size, in the format of a recorded machine.
 ///
 /// # Errors
 /// As for [`declare`], and for a name that is given twice.

@@ -1,6 +1,7 @@
-//! Tests that `docs/gpu-pairs.json` and `docs/gpu-pairs.svg` show what the GPUs in `tests/gpus` have in common.
+//! Tests that `docs/gpu-pairs.json` and `docs/gpu-pairs.svg` show the formats and modifiers that each pair of GPUs in
+//! `tests/gpus` has in common.
 //!
-//! `UPDATE_GPU_PAIRS=1 cargo test -p covalent-cli --test gpu_pairs` writes both again.
+//! `UPDATE_GPU_PAIRS=1 cargo test -p covalent-cli --test gpu_pairs` writes both files again.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -13,10 +14,10 @@ use covalent_alloc::model::{Extent, Fourcc, Modifier};
 use covalent_alloc::solve::{Request, Solution, solve};
 use serde_json::{Value, json};
 
-/// The formats of the table.
+/// The formats for which the pairs are compared.
 const FORMATS: [Fourcc; 2] = [Fourcc::XRGB8888, Fourcc::NV12];
 
-/// A GPU with its file's name.
+/// A recorded GPU, and the name of its file.
 struct Gpu {
     name: String,
     machine: Machine,
@@ -26,7 +27,7 @@ fn tree() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Reads the GPUs, those of one driver beside each other.
+/// Reads the recorded GPUs. GPUs of the same driver are adjacent.
 fn gpus() -> Vec<Gpu> {
     let mut gpus: Vec<Gpu> = std::fs::read_dir(tree().join("tests/gpus"))
         .unwrap()
@@ -58,10 +59,10 @@ impl Gpu {
     }
 }
 
-/// What two GPUs have in common in one format: the modifiers, and the buffer that both take.
+/// The modifiers that two GPUs have in common in one format, and the plan for a buffer that both import.
 struct Common {
     modifiers: Vec<Modifier>,
-    /// The modifier and the stride of the first plane in bytes, or why there is no buffer.
+    /// The modifier and the stride of the first plane in bytes, or the reason why there is no plan.
     plan: Result<(Modifier, u32), String>,
 }
 
@@ -101,18 +102,18 @@ fn common(one: &Gpu, two: &Gpu, fourcc: Fourcc) -> Common {
     Common { modifiers, plan }
 }
 
-/// Returns the pairs as JSON, one line each.
+/// Returns the pairs as JSON with one pair in each line.
 fn as_json(pairs: &[Value]) -> String {
     let lines: Vec<String> = pairs.iter().map(Value::to_string).collect();
     format!("[\n{}\n]\n", lines.join(",\n"))
 }
 
-/// The size of a cell and the space for names, in pixels.
+/// The size of a cell, and the space for names, in pixels.
 const CELL: usize = 22;
 const NAMES: usize = 90;
 const TOP: usize = 110;
 
-/// Returns the number of layouts besides LINEAR that two GPUs share, for each pair, as a picture.
+/// Draws an SVG table with the number of modifiers besides LINEAR that each pair of GPUs shares.
 fn as_svg(names: &[String], tiled: &BTreeMap<(usize, usize), Option<usize>>) -> String {
     let width = NAMES + names.len() * CELL + 24;
     let height = TOP + names.len() * CELL + 60;
@@ -195,7 +196,7 @@ fn pairs_of_gpus_are_what_their_recordings_have_in_common() {
             for fourcc in FORMATS {
                 let found = common(one, two, fourcc);
                 let is_shared = !found.modifiers.is_empty();
-                // Two GPUs have a common buffer if and only if they have a common modifier.
+                // Two GPUs have a plan if and only if they have a common modifier.
                 assert_eq!(
                     found.plan.is_ok(),
                     is_shared,
@@ -217,7 +218,7 @@ fn pairs_of_gpus_are_what_their_recordings_have_in_common() {
                     Ok((Modifier::LINEAR, stride)) => {
                         json!({"modifiers": names.collect::<Vec<_>>(), "plan": "LINEAR", "stride_bytes": stride})
                     }
-                    // The driver chooses the stride of any other layout.
+                    // The stride of a layout that is not LINEAR is chosen by the driver, so only the modifier is compared.
                     Ok((modifier, _)) => {
                         json!({"modifiers": names.collect::<Vec<_>>(), "plan": format!("{modifier:#}")})
                     }

@@ -1,11 +1,15 @@
-//! Runs the tool with hostile names in every input: its output has only printable text and its own line breaks.
+//! Runs the tool with hostile names in every input. The output must contain only printable characters and line breaks that the
+//! tool itself writes.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 #[path = "paths/run.rs"]
-#[allow(dead_code, reason = "this test does not use every kind of path")]
+#[allow(dead_code, reason = "this test uses only some of the kinds of paths")]
 mod run;
 #[path = "paths/table.rs"]
-#[allow(dead_code, reason = "this test does not use the use of each path")]
+#[allow(
+    dead_code,
+    reason = "this test does not read how each option uses its path"
+)]
 mod table;
 
 use std::collections::BTreeSet;
@@ -20,16 +24,16 @@ use serde_json::{Value, json};
 
 use run::{Folder, line, run};
 
-/// A text with control sequences that clear the screen and set a title, with line breaks, with characters that change the text
+/// A name with control sequences that clear the screen and set a title, with line breaks, with characters that change the text
 /// direction, and with invisible characters.
 const HOSTILE: &str = "\u{1b}[2J\u{1b}]0;x\u{7}\nforged:\r\u{8}\t\u{202e}\u{2066}\u{200b}\u{feff}\u{9b}31m\u{7f}\u{2028}\u{e0041}\u{ad}";
 
-/// A text as long as the escaped hostile text, so that lines break at the same places.
+/// Returns a text as long as the escaped hostile text, so that the tool wraps lines at the same places.
 fn harmless() -> String {
     "x".repeat(printable(HOSTILE).chars().count())
 }
 
-/// Removes colours, which only the tool itself prints.
+/// Removes colour sequences, which only the tool itself prints.
 fn without_colours(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
@@ -48,7 +52,8 @@ fn without_colours(text: &str) -> String {
     out + rest
 }
 
-/// Asserts that the output has only printable text and line breaks, and no line that a name began.
+/// Asserts that the output contains only printable characters and line breaks, and that no line begins with text of a hostile
+/// name.
 fn assert_clean(what: &str, output: &Output) {
     for stream in [&output.stdout, &output.stderr] {
         let text = std::str::from_utf8(stream).unwrap_or_else(|_| panic!("{what}: not UTF-8"));
@@ -77,7 +82,7 @@ fn line_count(output: &Output) -> usize {
         .sum()
 }
 
-/// Adds the path of every string of a JSON value to `found`. In a list, only the first entry with a field counts.
+/// Adds the path of every string in a JSON value to `found`. In a list, only the first entry that has a field is used.
 fn fields(
     value: &Value,
     path: &mut Vec<String>,
@@ -118,7 +123,7 @@ fn fields(
     }
 }
 
-/// Returns the value with a text appended to the string at a path.
+/// Returns a copy of the JSON value in which `added` is appended to the string at `path`.
 fn with_text(value: &Value, path: &[String], added: &str) -> Value {
     let mut value = value.clone();
     let mut field = &mut value;
@@ -160,7 +165,7 @@ fn read(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
-/// Splits a command line at its blanks, and replaces `FILE` by the path of the file.
+/// Splits a command line at its blanks, and replaces `FILE` by `file`.
 fn words<'a>(line: &'a str, file: &'a Path) -> Vec<&'a OsStr> {
     line.split(' ')
         .map(|word| {
@@ -222,7 +227,7 @@ fn matrix_with_hostile_names_is_printed_and_drawn_without_additional_lines() {
     let folder = Folder::new();
     let (path, picture) = (folder.path("matrix.json"), folder.path("matrix.svg"));
     let mut matrix = read(&sample("docs/matrix/bochs.json"));
-    // A few cells suffice: together they have all fields.
+    // A few cells are enough, because together they have all fields.
     let cells = matrix["cells"].as_array_mut().unwrap();
     let refused = |cell: &Value| cell["outcome"].is_object();
     let last = cells.iter().rev().find(|cell| refused(cell)).cloned();
@@ -242,7 +247,7 @@ fn matrix_with_hostile_names_is_printed_and_drawn_without_additional_lines() {
     );
 }
 
-/// A machine with every problem, so that all remedies are printed.
+/// Returns a machine with every problem that `covalent doctor` finds, so that all remedies are printed.
 fn machine_with_all_problems() -> Value {
     let refused = json!({"errno": 13, "words": "Permission denied"});
     let file = |group: &str, mode: u32| json!({"owner": 0, "group": group, "mode": mode, "refusal": refused});
@@ -331,7 +336,7 @@ fn line_to_paste_runs_no_command_of_a_hostile_name() {
                     let Some(pasted) = finding["remedy"]["line"].as_str() else {
                         continue;
                     };
-                    // Every program in the line is replaced by one that does nothing.
+                    // A PATH without programs and a shell function make every command of the line do nothing, except `touch`.
                     let script = format!(
                         "PATH=/proc/none; command_not_found_handle() {{ :; }}; touch() {{ /bin/touch \"$@\"; }}; \
                          sudo() {{ \"$@\"; }}; sh() {{ eval \"$2\"; }}; tee() {{ :; }}; dtc() {{ :; }}\n{pasted}\n"
@@ -399,13 +404,13 @@ fn path_with_a_hostile_name_is_printed_escaped() {
     let names: [&[u8]; 2] = [HOSTILE.as_bytes(), b"\xff\xfe\nforged:\x1b[2J"];
     for option in table::PATHS {
         for name in names {
-            // The folder does not exist, so no file with this name can exist.
+            // This folder does not exist, so no file in it exists.
             let path = Path::new("/proc/none").join(OsStr::from_bytes(name));
             let output = run(&line(option, &path));
             assert_clean(&format!("{option:?}"), &output);
             let plain = run(&line(option, Path::new("/proc/none/plain")));
             assert_eq!(line_count(&output), line_count(&plain), "{option:?}");
-            // A file that exists, and is not of the expected format.
+            // The file exists, but does not have the format that the option expects.
             let folder = Folder::new();
             let path = folder.path(OsStr::from_bytes(&name[..name.len().min(40)]));
             fs::write(&path, HOSTILE).unwrap();
@@ -437,7 +442,7 @@ fn argument_that_is_hostile_is_refused_with_printable_text() {
                 if !verb.is_empty() {
                     words.push(verb.into());
                 }
-                // Without the `-`, `man` would create the folder.
+                // The argument begins with `-`, because `man` would create a folder with any other name.
                 let mut word = OsString::from(if verb == "man" && before.is_empty() {
                     "-"
                 } else {
@@ -457,7 +462,7 @@ fn argument_that_is_hostile_is_refused_with_printable_text() {
 #[test]
 fn process_with_a_hostile_name_is_found_and_printed_escaped() {
     let folder = Folder::new();
-    // The kernel keeps 15 bytes of the program's file name as the name of the process.
+    // The kernel uses the first 15 bytes of the program's file name as the name of the process.
     let name = "\u{1b}[2J\nforged:\u{202e}";
     let program = folder.path(name);
     fs::copy("/bin/sleep", &program).unwrap();

@@ -1,4 +1,4 @@
-//! The tool on recorded machines: output and exit codes.
+//! Runs the tool on recorded machines, and checks output and exit codes.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// The options for pictures that a Raspberry Pi 4's decoder writes, and that its GPU and its display import.
+/// The options for pictures that the decoder of a Raspberry Pi 4 writes, and that its GPU and its display import.
 const PI_4_DECODER: [&str; 8] = [
     "--decoder",
     "/dev/video19",
@@ -71,7 +71,7 @@ fn report_for_a_board_lists_its_unknown_values() {
         .filter(|line| line.starts_with("not known"))
         .collect();
     assert_eq!(reported, printed);
-    // Each value on which the plan depends and that is not known about this board.
+    // The report contains each value on which the plan depends and that the board's recording does not know.
     let unknown: Vec<&str> = reported
         .iter()
         .filter_map(|line| line.split_once(": ")?.1.split_once(')'))
@@ -134,7 +134,7 @@ fn recorded_request_of_a_board_has_the_same_solution_from_its_file() {
     let recorded = plan("raspberry-pi-4", &[&arguments[..], &record].concat());
     let again = covalent(&["plan", "--from", request.to_str().unwrap(), "--json"]);
     assert_eq!(recorded.status.code(), Some(0));
-    // A request has no provenance, so unknown values are not reported when it is solved again.
+    // A recorded request contains no provenance, so unknown values are not reported when the request is solved again.
     let without_unknown = |output: &Output| {
         let mut report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         let unknown = report.as_object_mut().unwrap().remove("unknown");
@@ -145,7 +145,7 @@ fn recorded_request_of_a_board_has_the_same_solution_from_its_file() {
     assert_eq!((again, true), without_unknown(&recorded));
 }
 
-/// A devicetree of the library's tests, which is committed as hexadecimal digits.
+/// Returns a compiled devicetree. The library's tests contain it as hexadecimal digits.
 fn compiled_tree(name: &str) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../alloc/machine/tests/trees");
     let text = std::fs::read_to_string(folder.join(name).with_extension("dtb.hex")).unwrap();
@@ -200,7 +200,7 @@ fn difference_of_two_machines_is_printed_with_the_plans_that_change() {
         (Some(0), String::new())
     );
 
-    // The same guest with a first card that imports only its own buffers.
+    // The recording of the same guest, in which the first card imports only its own buffers.
     let mut changed: serde_json::Value =
         serde_json::from_slice(&std::fs::read(same).unwrap()).unwrap();
     changed["environment"]["kernel"] = "7.4.0".into();
@@ -257,7 +257,7 @@ fn file_of_a_newer_version_or_damaged_is_refused() {
     }
 }
 
-/// Writes the machine of a report about planes, whose overlay plane shows pictures of up to 1024 pixels of width.
+/// Writes a recorded machine whose overlay plane shows pictures that are at most 1024 pixels wide.
 fn machine_with_a_small_overlay() -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../tests/reports/19-a-plane-reads-what-the-gpu-cannot/machine.json");

@@ -10,7 +10,7 @@ fn tree() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Runs a line of shell in the repository, with `covalent` in PATH, and returns its stdout and stderr together.
+/// Runs a shell command in the root of the repository, with `covalent` in PATH, and returns stdout and stderr together.
 fn output_of(line: &str) -> String {
     let program = Path::new(env!("CARGO_BIN_EXE_covalent"));
     let mut folders = vec![program.parent().unwrap().to_owned()];

@@ -14,7 +14,7 @@ use std::thread;
 
 use serde_json::{Map, Value};
 
-/// A line of `jobs.txt`.
+/// A line of `jobs.txt`: a recorded machine and the options of `covalent plan`.
 struct Job {
     machine: String,
     name: String,
@@ -53,7 +53,7 @@ fn jobs() -> Vec<Job> {
         .collect()
 }
 
-/// Runs a job and returns the JSON that the tool printed.
+/// Runs `covalent plan` for a job and returns its JSON.
 fn answer(job: &Job) -> Value {
     let machine = tests().join(format!("machines/{}.json", job.machine));
     let empty = tempfile::tempdir().unwrap();
@@ -76,7 +76,7 @@ fn answer(job: &Job) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Runs all jobs in parallel.
+/// Runs all jobs in parallel and returns their JSON.
 fn answers(jobs: &[Job]) -> Vec<(&Job, Value)> {
     let next = AtomicUsize::new(0);
     let run_jobs = || {
@@ -94,7 +94,7 @@ fn answers(jobs: &[Job]) -> Vec<(&Job, Value)> {
     })
 }
 
-/// Adds every field in which two values differ to `list`.
+/// Adds every field in which two JSON values differ to `list`.
 fn differences(path: &str, expected: &Value, found: &Value, list: &mut Vec<String>) {
     match (expected, found) {
         (Value::Object(one), Value::Object(two)) => {

@@ -1,4 +1,4 @@
-//! Requests from files: an invalid one is refused with the field.
+//! Plans for requests in files. An error about an invalid request names the field.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::path::Path;
@@ -6,12 +6,12 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-/// Plans for a request in a file, and returns the exit code and the error text.
+/// Runs `covalent plan` with a request in a file, and returns the exit code and the error text.
 fn plan(folder: &Path, request: &str) -> (Option<i32>, String) {
     plan_with(folder, request, &[])
 }
 
-/// Does what [`plan`] does with further options.
+/// Runs `covalent plan` as [`plan`] does, with further options.
 fn plan_with(folder: &Path, request: &str, options: &[&str]) -> (Option<i32>, String) {
     let path = folder.join("request.json");
     std::fs::write(&path, request).unwrap();
@@ -55,7 +55,7 @@ fn plan_that_is_only_possible_has_an_exit_code_where_a_guaranteed_one_is_require
     for verdict in ["possible", "guaranteed"] {
         assert_eq!(code(&asked, &["--require", verdict]), Some(0));
     }
-    // Nothing tells whether the heap's memory is contiguous.
+    // No declaration states whether the heap's memory is contiguous.
     asked["participants"][0]["constraints"] =
         json!({"version": 2, "memory": {"contiguity": "contiguous"}});
     assert_eq!(code(&asked, &[]), Some(0));

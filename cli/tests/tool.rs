@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// All verbs.
+/// All verbs of the tool.
 const VERBS: [&str; 13] = [
     "probe",
     "plan",
@@ -22,7 +22,7 @@ const VERBS: [&str; 13] = [
     "man",
 ];
 
-/// Configurations of the guest whose matrices are in `docs/matrix`.
+/// The guest configurations whose recorded matrices are in `docs/matrix`.
 const CONFIGURATIONS: [&str; 5] = ["bochs", "full", "venus", "virtio", "vkms"];
 
 fn run(words: &[&str], variables: &[(&str, &str)]) -> Output {
@@ -73,7 +73,7 @@ fn help_of_every_verb_has_an_example() {
     assert!(help.contains("Exit codes:"), "{help}");
 }
 
-/// Writes a report into a folder, and returns its path.
+/// Writes a report like that of `covalent report` into a folder, and returns its path.
 fn report(folder: &Path) -> PathBuf {
     let path = folder.join("report.json");
     let variables = [("USER", "ada"), ("HOME", "/home/ada")];
@@ -171,8 +171,8 @@ fn table_of_every_recorded_matrix_fits_80_columns() {
     }
 }
 
-/// The pictures in the README show the recorded matrices. To draw them:
-/// `covalent matrix --from docs/matrix/NAME.json --svg docs/matrix-NAME.svg --title "Configuration NAME"`.
+/// The pictures in the README show the recorded matrices. This command draws one: `covalent matrix --from docs/matrix/NAME.json
+/// --svg docs/matrix-NAME.svg --title "Configuration NAME"`.
 #[test]
 fn pictures_in_docs_match_their_recorded_matrices() {
     let folder = tempfile::tempdir().unwrap();
@@ -229,7 +229,7 @@ fn recorded_machine_has_the_same_findings_from_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("machine.json");
     let file = path.to_str().unwrap();
-    // The findings depend on the machine that runs the test.
+    // The findings depend on the machine that runs the test, so they are compared with those of a recording of the same machine.
     let here = run(&["doctor", "--record", file, "--json"], &[]);
     let there = run(&["doctor", "--from", file, "--json"], &[]);
     assert_eq!(here.stdout, there.stdout);
@@ -244,7 +244,7 @@ fn recorded_machine_has_the_same_findings_from_its_file() {
 fn recording_that_is_too_long_is_refused_with_the_limit() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("long.json");
-    // A sparse file of a tebibyte, which takes no space on the disk.
+    // The file is sparse: it has a tebibyte, and takes no space on the disk.
     fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
     for (verb, most) in [("doctor", "16777216 bytes"), ("matrix", "16777216 bytes")] {
         let output = run(&[verb, "--from", path.to_str().unwrap()], &[]);
@@ -300,7 +300,7 @@ fn gpu_that_is_not_known_is_answered_with_those_that_are() {
 fn gpu_without_its_shim_is_answered_with_the_line_that_installs_it() {
     let output = run(&["probe", "--as", "navi31"], &[]);
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    // A machine that has the package shows the GPU.
+    // On a machine with the package mesa-drm-shim the command succeeds.
     if !output.status.success() {
         assert!(
             error.contains("apt install mesa-drm-shim mesa-vulkan-drivers"),

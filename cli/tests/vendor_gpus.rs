@@ -1,7 +1,7 @@
-//! The drivers of GPUs that this machine does not have declare their layouts, on the drm-shims of Mesa.
+//! Runs the drivers of GPUs that this machine does not have on Mesa's drm-shims, and checks the layouts that they declare.
 //!
-//! Without the package mesa-drm-shim nothing is tested, unless the variable `COVALENT_TEST_SHIMS` says that it has to be there.
-//! `tests/gpus/record` records the GPUs anew.
+//! Without the package mesa-drm-shim the tests are skipped; if the variable `COVALENT_TEST_SHIMS` is set, they fail.
+//! `tests/gpus/record` records the GPUs again.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,13 +12,13 @@ use covalent_alloc::model::Modifier;
 use covalent_alloc::trial::{Helper, VendorGpu};
 use serde_json::Value;
 
-/// The GPUs whose driver has no modifiers, as on the hardware: those before GFX9.
+/// The GPUs whose driver supports no modifiers: those before GFX9. The hardware has none either.
 const WITHOUT_MODIFIERS: [&str; 3] = ["stoney", "polaris10", "polaris12"];
 
-/// The fewest GPUs that have layouts besides LINEAR.
+/// The smallest number of GPUs that must have layouts besides LINEAR.
 const LEAST: usize = 20;
 
-/// How a command ended, and what it wrote.
+/// The exit code and the output of a command.
 struct Output {
     code: Option<i32>,
     stdout: String,
@@ -37,7 +37,7 @@ fn run(words: &[&str]) -> Output {
     }
 }
 
-/// Returns whether the shims are installed.
+/// Returns whether all drm-shims and drivers are installed.
 fn has_shims() -> bool {
     let program = Path::new(env!("CARGO_BIN_EXE_covalent")).with_file_name("covalent-prove");
     let found = VendorGpu::all().all(|gpu| Helper::new(program.clone()).with_gpu(gpu).is_ok());
@@ -48,7 +48,7 @@ fn has_shims() -> bool {
     found
 }
 
-/// Returns what the driver of a GPU declares, or the error of the tool.
+/// Returns the JSON of what the driver of a GPU declares, or the error of the tool.
 fn probe(name: &str) -> Result<Value, String> {
     let output = run(&["probe", "--as", name, "--size", "1280x720", "--json"]);
     match output.code {
@@ -57,7 +57,7 @@ fn probe(name: &str) -> Result<Value, String> {
     }
 }
 
-/// Returns the modifiers of the first participant, by format.
+/// Returns the modifiers of the first participant for each format.
 fn modifiers(found: &Value) -> BTreeMap<String, BTreeSet<String>> {
     let listed = found["participants"][0]["constraints"]["formats"].as_array();
     let mut by_format: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -149,13 +149,13 @@ fn plan_of_two_gpus_has_what_both_drivers_take() {
     };
     assert!(modifier(&alike).starts_with("AMD("), "{alike}");
     assert_eq!(modifier(&unlike), "LINEAR", "{unlike}");
-    // Radeons read rows in multiples of 256 bytes.
+    // AMD GPUs need strides that are multiples of 256 bytes.
     let stride = unlike["share"]["layout"]["planes"][0]["stride_bytes"].as_u64();
     assert!(
         stride.is_some_and(|stride| stride >= 5120 && stride % 256 == 0),
         "{unlike}"
     );
-    // An import that a driver accepts without its hardware guarantees nothing, so the verdict is `possible`.
+    // The driver accepts the import without the hardware, so the import is not guaranteed and the verdict is `possible`.
     for solution in [alike, unlike] {
         assert_eq!(solution["share"]["verdict"], "possible", "{solution}");
     }
@@ -185,8 +185,8 @@ fn matrix_of_gpus_is_untested_and_nothing_is_learnt_from_it() {
     assert_eq!(matrix["learnt"].as_array().unwrap().len(), 0);
 }
 
-/// Every recording in `tests/gpus` equals what its driver declares. If a new version of Mesa declares something else, the GPU is
-/// recorded again.
+/// Every recording in `tests/gpus` equals what the driver declares. If a new version of Mesa declares other layouts, record the
+/// GPU again.
 #[test]
 fn recordings_are_what_the_drivers_say() {
     if !has_shims() {

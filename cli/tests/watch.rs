@@ -1,4 +1,4 @@
-//! `covalent watch` with a control socket of the test, which may send anything.
+//! Runs `covalent watch` with a control socket of the test, which may send any bytes.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -6,7 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// Runs the tool with a socket on which `serve` answers the first connection.
+/// Runs the tool with a control socket. `serve` gets the first connection to the socket.
 fn watch(arguments: &[&str], serve: impl FnOnce(String, UnixStream) + Send + 'static) -> Output {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("covalent-test");

@@ -1,11 +1,11 @@
 //! The colour bars that vivid's test patterns show.
 
-/// Vertical bars of equal width, left to right, in 8-bit red, green and blue.
+/// A pattern of vertical bars of equal width. The colours have eight bits each for red, green and blue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ColourBars {
-    /// The name that the driver gives the pattern.
+    /// The name of the pattern in the vivid driver.
     pub name: &'static str,
-    /// The colours from left to right.
+    /// The colours of the bars from left to right.
     pub colours: &'static [[u8; 3]],
 }
 

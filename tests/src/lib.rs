@@ -1,7 +1,7 @@
-//! The guest (an image of Debian in QEMU, with cameras and displays), the suite that runs in it, and the programs and functions
-//! that judge drivers and clients there.
+//! The guest (an image of Debian in QEMU, with cameras and displays), the suite that runs in the guest, and the programs and
+//! functions that check drivers and clients in it.
 //!
-//! What runs in the guest needs neither QEMU nor the suite; these two are behind the feature `harness`.
+//! The code that runs in the guest needs neither QEMU nor the suite. Both are compiled only with the feature `harness`.
 
 pub mod bars;
 #[cfg(feature = "harness")]

@@ -1,7 +1,7 @@
-//! Checks of pictures of a display: whether a region has one colour, and whether it shows a pattern's colour bars.
+//! Checks pictures of a display: whether a region has a single colour, and whether it shows the colour bars of a pattern.
 //!
-//! The pictures come from QEMU's screendump, from a writeback connector or from a program's own output. Colours are compared
-//! with a tolerance that covers rounding (a format with fewer bits, a conversion from YUV), but never a wrong channel order.
+//! The pictures come from QEMU's screendump, from a writeback connector or from a program's own output. Colours are compared with
+//! a tolerance that covers rounding (a format with fewer bits, a conversion from YUV), but not a wrong order of the channels.
 
 use image::{Rgb, RgbImage};
 use serde::{Deserialize, Serialize};
@@ -16,9 +16,9 @@ pub struct Region {
     pub x: u32,
     /// The row of the top edge.
     pub y: u32,
-    /// The width.
+    /// The width in pixels.
     pub width: u32,
-    /// The height.
+    /// The height in pixels.
     pub height: u32,
 }
 
@@ -34,7 +34,7 @@ impl Region {
         }
     }
 
-    /// Returns a region of `width` by `height` pixels in the middle of `picture`; `None` where it does not fit.
+    /// Returns a region of `width` by `height` pixels in the middle of `picture`; `None` if the picture is smaller.
     #[must_use]
     pub fn centred(picture: &RgbImage, width: u32, height: u32) -> Option<Self> {
         Some(Self {
@@ -46,18 +46,18 @@ impl Region {
     }
 }
 
-/// Why a picture is not the expected one.
+/// The reason why a picture is not the expected one.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PictureError {
     /// The region is outside of the picture, or too small.
-    #[error("the picture is {width}x{height}, which does not hold the region {region:?}")]
+    #[error("the picture is {width}x{height}, which does not contain the region {region:?}")]
     Region {
         /// The picture's width in pixels.
         width: u32,
         /// The picture's height in pixels.
         height: u32,
-        /// The region that was to be checked.
+        /// The region that the check compares.
         region: Region,
     },
     /// A bar does not have the pattern's colour.
@@ -90,11 +90,12 @@ fn distance(a: Rgb<u8>, b: [u8; 3]) -> u8 {
         .unwrap_or(u8::MAX)
 }
 
-/// Checks that `region` of `picture` shows `bars`. Every pixel is compared, apart from two columns at each edge of a bar.
+/// Checks that `region` of `picture` shows `bars`. Every pixel is compared, except those in the two columns next to each edge of
+/// a bar.
 ///
 /// # Errors
-/// [`PictureError::Bar`] with the worst pixel of the first bar that differs; [`PictureError::Region`] where the region is
-/// outside of the picture or has fewer than four columns a bar.
+/// [`PictureError::Bar`] with the most different pixel of the first wrong bar; [`PictureError::Region`] if the region is outside
+/// of the picture, or has fewer than four columns for each bar.
 pub fn check_bars(
     picture: &RgbImage,
     region: Region,
@@ -119,7 +120,8 @@ pub fn check_bars(
         return Err(outside());
     }
     for ((index, expected), bar) in bars.colours.iter().enumerate().zip(0u32..) {
-        // A bar's edge may be inside a pair of pixels that share their chroma, so two columns on either side are left out.
+        // The edge of a bar may be between two pixels that share their chroma sample, so two columns at each edge are not
+        // compared.
         let left = region.x + region.width * bar / count + 2;
         let right = region.x + region.width * (bar + 1) / count - 2;
         let worst = (region.y..region.y + region.height)
@@ -142,7 +144,7 @@ pub fn check_bars(
     Ok(())
 }
 
-/// Returns the colour of `region` where all pixels are within `tolerance` of its first one; otherwise `None`.
+/// Returns the colour of the first pixel of `region` if all its pixels are within `tolerance` of that colour; otherwise `None`.
 #[must_use]
 pub fn single_colour(picture: &RgbImage, region: Region, tolerance: u8) -> Option<[u8; 3]> {
     let first = picture.get_pixel_checked(region.x, region.y)?.0;

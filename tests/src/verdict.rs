@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// It behaved as expected.
+    /// The case, check or row behaved as expected.
     Passed,
-    /// It did not behave as expected.
+    /// The case, check or row did not behave as expected.
     Failed,
-    /// It could not be run.
+    /// The case, check or row could not be run.
     Skipped,
 }

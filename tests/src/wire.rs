@@ -1,6 +1,6 @@
 //! The messages between the host and the guest's first process, and their encoding.
 //!
-//! One virtio-serial port carries them, as one ordered stream of bytes in each direction:
+//! The messages are sent through one virtio-serial port, as an ordered stream of bytes in each direction:
 //!
 //! ```text
 //! ┌────────────────────────┬──────────────────────┐
@@ -8,8 +8,8 @@
 //! └────────────────────────┴──────────────────────┘
 //! ```
 //!
-//! Many commands share the port. A command that does not read its input, or whose output the host does not read, must not
-//! block the others. So a stream may have at most [`WINDOW_BYTES`] unacknowledged bytes, and the receiver acknowledges bytes
+//! Many commands share the port. A command that does not read its input, or whose output the host does not read, must not block
+//! the other commands. So a stream may have at most [`WINDOW_BYTES`] unacknowledged bytes, and the receiver acknowledges bytes
 //! with [`ToGuest::Taken`] and [`ToHost::Taken`].
 
 use std::collections::BTreeMap;
@@ -20,27 +20,27 @@ use std::path::PathBuf;
 use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The port's name, as udev and `/sys/class/virtio-ports` show it.
+/// The name of the port, as udev and `/sys/class/virtio-ports` show it.
 pub const PORT: &str = "org.covalent.agent";
 
-/// The version of these messages. Both ends are built from one checkout, so a difference means that one of the programs is
-/// stale.
+/// The version of these messages. Both ends are built from one checkout. If their versions differ, one of the programs is out of
+/// date.
 pub const VERSION: u32 = 3;
 
-/// The longest message, in bytes. The receiver skips longer ones.
+/// The longest message, in bytes. The receiver skips longer messages.
 pub const MESSAGE_LIMIT_BYTES: usize = 1 << 20;
 
 /// The most bytes that one [`ToGuest::Input`] or [`ToHost::Output`] carries.
 pub const CHUNK_BYTES: usize = 64 << 10;
 
-/// The most unacknowledged bytes of one stream of one command.
+/// The most unacknowledged bytes in one stream of one command.
 pub const WINDOW_BYTES: usize = 1 << 20;
 
-/// Why a message cannot be sent or received.
+/// The reason why a message cannot be sent or received.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WireError {
-    /// The length before a message exceeds the limit; the receiver skips its bytes.
+    /// The length before a message exceeds the limit. The receiver skips the bytes of the message.
     #[error(
         "a message of {bytes} bytes exceeds the limit of {MESSAGE_LIMIT_BYTES} bytes and was skipped"
     )]
@@ -56,10 +56,10 @@ pub enum WireError {
         /// The decoder's error.
         source: postcard::Error,
     },
-    /// Bytes are left after the message.
+    /// There are bytes after the end of the message within the stated length.
     #[error("{bytes} bytes are left after a message of version {VERSION}")]
     Trailing {
-        /// The number of bytes that are left.
+        /// The number of these bytes.
         bytes: usize,
     },
     /// A message cannot be encoded.
@@ -74,7 +74,7 @@ pub enum WireError {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ToGuest {
-    /// Prepares the guest; the first message. The answer is [`ToHost::Ready`] or [`ToHost::Refused`].
+    /// Prepares the guest. This is the first message. The reply is [`ToHost::Ready`] or [`ToHost::Refused`].
     Prepare(Prepare),
     /// Starts a command. The host chooses the command's number and never uses it again.
     Start {
@@ -90,7 +90,7 @@ pub enum ToGuest {
         /// The bytes.
         bytes: Bytes,
     },
-    /// Ends a command's input.
+    /// Closes a command's input after the bytes that were sent before.
     InputEnd {
         /// The command's number.
         id: u32,
@@ -110,7 +110,7 @@ pub enum ToGuest {
         id: u32,
         /// The signal's number.
         signal: i32,
-        /// The processes that get it.
+        /// The processes that receive the signal.
         to: SignalTarget,
     },
     /// Kills a command and every process that it has started.
@@ -125,7 +125,7 @@ pub enum ToGuest {
         /// The new size.
         window: Window,
     },
-    /// Writes all files to disk and to the shared folder. The answer is [`ToHost::Synced`].
+    /// Writes all files to disk and to the shared folder. The reply is [`ToHost::Synced`].
     Sync,
     /// Ends all commands and powers the guest off.
     PowerOff,
@@ -139,7 +139,7 @@ pub enum ToHost {
     Ready(Ready),
     /// The guest cannot be prepared.
     Refused {
-        /// The reason, in words.
+        /// The reason as text.
         reason: String,
     },
     /// Carries bytes that a command has written.
@@ -167,14 +167,14 @@ pub enum ToHost {
     },
     /// All files are on disk and in the shared folder.
     Synced,
-    /// The guest did not understand a message and ignored it.
+    /// The guest could not handle a message and ignored it.
     ProtocolError {
-        /// The reason, in words.
+        /// The reason as text.
         message: String,
     },
 }
 
-/// How the guest prepares itself.
+/// The settings with which the guest prepares itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prepare {
     /// The [`VERSION`] of the host's programs.
@@ -183,18 +183,18 @@ pub struct Prepare {
     pub hostname: String,
     /// The kernel modules, in loading order.
     pub modules: Vec<Module>,
-    /// Whether the host shares a folder for the files that commands leave in `$OUT`.
+    /// Whether the host shares a folder for the files that commands write to `$OUT`.
     pub shared_out: bool,
-    /// What is on the guest's second disk; `None` where it has one disk.
+    /// The content of the guest's second disk; `None` if it has only one disk.
     pub second_disk: Option<SecondDisk>,
 }
 
-/// What a guest's second disk has.
+/// The content of a guest's second disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SecondDisk {
-    /// The modules of the kernel, where the kernel is another than that of the guest's own disk.
+    /// The modules of the kernel, if the kernel is not the one whose modules are on the guest's first disk.
     Modules,
-    /// Programs of other projects, in the folders `usr` and `etc`.
+    /// The programs of other projects, in the folders `usr` and `etc`.
     Peers,
 }
 
@@ -207,12 +207,12 @@ pub struct Module {
     pub options: Vec<String>,
 }
 
-/// The answer of a guest that is prepared.
+/// The reply of a guest that is prepared.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {
-    /// The kernel's release, as of `uname -r`.
+    /// The release of the kernel, as `uname -r` prints it.
     pub kernel: String,
-    /// The time from the kernel's start until now, in milliseconds.
+    /// The time from the kernel's start until this message, in milliseconds.
     pub uptime_ms: u64,
 }
 
@@ -223,9 +223,9 @@ pub struct Exec {
     pub argv: Vec<OsString>,
     /// Variables that are added to the guest's own environment.
     pub env: BTreeMap<OsString, OsString>,
-    /// The working directory; root's home where it is `None`.
+    /// The working directory; `None` for root's home.
     pub folder: Option<PathBuf>,
-    /// The size of a terminal that replaces the pipes; both outputs then come as [`Stream::Out`].
+    /// The size of the terminal; `None` for pipes. With a terminal, both outputs are sent as [`Stream::Out`].
     pub terminal: Option<Window>,
 }
 
@@ -241,7 +241,7 @@ pub struct Window {
 /// An output stream of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Stream {
-    /// Standard output, or the terminal.
+    /// Standard output, or the output of the terminal.
     Out,
     /// Standard error.
     Error,
@@ -272,7 +272,7 @@ impl Status {
         self == Self::Code(0)
     }
 
-    /// Returns the status as a shell does: 128 plus the signal's number where a signal ended the command.
+    /// Returns the exit status that a shell would report: 128 plus the number of the signal if a signal ended the command.
     #[must_use]
     pub fn as_shell(self) -> u8 {
         match self {
@@ -326,7 +326,7 @@ impl<'de> Deserialize<'de> for Bytes {
 /// Encodes a message, with its length before it.
 ///
 /// # Errors
-/// Where the message is longer than [`MESSAGE_LIMIT_BYTES`], or cannot be encoded.
+/// The message is longer than [`MESSAGE_LIMIT_BYTES`], or cannot be encoded.
 pub fn encode(message: &impl Serialize) -> Result<Vec<u8>, WireError> {
     let mut frame =
         postcard::to_extend(message, vec![0; 4]).map_err(|source| WireError::Encode { source })?;
@@ -340,18 +340,18 @@ pub fn encode(message: &impl Serialize) -> Result<Vec<u8>, WireError> {
     }
 }
 
-/// Splits a stream of bytes, which arrives in pieces of any size, into messages.
+/// Splits a stream of bytes, which arrives in parts of any size, into messages.
 #[derive(Debug, Default)]
 pub struct Decoder {
     buffer: Vec<u8>,
-    /// The offset in the buffer of the first message that was not taken.
+    /// The offset in the buffer of the first message that was not returned yet.
     start: usize,
-    /// The number of bytes to skip that belong to a message that is too long.
+    /// The number of bytes that are still to be skipped, because they belong to a message that is too long.
     skip_bytes: usize,
 }
 
 impl Decoder {
-    /// Adds the next piece of the stream.
+    /// Adds the next part of the stream.
     pub fn push(&mut self, mut piece: &[u8]) {
         let passed = self.skip_bytes.min(piece.len());
         self.skip_bytes -= passed;
@@ -363,17 +363,17 @@ impl Decoder {
         self.buffer.extend_from_slice(piece);
     }
 
-    /// Removes and returns the next complete message; `None` where bytes of it are missing. After an error, the next call
+    /// Removes and returns the next complete message; `None` if some of its bytes have not arrived. After an error, the next call
     /// continues after the invalid bytes.
     ///
     /// # Errors
-    /// Where the bytes are not a valid message.
+    /// The bytes are not a valid message.
     pub fn take<M: DeserializeOwned>(&mut self) -> Result<Option<M>, WireError> {
         let rest = &self.buffer[self.start..];
         let Some((head, rest)) = rest.split_first_chunk::<4>() else {
             return Ok(None);
         };
-        // On a 32-bit machine a length that a usize cannot hold is over the limit too.
+        // On a 32-bit machine, a length that does not fit a usize counts as over the limit too.
         let bytes = usize::try_from(u32::from_le_bytes(*head)).unwrap_or(usize::MAX);
         if bytes > MESSAGE_LIMIT_BYTES {
             let here = rest.len().min(bytes);

@@ -198,8 +198,7 @@ fn terminal_has_its_size_and_delivers_an_interrupt() {
             ..exec(&[
                 "sh",
                 "-c",
-                // The script sets no trap for the interrupt, because dash can lose a trapped signal that arrives just before
-                // `read`.
+                // The script sets no trap for SIGINT, because dash can lose a trapped signal that arrives just before `read`.
                 "stty size; read -r line; stty size; exec sleep 60",
             ])
         })
@@ -208,7 +207,7 @@ fn terminal_has_its_size_and_delivers_an_interrupt() {
     assert_eq!(next().as_deref(), Some("31 97\r"));
     process.input().resize(Window { rows: 10, ..size }).unwrap();
     process.input().write_all(b"\n", COMMAND_LIMIT).unwrap();
-    // The terminal's echo of the line.
+    // The terminal echoes the line before the script prints the size.
     let mut next = || process.line(Stream::Out, COMMAND_LIMIT).unwrap();
     assert_eq!(next().as_deref(), Some("\r"));
     assert_eq!(next().as_deref(), Some("10 97\r"));

@@ -1,5 +1,5 @@
-//! Checks that no identifier in this tree is a word that `tests/vocabulary.toml` lists, except where the file states an exception.
-//! The listed words are terms of our own for things that have a standard name.
+//! Checks that no identifier in this tree is a word that `tests/vocabulary.toml` lists, unless the file lists an exception. The
+//! listed words are not standard terms; the file gives the standard term for each.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,18 +11,18 @@ use serde::Deserialize;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Vocabulary {
-    /// The standard term for each word.
+    /// The words, each with its standard term.
     words: BTreeMap<String, String>,
     #[serde(default)]
     exceptions: Vec<Exception>,
 }
 
-/// An exception: a folder or file in which some of the words may be identifiers.
+/// An exception: some of the words may be identifiers in this folder or file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Exception {
     words: BTreeSet<String>,
-    /// The beginning of the paths to which the exception applies.
+    /// The beginning of the paths of the files to which the exception applies.
     path: String,
     reason: String,
 }
@@ -31,7 +31,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Adds the Rust sources in a folder, except those in build folders and hidden folders.
+/// Adds the paths of the Rust sources in a folder, except those in build folders and hidden folders.
 fn sources(folder: &Path, paths: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let entry = entry.unwrap();
@@ -47,7 +47,7 @@ fn sources(folder: &Path, paths: &mut Vec<PathBuf>) {
     }
 }
 
-/// Returns how many bytes a raw string takes whose prefix is before `rest`; `None` where there is none.
+/// Returns the length in bytes of a raw string whose prefix is before `rest`; `None` if `rest` does not begin a raw string.
 fn raw_string(rest: &[u8]) -> Option<usize> {
     let hashes = rest.iter().take_while(|byte| **byte == b'#').count();
     let body = rest[hashes..].strip_prefix(b"\"")?;
@@ -56,7 +56,7 @@ fn raw_string(rest: &[u8]) -> Option<usize> {
     Some(hashes + 1 + end + close.len())
 }
 
-/// Returns the identifiers of Rust source text, without those in comments, strings and characters.
+/// Returns the identifiers in the text of a Rust source file, except those in comments, strings and characters.
 fn identifiers(text: &str) -> BTreeSet<&str> {
     let mut found = BTreeSet::new();
     let bytes = text.as_bytes();
@@ -158,7 +158,10 @@ fn name_is_no_word_that_the_field_has_another_for() {
         wrong.len(),
         wrong.join("\n")
     );
-    assert!(unused.is_empty(), "exceptions without a use: {unused:?}");
+    assert!(
+        unused.is_empty(),
+        "exceptions that no identifier needs: {unused:?}"
+    );
     assert!(
         vocabulary
             .exceptions

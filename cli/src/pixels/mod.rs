@@ -39,7 +39,7 @@ impl Decoder {
 
     /// Converts the pixels of a row, until either the row or `into` ends.
     ///
-    /// `rows` has the bytes of that row in each plane; for a vertically subsampled plane, of the row that covers it.
+    /// `rows` has one row of each plane. For a vertically subsampled plane it is the row of samples that covers the pixels.
     pub(crate) fn row(&self, rows: &[&[u8]], into: &mut [Colour]) {
         let plane = |number: usize| rows.get(number).copied().unwrap_or_default();
         match self.sample_layout {
@@ -99,7 +99,7 @@ impl Decoder {
     }
 }
 
-/// Returns the bytes of one element; empty past the end of the row.
+/// Returns the `bytes` bytes of the element with index `number`, or an empty slice past the end of the row.
 fn nth(row: &[u8], number: usize, bytes: usize) -> &[u8] {
     let start = number.saturating_mul(bytes);
     row.get(start..start.saturating_add(bytes))
@@ -127,7 +127,8 @@ fn packed(pixel: &[u8], fields: [BitField; 4]) -> Colour {
     fields.map(|field| field.scaled(value))
 }
 
-/// Converts a half-precision float from 0 to 1 to a 16-bit channel. Negative numbers and NaN become 0; above 1 it is clamped.
+/// Converts a half-precision float from 0 to 1 to a 16-bit channel. Negative numbers and NaN become 0, and numbers above 1 become
+/// 65535.
 fn half(pixel: &[u8], place: usize) -> u16 {
     let at = place.saturating_mul(2);
     let Some([low, high]) = pixel.get(at..at.saturating_add(2)) else {
@@ -135,7 +136,7 @@ fn half(pixel: &[u8], place: usize) -> u16 {
     };
     let bits = u16::from_le_bytes([*low, *high]);
     let (is_negative, exponent, fraction) = (bits >> 15 == 1, bits >> 10 & 0x1f, bits & 0x3ff);
-    // 2^-24 is the smallest half-precision number; in units of it a number is `mantissa << shift`.
+    // 2^-24 is the smallest positive half-precision number. Every number is `mantissa << shift` times 2^-24.
     let (mantissa, shift) = match exponent {
         0 => (u64::from(fraction), 0),
         31 if fraction != 0 => (0, 0),

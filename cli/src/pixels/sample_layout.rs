@@ -1,15 +1,16 @@
-//! Where the samples of each format lie in its bytes.
+//! The position of each sample (red, green, blue, alpha, luma, chroma) in the bytes of a pixel, for every format.
 
 use covalent_alloc::model::Fourcc;
 
-/// Where the samples of a pixel lie.
+/// The positions of the samples of a pixel.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum SampleLayout {
-    /// One little-endian number for each pixel, with red, green, blue and alpha as bit fields.
+    /// One little-endian integer of `bytes` bytes for each pixel. Red, green, blue and alpha are bit fields of the integer.
     Packed { bytes: usize, fields: [BitField; 4] },
-    /// Four half-precision floats for each pixel; the positions of red, green, blue and alpha among them.
+    /// Four half-precision floats for each pixel. `places` has the indices of red, green, blue and alpha; `None` for a channel
+    /// that the format lacks.
     Half { places: [Option<usize>; 4] },
-    /// Four bytes for two pixels; the byte positions of both luma samples and of the chroma samples.
+    /// Four bytes for two pixels: the byte positions of both luma samples, of Cb and of Cr.
     PackedYuv {
         luma: [usize; 2],
         cb: usize,
@@ -25,14 +26,14 @@ pub(super) enum SampleLayout {
     Planar { hsub: usize, is_cr_first: bool },
 }
 
-/// A range of bits in a number; `bits` is 0 if the format has no such channel.
+/// A range of bits in an integer; `bits` is 0 if the format lacks the channel.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BitField {
     shift: u32,
     bits: u32,
 }
 
-/// The alpha of formats without alpha: opaque.
+/// The bit field of alpha in formats without alpha, whose pixels are opaque.
 const NONE: BitField = BitField { shift: 0, bits: 0 };
 
 const fn field(shift: u32, bits: u32) -> BitField {
@@ -52,8 +53,15 @@ impl BitField {
     }
 }
 
-/// Three channels of eight bits at these shifts in `count` bytes, and alpha if it has a shift.
-const fn bytes(count: usize, red: u32, green: u32, blue: u32, alpha: Option<u32>) -> SampleLayout {
+/// Returns the layout of an integer of `count` bytes with eight bits each for red, green and blue at these shifts, and for alpha
+/// if it has a shift.
+const fn eight_bit_channels(
+    count: usize,
+    red: u32,
+    green: u32,
+    blue: u32,
+    alpha: Option<u32>,
+) -> SampleLayout {
     SampleLayout::Packed {
         bytes: count,
         fields: [
@@ -68,20 +76,20 @@ const fn bytes(count: usize, red: u32, green: u32, blue: u32, alpha: Option<u32>
     }
 }
 
-/// Four bit fields in 16 bits.
-const fn words(fields: [BitField; 4]) -> SampleLayout {
+/// Returns the layout of a 16-bit integer with these bit fields.
+const fn sixteen_bit_pixel(fields: [BitField; 4]) -> SampleLayout {
     SampleLayout::Packed { bytes: 2, fields }
 }
 
-/// Three channels of ten bits in 32; green is always in the middle.
-const fn tens(red: u32, blue: u32, alpha: BitField) -> SampleLayout {
+/// Returns the layout of a 32-bit integer with ten bits each for red, green and blue. Green is always in the middle.
+const fn ten_bit_channels(red: u32, blue: u32, alpha: BitField) -> SampleLayout {
     SampleLayout::Packed {
         bytes: 4,
         fields: [field(red, 10), field(10, 10), field(blue, 10), alpha],
     }
 }
 
-const fn pairs(luma: [usize; 2], cb: usize, cr: usize) -> SampleLayout {
+const fn packed_yuv(luma: [usize; 2], cb: usize, cr: usize) -> SampleLayout {
     SampleLayout::PackedYuv { luma, cb, cr }
 }
 
@@ -98,42 +106,44 @@ const fn planar(hsub: usize, is_cr_first: bool) -> SampleLayout {
 }
 
 impl SampleLayout {
-    /// Returns the sample layout of a format; `None` if it is not known here.
+    /// Returns the sample layout of a format; `None` if this module does not support the format.
     ///
     /// # References
     /// `drm_fourcc.h`.
     pub(super) const fn of(fourcc: Fourcc) -> Option<Self> {
         Some(match fourcc {
-            Fourcc::XRGB8888 => bytes(4, 16, 8, 0, None),
-            Fourcc::ARGB8888 => bytes(4, 16, 8, 0, Some(24)),
-            Fourcc::XBGR8888 => bytes(4, 0, 8, 16, None),
-            Fourcc::ABGR8888 => bytes(4, 0, 8, 16, Some(24)),
-            Fourcc::RGBX8888 => bytes(4, 24, 16, 8, None),
-            Fourcc::RGBA8888 => bytes(4, 24, 16, 8, Some(0)),
-            Fourcc::BGRX8888 => bytes(4, 8, 16, 24, None),
-            Fourcc::BGRA8888 => bytes(4, 8, 16, 24, Some(0)),
-            Fourcc::RGB888 => bytes(3, 16, 8, 0, None),
-            Fourcc::BGR888 => bytes(3, 0, 8, 16, None),
-            Fourcc::RGB565 => words([field(11, 5), field(5, 6), field(0, 5), NONE]),
-            Fourcc::BGR565 => words([field(0, 5), field(5, 6), field(11, 5), NONE]),
-            Fourcc::XRGB1555 => words([field(10, 5), field(5, 5), field(0, 5), NONE]),
-            Fourcc::ARGB1555 => words([field(10, 5), field(5, 5), field(0, 5), field(15, 1)]),
-            Fourcc::XRGB2101010 => tens(20, 0, NONE),
-            Fourcc::ARGB2101010 => tens(20, 0, field(30, 2)),
-            Fourcc::XBGR2101010 => tens(0, 20, NONE),
-            Fourcc::ABGR2101010 => tens(0, 20, field(30, 2)),
+            Fourcc::XRGB8888 => eight_bit_channels(4, 16, 8, 0, None),
+            Fourcc::ARGB8888 => eight_bit_channels(4, 16, 8, 0, Some(24)),
+            Fourcc::XBGR8888 => eight_bit_channels(4, 0, 8, 16, None),
+            Fourcc::ABGR8888 => eight_bit_channels(4, 0, 8, 16, Some(24)),
+            Fourcc::RGBX8888 => eight_bit_channels(4, 24, 16, 8, None),
+            Fourcc::RGBA8888 => eight_bit_channels(4, 24, 16, 8, Some(0)),
+            Fourcc::BGRX8888 => eight_bit_channels(4, 8, 16, 24, None),
+            Fourcc::BGRA8888 => eight_bit_channels(4, 8, 16, 24, Some(0)),
+            Fourcc::RGB888 => eight_bit_channels(3, 16, 8, 0, None),
+            Fourcc::BGR888 => eight_bit_channels(3, 0, 8, 16, None),
+            Fourcc::RGB565 => sixteen_bit_pixel([field(11, 5), field(5, 6), field(0, 5), NONE]),
+            Fourcc::BGR565 => sixteen_bit_pixel([field(0, 5), field(5, 6), field(11, 5), NONE]),
+            Fourcc::XRGB1555 => sixteen_bit_pixel([field(10, 5), field(5, 5), field(0, 5), NONE]),
+            Fourcc::ARGB1555 => {
+                sixteen_bit_pixel([field(10, 5), field(5, 5), field(0, 5), field(15, 1)])
+            }
+            Fourcc::XRGB2101010 => ten_bit_channels(20, 0, NONE),
+            Fourcc::ARGB2101010 => ten_bit_channels(20, 0, field(30, 2)),
+            Fourcc::XBGR2101010 => ten_bit_channels(0, 20, NONE),
+            Fourcc::ABGR2101010 => ten_bit_channels(0, 20, field(30, 2)),
             Fourcc::XBGR16161616F => Self::Half {
                 places: [Some(0), Some(1), Some(2), None],
             },
             Fourcc::ABGR16161616F => Self::Half {
                 places: [Some(0), Some(1), Some(2), Some(3)],
             },
-            // One channel, written as grey.
-            Fourcc::R8 => bytes(1, 0, 0, 0, None),
-            Fourcc::YUYV => pairs([0, 2], 1, 3),
-            Fourcc::YVYU => pairs([0, 2], 3, 1),
-            Fourcc::UYVY => pairs([1, 3], 0, 2),
-            Fourcc::VYUY => pairs([1, 3], 2, 0),
+            // A single channel, which is used as red, green and blue.
+            Fourcc::R8 => eight_bit_channels(1, 0, 0, 0, None),
+            Fourcc::YUYV => packed_yuv([0, 2], 1, 3),
+            Fourcc::YVYU => packed_yuv([0, 2], 3, 1),
+            Fourcc::UYVY => packed_yuv([1, 3], 0, 2),
+            Fourcc::VYUY => packed_yuv([1, 3], 2, 0),
             Fourcc::NV12 | Fourcc::NV16 => semi(2, false),
             Fourcc::NV21 | Fourcc::NV61 => semi(2, true),
             Fourcc::NV24 => semi(1, false),
@@ -151,7 +161,7 @@ impl SampleLayout {
         })
     }
 
-    /// The number of bits of a luma or chroma sample.
+    /// Returns the number of bits of a luma or chroma sample.
     pub(super) const fn code_bits(self) -> u32 {
         match self {
             Self::SemiPlanar { word_bytes: 2, .. } => 10,

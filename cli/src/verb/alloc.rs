@@ -107,7 +107,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns the source whose identifier is `name`, or the only one that begins with it.
+/// Returns the source whose identifier is `name`, or the only source whose identifier begins with it.
 fn find(collection: &mut BufferCollection, name: &str) -> Result<Source> {
     let declared = collection.sources();
     if let Some(exact) = declared.iter().find(|source| source.id.as_str() == name) {
@@ -163,7 +163,7 @@ fn write_and_read_back(buffer: &Buffer) -> Result<()> {
     const CHUNK: u64 = 1 << 16;
     let mapping = buffer.map()?;
     let byte_at = |plane: usize, offset: u64| -> u8 {
-        // The period of the pattern is not a power of two, so that exchanged rows or planes are detected.
+        // The period of the pattern is not a power of two, so a test of the bytes detects exchanged rows or planes.
         let plane = u64::try_from(plane).unwrap_or_default();
         u8::try_from(offset.wrapping_add(plane.wrapping_mul(83)) % 251).unwrap_or_default()
     };

@@ -45,7 +45,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         machine::recorded(&options.two)?,
     );
     if let (Some(first), Some(second)) = (gpu_of(&options.one), gpu_of(&options.two)) {
-        // The names of two GPUs differ and say nothing about their layouts, so the names are made equal.
+        // The names of two GPUs always differ and do not affect their layouts, so both names are replaced by the same text.
         for (machine, name) in [(&mut one, first), (&mut two, second)] {
             remove_name(machine, name);
         }
@@ -65,14 +65,14 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     })
 }
 
-/// Returns the name in a path of the form `gpu:NAME`; `None` for other paths, and for several names.
+/// Returns NAME if the path is `gpu:NAME`; `None` for other paths and for several names.
 fn gpu_of(path: &Path) -> Option<&str> {
     let name = path.to_str()?.strip_prefix("gpu:")?;
     (!name.contains('+')).then_some(name)
 }
 
-/// Replaces the name of the GPU by `GPU` in the names and locations of its devices, so that only other values of two such machines
-/// can differ.
+/// Replaces the name of the GPU by `GPU` in the names and locations of its devices. The comparison of two such machines then
+/// shows no difference in the names.
 fn remove_name(machine: &mut Machine, name: &str) {
     let without = |text: &str| text.replace(name, "GPU");
     for declared in &mut machine.declared {

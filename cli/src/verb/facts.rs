@@ -1,4 +1,5 @@
-//! `covalent facts`: lists, exports and removes trial results: refusals by drivers, stored or shipped with Covalent.
+//! `covalent facts`: lists, exports and removes trial results. A trial result is a refusal by a driver, which was stored on this
+//! machine or ships with Covalent.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -58,15 +59,15 @@ enum Verb {
     Path,
 }
 
-/// All trial results.
+/// All trial results, for `--json`.
 #[derive(Serialize)]
-struct Listing<'a> {
+struct TrialResultList<'a> {
     #[serde(rename = "facts")]
-    results: Vec<Listed<'a>>,
+    results: Vec<ListedResult<'a>>,
 }
 
 #[derive(Serialize)]
-struct Listed<'a> {
+struct ListedResult<'a> {
     words: String,
     in_force: bool,
     #[serde(rename = "fact")]
@@ -78,20 +79,20 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     match &options.verb {
         Verb::List { json } => {
             let results = machine::trial_results();
-            let listed: Vec<Listed<'_>> = results
+            let listed: Vec<ListedResult<'_>> = results
                 .all()
                 .iter()
-                .map(|result| Listed {
+                .map(|result| ListedResult {
                     words: result.to_string(),
                     in_force: results.is_valid(result),
                     result,
                 })
                 .collect();
             if *json {
-                json::print(&Listing { results: listed })?;
+                json::print(&TrialResultList { results: listed })?;
             } else {
                 for one in &listed {
-                    line!(out, "{}{}", one.words, not_in_force(&results, one.result))?;
+                    line!(out, "{}{}", one.words, validity_note(&results, one.result))?;
                 }
             }
         }
@@ -129,8 +130,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns the note on a result that does not apply; an empty text for one that does.
-fn not_in_force(results: &TrialResults, result: &TrialResult) -> &'static str {
+/// Returns a note if a trial result does not apply to this machine; an empty text otherwise.
+fn validity_note(results: &TrialResults, result: &TrialResult) -> &'static str {
     if results.is_valid(result) {
         ""
     } else if result.expires.is_some_and(|end| end <= results.now()) {

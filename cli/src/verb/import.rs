@@ -1,4 +1,4 @@
-//! `covalent import`: makes a recorded machine from the output of other tools that ran on it.
+//! `covalent import`: makes a recorded machine from the output of other tools that ran on that machine.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -54,7 +54,7 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// What was imported.
+/// The result of the import, for `--json`.
 #[derive(Serialize)]
 struct Report {
     machine: String,
@@ -62,7 +62,7 @@ struct Report {
     kinds: Vec<&'static str>,
     participants: Vec<String>,
     sources: Vec<String>,
-    /// The devices of which the files say too little.
+    /// The devices about which the files do not say enough to record them.
     missing: Vec<String>,
     unknown: Vec<String>,
 }
@@ -122,7 +122,7 @@ fn report(machine: &Machine, files: &[DumpFile<'_>]) -> Report {
     report
 }
 
-/// Adds the unknown values of a participant or a source, each value once.
+/// Adds the values of a participant or source that are not known, each value once.
 fn add_unknown(unknown: &mut Vec<String>, name: &str, provenance: &ProvenanceByPath) {
     for (_, what) in provenance.unknown() {
         let text = format!("{name}: {what}");

@@ -1,4 +1,4 @@
-//! `covalent man`: writes a man page for the tool, and one for each verb.
+//! `covalent man`: writes man pages for the tool and for each verb.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,7 +41,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Adds a command and its subcommands, each of which has a page.
+/// Adds a command and, recursively, its subcommands to the list of man pages.
 fn add<'a>(command: &'a Command, pages: &mut Vec<&'a Command>) {
     pages.push(command);
     for below in command

@@ -1,4 +1,4 @@
-//! The verbs of the tool, one module each.
+//! The verbs of the tool. Each verb has a module.
 
 pub(crate) mod alloc;
 pub(crate) mod bench;

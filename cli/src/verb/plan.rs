@@ -20,7 +20,7 @@ use covalent_alloc::trial::{Limits, TrialEnd, TriedSolution, environment, solve_
 use serde::Serialize;
 
 use crate::args::{NO_PLAN, NOT_GUARANTEED};
-use crate::foreign::{self, OwnKind};
+use crate::foreign::{self, CovalentFileKind};
 use crate::out::{self, line};
 use crate::{file, json, machine, vendor_gpus};
 
@@ -71,8 +71,9 @@ pub(crate) struct Options {
     output: Vec<PathBuf>,
     /// Add a card that displays them, such as /dev/dri/card0; may be repeated.
     ///
-    /// Any of its planes may do so: the primary plane where it can, else an overlay or the cursor plane. The plan names the plane.
-    /// A card that is given again is another output (CRTC) of it, with a plane of its own.
+    /// Any plane of the card may display the pictures: the primary plane if it can, else an overlay or the cursor plane. The plan
+    /// names the plane. If a card is given several times, each time adds another output (CRTC) of the card, with a plane of its
+    /// own.
     #[arg(long, value_name = "NODE")]
     display: Vec<PathBuf>,
     /// Add a renderer that imports them with GBM, by its card, such as /dev/dri/card0; may be repeated.
@@ -154,12 +155,12 @@ impl Options {
     }
 }
 
-/// The weakest verdict with which the command succeeds.
+/// The weakest verdict with which the command exits with success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Required {
     /// Every plan is accepted.
     Possible,
-    /// Only a plan is accepted that devices and source guarantee.
+    /// The command succeeds only with a plan that the devices and the source guarantee.
     Guaranteed,
 }
 
@@ -178,7 +179,7 @@ impl Cpu {
     }
 }
 
-/// The default size.
+/// The default size in pixels.
 const DEFAULT_SIZE: (u32, u32) = (640, 480);
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
@@ -203,7 +204,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         return write_tried_solution(options, &tried, &planes);
     }
     let solution = solve(&results.apply(&request).request);
-    // A request from a file does not state the kernel of its machine.
+    // A request from a file does not contain the kernel version of its machine.
     let release = if options.from.is_empty() {
         environment().kernel
     } else {
@@ -214,12 +215,12 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 
 fn recorded_request(path: &Path) -> Result<Request> {
     let bytes = file::read(path, Machine::MAXIMUM_BYTES)?;
-    let read =
-        Request::from_json(OwnKind::Request.within(&bytes)).context("it is no recorded request");
-    foreign::read_as(OwnKind::Request, path, &bytes, read)
+    let read = Request::from_json(CovalentFileKind::Request.within(&bytes))
+        .context("it is not a recorded request");
+    foreign::read_as(CovalentFileKind::Request, path, &bytes, read)
 }
 
-/// Solves recorded requests together, as jobs that run at the same time.
+/// Solves several recorded requests together, as jobs that run at the same time.
 fn plan_jobs(options: &Options, paths: &[PathBuf]) -> Result<ExitCode> {
     if options.prove || options.record.is_some() {
         bail!("--prove and --record take one request: give --from once");
@@ -256,7 +257,7 @@ fn plan_jobs(options: &Options, paths: &[PathBuf]) -> Result<ExitCode> {
     })
 }
 
-/// Solves for a recorded machine, with the trial results in its file.
+/// Solves a request for a recorded machine. The trial results in the machine's file apply.
 fn plan_for_recorded_machine(options: &Options, path: &Path) -> Result<ExitCode> {
     let mut recorded = machine::recorded(path)?;
     if options.devicetree.is_some() {
@@ -285,8 +286,8 @@ fn plan_for_recorded_machine(options: &Options, path: &Path) -> Result<ExitCode>
     )
 }
 
-/// Returns the job that the options describe. Without `--size` it has the default size, or the first size of the recording if the
-/// machine was not recorded at the default size.
+/// Returns the job that the options describe. Without `--size`, the job has the default size if the machine was recorded at this
+/// size, and otherwise the first size of the recording.
 fn job(options: &Options, recorded: &Machine) -> Result<Job> {
     let default_size = Extent::new(DEFAULT_SIZE.0, DEFAULT_SIZE.1)?;
     let size = options.size.unwrap_or_else(|| {
@@ -323,8 +324,8 @@ fn write_request(options: &Options, request: &Request) -> Result<()> {
     Ok(())
 }
 
-/// A solution, the other planes of its displays, what the kernel is too old for, and for a recorded machine the values on which it
-/// depends and that are not known.
+/// The JSON report: the solution, the planes that were not chosen, the interfaces for which the kernel is too old, and, for a
+/// recorded machine, the unknown values on which the solution depends.
 #[derive(Serialize)]
 struct Report<'a> {
     #[serde(flatten)]
@@ -344,7 +345,7 @@ fn write_solution(
     planes: &[PartialPlane],
     unknown: Option<&[UnverifiedValue]>,
 ) -> Result<ExitCode> {
-    // If the solution is a plan, the planes that were not chosen are omitted.
+    // The planes that were not chosen are omitted if all participants share one buffer.
     let planes = match solution {
         Solution::Share(_) => &[],
         Solution::Split(_) => planes,
@@ -374,7 +375,7 @@ fn write_solution(
     Ok(options.exit_code(solution))
 }
 
-/// Describes the interfaces for memory and fences that a kernel is too old for.
+/// Describes the interfaces for memory and fences for which a kernel is too old.
 fn kernel_lacks(release: &str) -> Vec<String> {
     let Some(kernel) = KernelVersion::of_release(release) else {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! Runs the tool with a path.
+//! Runs the tool with a path as argument.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -13,7 +13,7 @@ use rustix::fs::{CWD, FileType, Mode};
 
 use super::table::{PathOption, Use};
 
-/// A verb that runs longer than this hangs, even on a busy machine.
+/// The time after which a verb counts as hanging, even on a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// A temporary folder with the kinds of files that a path can name.
@@ -32,7 +32,8 @@ impl Folder {
         self.folder.path().join(name.as_ref())
     }
 
-    /// Creates a file of each kind that is neither a regular file nor a link, with its name in error messages.
+    /// Creates a file of each kind that is neither a regular file nor a link. Returns each with the description that error
+    /// messages use.
     pub(crate) fn others(&self) -> Vec<(PathBuf, &'static str)> {
         let mode = Mode::RUSR | Mode::WUSR;
         let (fifo, device) = (self.path("fifo"), self.path("device"));
@@ -40,7 +41,7 @@ impl Folder {
         let socket = self.path("socket");
         drop(UnixListener::bind(&socket).unwrap());
         let mut all = vec![(fifo, "a named pipe"), (socket, "a socket")];
-        // The device number of /dev/zero, which can be read without end. Only root can create the node, and not in every container.
+        // The device has the numbers of /dev/zero, which never ends. Only root can create the node, and not in every container.
         let zero = rustix::fs::makedev(1, 5);
         match rustix::fs::mknodat(CWD, &device, FileType::CharacterDevice, mode, zero) {
             Ok(()) => all.push((device, "a device node")),
@@ -64,8 +65,8 @@ impl Folder {
         [(one, there), (two, nowhere)]
     }
 
-    /// Creates one path of every kind that is not a regular file, the named pipe first. Returns the paths, the file that one link
-    /// refers to, and the missing target of the dangling link.
+    /// Creates a path of every kind that is not a regular file; the named pipe is the first. Returns the paths, the file to which
+    /// one link refers, and the missing target of the dangling link.
     pub(crate) fn of_every_kind(&self) -> (Vec<PathBuf>, PathBuf, PathBuf) {
         let mut paths: Vec<_> = self.others().into_iter().map(|(path, _)| path).collect();
         let [(link, target), (dangling, nowhere)] = self.links();
@@ -74,7 +75,7 @@ impl Folder {
         (paths, target, nowhere)
     }
 
-    /// Creates a file of another user; returns `None` if this user is not root.
+    /// Creates a file that belongs to another user; returns `None` if this user may not change the owner of a file.
     pub(crate) fn foreign(&self) -> Option<PathBuf> {
         let path = self.path("foreign");
         fs::write(&path, "theirs").unwrap();
@@ -96,7 +97,7 @@ impl Folder {
     }
 }
 
-/// Returns the arguments that use a path with an option, including other arguments that the option needs.
+/// Returns the command line that uses a path with an option, including other arguments that the option requires.
 pub(crate) fn line(option: &PathOption, path: &Path) -> Vec<OsString> {
     let machine = sample("tests/machines/raspberry-pi-4.json");
     let matrix = sample("docs/matrix/bochs.json");
@@ -127,14 +128,14 @@ pub(crate) fn line(option: &PathOption, path: &Path) -> Vec<OsString> {
     words
 }
 
-/// Returns a file that is valid for the option.
+/// Returns the path of a file that the option accepts.
 pub(crate) fn valid_file(option: &PathOption, folder: &Folder) -> PathBuf {
     match (option.verbs, option.name) {
         (["diff"], _) | (["plan"], "--machine") => sample("tests/machines/raspberry-pi-4.json"),
         (["import"], _) => sample("tests/cases/24-pasted-dumps/drm_info.json"),
         (["matrix"], "--from") => sample("docs/matrix/bochs.json"),
         (["plan"], "--devicetree") => {
-            // A copy of /proc/device-tree is accepted too, and needs no devicetree compiler.
+            // A copy of /proc/device-tree is accepted too. It can be created without a devicetree compiler.
             let tree = folder.path("tree");
             fs::create_dir_all(tree.join("reserved-memory")).unwrap();
             tree
@@ -171,7 +172,7 @@ fn sample(path: &str) -> PathBuf {
 }
 
 fn command() -> Command {
-    // COVALENT_TOOL runs these tests with another build of the tool.
+    // The environment variable COVALENT_TOOL selects another build of the tool for these tests.
     let tool = std::env::var_os("COVALENT_TOOL");
     let mut command = Command::new(tool.unwrap_or_else(|| env!("CARGO_BIN_EXE_covalent").into()));
     for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "RUST_LOG"] {
@@ -199,7 +200,7 @@ pub(crate) fn run_with(words: &[impl AsRef<OsStr>], input: &[u8]) -> Output {
     finish(command().args(words), input)
 }
 
-/// Runs the tool with a file size limit of 0, so that every write to a file fails as on a full disk.
+/// Runs the tool with a file size limit of 0 bytes, so that every write to a file fails as if the disk were full.
 pub(crate) fn run_with_full_disk(words: &[impl AsRef<OsStr>]) -> Output {
     let tool = command();
     let mut shell = Command::new("sh");

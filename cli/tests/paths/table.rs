@@ -1,4 +1,4 @@
-//! All options and arguments that take a path, with the use of the path.
+//! All options and arguments that take a path, with the way in which the tool uses the path.
 //!
 //! A test in `args` compares this table with the options in clap, so that a new option needs an entry. The tests of
 //! `tests/paths.rs` run for each entry.
@@ -6,26 +6,26 @@
 /// How the tool uses a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Use {
-    /// It reads a regular file, or the standard input for `-`.
+    /// The tool reads a regular file, or the standard input for `-`.
     Read,
-    /// It reads the end of a regular file.
+    /// The tool reads the end of a regular file.
     ReadEnd,
-    /// It reads a regular file or a folder.
+    /// The tool reads a regular file or a folder.
     ReadTree,
-    /// It creates or replaces a regular file.
+    /// The tool creates or replaces a regular file.
     Write,
-    /// It creates or replaces a regular file at the end of work that needs dma-bufs. A path that must not be replaced is refused
-    /// before the work.
+    /// The tool creates or replaces a regular file after work that needs dma-bufs. If the path must not be replaced, the tool
+    /// refuses it before the work.
     WriteLate,
-    /// It creates a folder, and files in it.
+    /// The tool creates a folder, and files in it.
     Folder,
-    /// It opens a device node.
+    /// The tool opens a device node.
     Node,
-    /// It connects to a socket.
+    /// The tool connects to a socket.
     Socket,
 }
 
-/// One option or argument.
+/// An option or argument that takes a path.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PathOption {
     /// The verbs, which precede the option on the command line.

@@ -1,9 +1,9 @@
 //! Commits frames whose fences are pending, and checks that no frame is presented before a simulated device has written it.
 //!
-//! Two frames are committed at a time. A thread simulates the device: after random delays and in random order, it draws the
+//! The client commits two frames at a time. A thread simulates the device: after random delays and in random order, it draws the
 //! frame's number and signals the fence. When the compositor reports that a frame was presented, the dma-buf that the display
-//! scans out is read. It has to be a complete picture of that frame, or of the one committed with it. The old picture of a buffer
-//! has another number.
+//! scans out is read. It must contain a complete picture of that frame, or of the frame that was committed with it. A picture
+//! from an earlier use of the buffer has another frame number.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -28,31 +28,31 @@ use crate::test_client::{self, SharedTimeline, TestClient};
 /// The size of the frames.
 const SIZE: (u32, u32) = (640, 480);
 
-/// The number of buffers: two that are committed, and two that are on the display or being released.
+/// The number of buffers: two that are committed, and two that are on the display or not released yet.
 const BUFFERS: u32 = 4;
 
-/// The longest delay of the device for a frame, in milliseconds: some refresh periods.
+/// The longest time that the simulated device delays a frame, in milliseconds. It is several refresh periods.
 const SLOWEST_MS: u64 = 60;
 
-/// How the compositor gets a frame's fence.
+/// The way in which the compositor gets the fence of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FencePath {
-    /// The fence is on the acquire point.
-    Points,
-    /// The fence is in the dma-buf's reservation.
-    Carried,
-    /// The compositor gets no fence, so the check must fail.
-    Nothing,
+    /// The acquire timeline point contains the fence.
+    AcquirePoint,
+    /// The dma-buf's reservation object contains the fence.
+    Reservation,
+    /// The compositor gets no fence. The check must detect a wrong frame.
+    NoFence,
 }
 
-/// Shows `frames` frames on each path. With `planted` the fences are left out, and every check must fail.
+/// Shows `frames` frames with each kind of fence path. With `planted` the compositor gets no fences, and every check must fail.
 pub(crate) fn run(frames: u32, sources: &[String], planted: bool) -> bool {
     let mut passed = true;
     for source in sources {
         let paths: &[FencePath] = if planted {
-            &[FencePath::Nothing]
+            &[FencePath::NoFence]
         } else {
-            &[FencePath::Points, FencePath::Carried]
+            &[FencePath::AcquirePoint, FencePath::Reservation]
         };
         for path in paths {
             let name = format!("{frames}_frames_of_{source}_by_{path:?}_are_shown_when_written");
@@ -62,16 +62,16 @@ pub(crate) fn run(frames: u32, sources: &[String], planted: bool) -> bool {
     passed
 }
 
-/// A frame that the device has to write.
+/// A frame that the simulated device has to draw.
 struct Job {
     number: u32,
     index: usize,
-    /// The timeline whose advance signals the frame's fence; `None` where the compositor gets no fence.
+    /// The sw_sync timeline that signals the frame's fence when it advances; `None` if the compositor gets no fence.
     sw_sync: Option<SwSyncTimeline>,
     delay: Duration,
 }
 
-/// Pseudo-random numbers (xorshift), the same in each run.
+/// A generator of pseudo-random numbers (xorshift), which are the same in each run.
 struct Random(u64);
 
 impl Random {
@@ -83,7 +83,7 @@ impl Random {
     }
 }
 
-/// Runs the device: draws the frames in the order in which the jobs arrive.
+/// Runs the simulated device, which draws the frames in the order in which the jobs arrive.
 fn work(jobs: &Receiver<Job>, views: &[DeviceView], stride: usize) -> anyhow::Result<()> {
     let pattern = Pattern::new(SIZE.0, SIZE.1)?;
     for job in jobs {
@@ -106,20 +106,20 @@ struct BufferedWindow {
     window: Window,
     buffers: Vec<Buffer>,
     wl_buffers: Vec<WlBuffer>,
-    points: Option<Points>,
+    points: Option<SyncTimelines>,
     path: FencePath,
     free: Vec<bool>,
 }
 
-/// The timelines of a window with explicit synchronisation.
-struct Points {
+/// The timelines of a window that uses linux-drm-syncobj.
+struct SyncTimelines {
     object: wayland_protocols::wp::linux_drm_syncobj::v1::client::wp_linux_drm_syncobj_surface_v1::WpLinuxDrmSyncobjSurfaceV1,
     acquire: SharedTimeline,
     acquired: u64,
     releases: Vec<(SharedTimeline, u64)>,
 }
 
-/// Shows `frames` frames in buffers of a source, with fences on one path.
+/// Shows `frames` frames in buffers of a source, with fences on one fence path.
 fn show(frames: u32, source: &str, path: FencePath) -> anyhow::Result<()> {
     let mut window = BufferedWindow::open(source, path)?;
     let views = window
@@ -164,10 +164,10 @@ impl BufferedWindow {
                 ImportResult::Imported(wl_buffers) => wl_buffers,
                 ImportResult::Refused => bail!("the compositor refused the buffers of {source}"),
             };
-        let points = if path == FencePath::Carried {
+        let points = if path == FencePath::Reservation {
             None
         } else {
-            Some(Points {
+            Some(SyncTimelines {
                 object: client.manager.get_surface(window.surface(), &handle, ()),
                 acquire: client.timeline()?,
                 acquired: 0,
@@ -187,7 +187,7 @@ impl BufferedWindow {
         })
     }
 
-    /// Commits pairs of frames, gives them to the device in random order, and checks the display.
+    /// Commits pairs of frames, passes them to the simulated device in random order, and checks what the display shows.
     fn show_pairs(&mut self, frames: u32, jobs: Sender<Job>) -> anyhow::Result<()> {
         let mut random = Random(0x5eed_c0de);
         let mut number = 1;
@@ -228,7 +228,7 @@ impl BufferedWindow {
             }
             let ready = |index: &usize| {
                 self.buffers.get(*index).is_some_and(|buffer| {
-                    self.path != FencePath::Carried
+                    self.path != FencePath::Reservation
                         || buffer
                             .reservation()
                             .is_ready(Access::Write)
@@ -247,7 +247,7 @@ impl BufferedWindow {
         }
     }
 
-    /// Does a roundtrip; returns the frames that were presented (`true`) or discarded (`false`).
+    /// Does a roundtrip. Returns each frame for which feedback arrived: `true` if it was presented, `false` if it was discarded.
     fn poll_frames(&mut self) -> anyhow::Result<Vec<(u64, bool)>> {
         thread::sleep(Duration::from_millis(1));
         let mut ends = Vec::new();
@@ -266,10 +266,11 @@ impl BufferedWindow {
         Ok(ends)
     }
 
-    /// Commits a buffer before it is written; returns the frame's number in the window, and the timeline of its fence.
+    /// Commits a buffer before the device has drawn it. Returns the frame's number in the window, and the sw_sync timeline of its
+    /// fence.
     fn commit(&mut self, index: usize) -> anyhow::Result<(u64, Option<SwSyncTimeline>)> {
         let sw_sync = SwSyncTimeline::new()?;
-        // The fence is pending.
+        // The fence stays pending until the simulated device has drawn the frame.
         let fence: Fence = sw_sync.fence(1)?;
         let handle = self.client.events.handle();
         let wl_buffer = self
@@ -281,11 +282,11 @@ impl BufferedWindow {
             .get(index)
             .context("there is no buffer of this index")?;
         let sw_sync = match self.path {
-            FencePath::Carried => {
+            FencePath::Reservation => {
                 buffer.reservation().add(&fence, Access::Write)?;
                 Some(sw_sync)
             }
-            FencePath::Points | FencePath::Nothing => {
+            FencePath::AcquirePoint | FencePath::NoFence => {
                 let points = self
                     .points
                     .as_mut()
@@ -297,7 +298,7 @@ impl BufferedWindow {
                 points.acquired += 1;
                 *last += 1;
                 let point = points.acquire.timeline.point(points.acquired)?;
-                if self.path == FencePath::Points {
+                if self.path == FencePath::AcquirePoint {
                     point.set_fence(&fence)?;
                 } else {
                     point.signal()?;
@@ -307,13 +308,13 @@ impl BufferedWindow {
                     (&points.acquire, points.acquired),
                     (release, *last),
                 );
-                (self.path == FencePath::Points).then_some(sw_sync)
+                (self.path == FencePath::AcquirePoint).then_some(sw_sync)
             }
         };
         Ok((self.window.show(wl_buffer, &handle), sw_sync))
     }
 
-    /// Waits until both frames of a pair are presented or discarded, and checks the display at each presentation.
+    /// Waits until both frames of a pair are presented or discarded. At each presentation, checks what the display shows.
     fn check_presented(&mut self, committed: &[(u32, u64)]) -> anyhow::Result<()> {
         let numbers: Vec<u32> = committed.iter().map(|(number, _)| *number).collect();
         let mut left: Vec<u64> = committed.iter().map(|(_, frame)| *frame).collect();
@@ -345,7 +346,7 @@ impl BufferedWindow {
     }
 }
 
-/// Returns the number of the frame that the first display scans out, and checks that the picture is complete.
+/// Returns the number of the frame that the first display scans out, after a check that the picture is complete.
 fn displayed() -> anyhow::Result<u32> {
     let (found, memory) = scanout::read_memory()?
         .into_iter()

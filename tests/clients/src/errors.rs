@@ -1,4 +1,4 @@
-//! Causes every protocol error of linux-drm-syncobj, each on a connection of its own.
+//! Causes every protocol error of linux-drm-syncobj. Each error has a connection of its own.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -14,10 +14,10 @@ use wayland_protocols::wp::linux_drm_syncobj::v1::client::{
 use crate::check;
 use crate::test_client::{SyncWindow, TestClient, interface, object_name};
 
-/// More timelines than the compositor allows one client.
+/// A number of timelines that exceeds the compositor's limit for a client.
 const TOO_MANY: usize = 300;
 
-/// A protocol error: the check's name, the requests that cause the error, and its code.
+/// The check of a protocol error: its name, the requests that cause the error, and the error code.
 type ErrorCheck = (
     &'static str,
     fn(&mut TestClient, &mut SyncWindow) -> anyhow::Result<()>,
@@ -130,7 +130,7 @@ pub(crate) fn run() -> bool {
     passed
 }
 
-/// Expects that the compositor still serves other clients.
+/// Checks that the compositor still serves other clients.
 fn expect_compositor_runs() -> anyhow::Result<()> {
     TestClient::connect()?.roundtrips(1).map(drop)
 }
@@ -198,7 +198,7 @@ fn conflicting(
 }
 
 fn conflict(client: &mut TestClient, window: &mut SyncWindow) -> anyhow::Result<()> {
-    // Points above 2^32, so that the compositor has to compare the high and the low 32 bits.
+    // The points are above 2^32, so that the compositor has to compare the high and the low 32 bits.
     conflicting(client, window, (1 << 33, (1 << 32) + 7))
 }
 
@@ -222,7 +222,7 @@ fn shared_memory(client: &mut TestClient, window: &mut SyncWindow) -> anyhow::Re
     let pool = Pool::new(&client.compositor, &client.events.handle(), (64, 64), 1)?;
     let buffer = pool.buffer(0).context("the pool has no buffer")?.clone();
     client.show(window, &buffer, (&shared, 1), (&shared, 2));
-    // Dropping the pool would send requests after the error.
+    // Dropping the pool would send further requests after the request that causes the error.
     std::mem::forget(pool);
     Ok(())
 }

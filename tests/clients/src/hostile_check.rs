@@ -1,11 +1,11 @@
-//! Ten hostile clients beside a well-behaved one that measures how a running compositor serves it.
+//! Runs ten hostile clients beside a well-behaved client, which measures how a running compositor serves it.
 //!
-//! The exit status is 1 where a bound was exceeded, a client that stays within its limits was
-//! disconnected, or the compositor still holds what its clients held. With `--terminate`, the compositor is ended as well while
-//! hostile clients are connected.
+//! The exit status is 1 if a bound was exceeded, if a client that stays within its limits was disconnected, or if the compositor
+//! has not freed everything that its clients held. With `--terminate`, the test also ends the compositor while hostile clients
+//! are connected.
 
 #[allow(dead_code, unreachable_pub, unused_imports)]
-// The tests of the compositor include this module too, and each program uses only a part of it.
+// The tests of the compositor include this module too. Each program uses only some of its items.
 mod hostile;
 
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser;
 
-/// Tries to take the compositor that `WAYLAND_DISPLAY` names away from a well-behaved client.
+/// Tests whether hostile clients can keep the compositor of `WAYLAND_DISPLAY` from serving a well-behaved client.
 #[derive(Debug, Parser)]
 #[command(name = "covalent-hostile-check", version)]
 struct Arguments {
@@ -25,19 +25,19 @@ struct Arguments {
     /// How many seconds the hostile clients run.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// The first of all random numbers.
+    /// The seed of all random numbers.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// How many milliseconds 99 of 100 round trips may take.
     #[arg(long)]
     round_trip: Option<u64>,
-    /// How many hundredths of the frames may be lost in addition to those that are lost without hostile clients.
+    /// The percentage of the frames that may be lost in addition to the frames that are lost without hostile clients.
     #[arg(long)]
     lost_frames: Option<f64>,
     /// How many milliseconds of CPU time of the compositor 99 of 100 round trips may take.
     #[arg(long)]
     cpu_time: Option<u64>,
-    /// By how many MiB the resident memory may have grown afterwards: the allocator keeps freed memory for later.
+    /// How many MiB the resident memory may have grown at the end. The allocator keeps freed memory for later use.
     #[arg(long, default_value_t = 32)]
     memory: u64,
     /// At the end, start the hostile clients again and send SIGTERM to the compositor, which has to end within this many
@@ -53,7 +53,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let pid = arguments.pid;
     let beside = Duration::from_secs(arguments.seconds);
     let alone = beside.min(Duration::from_secs(10));
-    // What the compositor allocates once and keeps is no leak, so a first run comes before the baseline.
+    // Memory that the compositor allocates once and keeps is not a leak, so the hostile clients run once before the baseline is
+    // measured.
     let warm_up = Duration::from_secs(arguments.seconds.div_ceil(8));
     hostile::run(
         &socket,

@@ -1,6 +1,6 @@
 //! Tests linux-drm-syncobj of a running compositor with valid and invalid requests.
 //!
-//! Every check prints a line: `passed NAME`, or `failed NAME: WHY`. The exit status is 1 where one failed.
+//! Every check prints a line: `passed NAME`, or `failed NAME: WHY`. The exit status is 1 if a check failed.
 
 mod delayed_fences;
 mod errors;
@@ -27,10 +27,10 @@ enum Theme {
     Order,
     /// Show frames whose sw_sync fences are signalled late, and read what the display scans out. Needs root.
     Held {
-        /// How many frames to show with each way to pass a fence.
+        /// How many frames to show with each fence path.
         #[arg(long, default_value_t = 60)]
         frames: u32,
-        /// The beginning of the identifier of the buffers' source.
+        /// Allocate the buffers from the source whose identifier begins with this text.
         #[arg(long, required = true)]
         source: Vec<String>,
         /// Give the compositor no fence, so that every check must fail.

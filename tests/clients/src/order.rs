@@ -1,4 +1,4 @@
-//! Signals points late, out of order or never, and checks what is presented meanwhile.
+//! Signals acquire points late, out of order or never, and checks which frames are presented meanwhile.
 
 use anyhow::{Context as _, bail, ensure};
 use covalent_alloc::sync::{PointWait, Timeline, Until};
@@ -7,10 +7,10 @@ use covalent_client_demo::compositor::Event;
 use crate::check;
 use crate::test_client::{SharedTimeline, TestClient};
 
-/// The number of frames that another window shows while one window stalls.
+/// The number of frames that a second window shows while the first window waits for its acquire point.
 const FRAMES: u64 = 20;
 
-/// More pending commits than the compositor allows one client.
+/// A number of pending commits that exceeds the compositor's limit for a client.
 const TOO_MANY: u64 = 80;
 
 pub(crate) fn run() -> bool {
@@ -84,7 +84,7 @@ fn until_released(
     })
 }
 
-/// Presents frames in another window, and returns whether the stalled frame was presented meanwhile.
+/// Presents frames in a second window. Returns whether the frame of the stalled window was presented meanwhile.
 fn stalled_frame_appears(client: &mut TestClient, stalled: u64) -> anyhow::Result<bool> {
     let mut other = TestClient::connect()?;
     let mut window = other.window()?;
@@ -150,7 +150,7 @@ fn released() -> anyhow::Result<()> {
     until_released(&mut client, &releases[0], 5)?;
     let still = releases[1].timeline.point(1)?.is_signalled()?;
     ensure!(!still, "the second buffer was released with the first");
-    // Destroying the window releases its last buffer.
+    // When the window is destroyed, the compositor releases its last buffer.
     drop(window);
     until_released(&mut client, &releases[1], 1)
 }
@@ -206,7 +206,7 @@ fn submitted_late() -> anyhow::Result<()> {
     let elsewhere = client.timeline()?;
     let frame = client.show(&mut window, &buffers[0], (&acquire, 1), (&release, 1));
     client.roundtrips(2)?;
-    // After the commit, the point gets a fence by a transfer from another timeline, whose point is signalled already.
+    // After the commit, the acquire point gets a fence: the test transfers the fence of a signalled point of another timeline.
     signal(&elsewhere, 1)?;
     elsewhere
         .timeline
@@ -277,7 +277,7 @@ fn implicit_again() -> anyhow::Result<()> {
     signal(&acquire, 1)?;
     let first = client.show(&mut window, &buffers[0], (&acquire, 1), (&release, 1));
     client.until_presented(first)?;
-    // Destroying the object discards points that were set and not committed.
+    // Destroying the syncobj surface discards points that were set but not committed.
     window.object.set_acquire_point(&acquire.proxy, 0, 2);
     window.object.destroy();
     let second = window.window.show(&buffers[1], &client.events.handle());
@@ -298,7 +298,8 @@ fn limited() -> anyhow::Result<()> {
             (&release, round),
         );
     }
-    // The kernel discards the compositor's error message where requests are unread, so any end of the connection is accepted.
+    // If the client has unread requests in the socket, the kernel discards the compositor's error message. So any end of the
+    // connection is accepted.
     match client.roundtrips(2) {
         Err(_) => TestClient::connect()?.roundtrips(1).map(drop),
         Ok(_) => bail!("the compositor accepted {TOO_MANY} pending commits"),

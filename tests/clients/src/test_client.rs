@@ -23,10 +23,10 @@ use wayland_protocols::wp::linux_drm_syncobj::v1::client::{
     wp_linux_drm_syncobj_timeline_v1::WpLinuxDrmSyncobjTimelineV1,
 };
 
-/// Width and height of the buffers: small, so that many of them can be allocated.
+/// The width and the height of the buffers. They are small, so that many buffers can be allocated.
 const SIDE: u32 = 64;
 
-/// How long an expected event may take.
+/// The longest time that the client waits for an expected event.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A timeline that the compositor has imported.
@@ -79,7 +79,7 @@ impl TestClient {
         Ok(SyncWindow { window, object })
     }
 
-    /// Waits for a configure of a window.
+    /// Waits for a configure event of a window.
     pub(crate) fn configured(&mut self) -> anyhow::Result<()> {
         let done = self.events.dispatch_until(
             &mut self.compositor,
@@ -111,13 +111,13 @@ impl TestClient {
         })
     }
 
-    /// Imports a file into the compositor as a timeline.
+    /// Imports a syncobj file into the compositor as a timeline.
     pub(crate) fn import(&self, file: std::os::fd::BorrowedFd<'_>) -> WpLinuxDrmSyncobjTimelineV1 {
         self.manager
             .import_timeline(file, &self.events.handle(), ())
     }
 
-    /// Commits a buffer with an acquire and a release point; returns the frame's number.
+    /// Commits a buffer with an acquire and a release point. Returns the number of the frame.
     pub(crate) fn show(
         &self,
         window: &mut SyncWindow,
@@ -129,7 +129,8 @@ impl TestClient {
         window.window.show(buffer, &self.events.handle())
     }
 
-    /// Waits until `done` returns true. `done` is called once for every event, and with `None` after a dispatch without a match.
+    /// Waits until `done` returns true. `done` is called once for every event, and with `None` after a dispatch whose events did
+    /// not match.
     pub(crate) fn until(
         &mut self,
         what: &'static str,
@@ -139,7 +140,7 @@ impl TestClient {
             self.events
                 .dispatch_until(&mut self.compositor, what, TIMEOUT, |compositor| {
                     let seen: Vec<Event> = compositor.take_events().into();
-                    // `done` is called for every event, also after it returned true.
+                    // `done` is called for every event, even if it has returned true for an earlier event.
                     let hits = seen.iter().filter(|event| done(Some(event))).count();
                     hits > 0 || done(None)
                 });
@@ -164,7 +165,7 @@ impl TestClient {
         Ok(seen)
     }
 
-    /// Expects this protocol error.
+    /// Waits for this protocol error.
     pub(crate) fn expect_error(&mut self, interface: &str, code: u32) -> anyhow::Result<()> {
         match self.events.roundtrip(&mut self.compositor) {
             Ok(()) => bail!("the compositor sent no protocol error"),
@@ -203,7 +204,8 @@ pub(crate) fn set_points(
     object.set_release_point(&release.0.proxy, high, low);
 }
 
-/// Allocates linear buffers that the CPU can access, so that any compositor can composite them; from `source`, or from any source.
+/// Allocates linear buffers that the CPU can access, so that any compositor can composite them. The buffers come from `source`,
+/// or from any source if it is `None`.
 pub(crate) fn allocate(
     count: u32,
     extent: Extent,

@@ -1,7 +1,8 @@
-//! A backend for a fictional camera sensor: it declares a participant and a source, allocates, and imports.
+//! A backend for a fictional camera sensor, in a crate of its own: it declares a participant and a source, allocates, and
+//! imports.
 //!
-//! The sensor has no driver, so its memory is an ordinary file instead of a dma-buf. The crate refuses such memory, and this program
-//! checks that the error names the device, the driver and the operation.
+//! The sensor has no driver, so its memory is an ordinary file instead of a dma-buf. covalent-alloc refuses such memory. This
+//! program checks that the error names the device, the driver and the operation.
 
 use std::path::Path;
 
@@ -14,7 +15,7 @@ use covalent_alloc::constraint::{FormatSet, Participant, Role, Source, SourceId}
 use covalent_alloc::model::{DeviceIdentity, Extent, FormatModifier, Fourcc};
 use covalent_alloc::solve::Plan;
 
-/// The backend.
+/// The fictional sensor, as a backend of covalent-alloc.
 #[derive(Debug, Default)]
 struct Sensor;
 

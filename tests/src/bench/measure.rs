@@ -1,4 +1,4 @@
-//! Runs one pipeline in the guest, and computes what a frame costs.
+//! Runs one pipeline in the guest, and computes the cost of a frame.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,36 +14,36 @@ use super::table::Column;
 const SCRIPT: &str = include_str!("measure.sh");
 const SCRIPT_PATH: &str = "/tmp/measure.sh";
 
-/// The camera's rate in frames a second. Both displays and emulated processors keep up with it.
+/// The camera's rate in frames a second. The programs reach this rate on both displays, even on emulated processors.
 const FPS: u32 = 30;
-/// The same where system calls are counted: each takes so long then that a program would skip frames of a faster camera, and
-/// their calls would count for those that it shows.
+/// The camera's rate in frames a second while system calls are counted. Each system call takes so long then that a program would
+/// skip frames of a faster camera; the system calls for skipped frames would be counted for the frames that the program shows.
 const TRACED_FPS: u32 = 5;
 
-/// Any frame that is shown costs its compositor more than this.
+/// The least processor time in ms that a compositor needs for a shown frame. If it used less, it did not show the frames.
 const LEAST_COMPOSITOR_MS: f64 = 0.05;
 
-/// How long one run of a client may take, in seconds; a program that needs longer has stopped.
+/// The time limit for one run of a client, in seconds. A client that needs longer has stopped.
 const RUN_LIMIT_SECONDS: u32 = 150;
-/// Both runs, the start of a compositor and the clean-up.
+/// The time limit for the script: two runs of the clients, the start of a compositor and the clean-up.
 const LIMIT: Duration = Duration::from_secs(2 * 150 + 120);
 
-/// What a pipeline cost in one round, or why it could not be measured.
+/// The costs of a pipeline in one round, or the reason why it could not be measured.
 pub type Measured = Result<BTreeMap<Column, f64>, String>;
 
-/// What a run of the script printed.
+/// The output of the measurement script.
 #[derive(Debug, Default, PartialEq)]
-struct Printed {
+struct ScriptOutput {
     numbers: BTreeMap<String, f64>,
-    /// The clients' own reports, by the name of the run.
+    /// The reports that Covalent's clients print, by the name of the run.
     reports: BTreeMap<String, Vec<Value>>,
 }
 
-/// Runs a pipeline for `frames`, a small and a large number, and returns its costs. With `traced`, it returns only the numbers of
-/// system calls, because counting them changes the times.
+/// Runs a pipeline twice, for the small and for the large number of `frames`, and returns the costs of a frame. With `traced`, it
+/// returns only the numbers of system calls, because counting them changes the times.
 ///
 /// # Errors
-/// Where a program of the pipeline fails; the message has what the program printed.
+/// A program of the pipeline fails; the message contains the output of the program.
 pub fn measure(
     guest: &Guest,
     scenario: &Scenario,
@@ -78,23 +78,25 @@ pub fn measure(
     Ok(costs)
 }
 
-fn parse(text: &str) -> anyhow::Result<Printed> {
-    let mut printed = Printed::default();
+fn parse(text: &str) -> anyhow::Result<ScriptOutput> {
+    let mut printed = ScriptOutput::default();
     for line in text.lines() {
         if let Some(reason) = line.strip_prefix("failed: ") {
             bail!("{reason}");
         }
         if let Some(rest) = line.strip_prefix("report ") {
-            let (label, object) = rest.split_once(' ').context("a report without an object")?;
+            let (label, object) = rest
+                .split_once(' ')
+                .context("a client's report is not a JSON object")?;
             let object = serde_json::from_str(object).context("a client's report")?;
             let reports = printed.reports.entry(label.to_owned()).or_default();
             reports.push(object);
             continue;
         }
         if let Some((name, number)) = line.split_once(' ') {
-            // Anything else is a message of a program.
+            // A line whose value is not a number is a message of a program.
             if let Ok(number) = number.trim().parse::<f64>() {
-                // Each of several clients has its own line of system calls.
+                // If the pipeline has several clients, the script prints one line of system calls for each client.
                 *printed.numbers.entry(name.to_owned()).or_default() += number;
             }
         }
@@ -102,11 +104,16 @@ fn parse(text: &str) -> anyhow::Result<Printed> {
     Ok(printed)
 }
 
-/// Computes what a frame costs from both runs.
-fn costs(printed: &Printed, asked: [u32; 2], clients: u32, traced: bool) -> BTreeMap<Column, f64> {
+/// Computes the cost of a frame from the difference of both runs.
+fn costs(
+    printed: &ScriptOutput,
+    asked: [u32; 2],
+    clients: u32,
+    traced: bool,
+) -> BTreeMap<Column, f64> {
     let number = |name: String| printed.numbers.get(&name).copied();
     let labels = ["short", "long"];
-    // The clients of other projects do not tell how many frames were shown, so for them it is the number that was asked for.
+    // The clients of other projects do not report how many frames they showed. For these clients the requested number is used.
     let frames: Vec<f64> = labels
         .iter()
         .zip(asked)
@@ -142,7 +149,7 @@ fn costs(printed: &Printed, asked: [u32; 2], clients: u32, traced: bool) -> BTre
         Column::TotalMs,
         client.map(|client| client + compositor.unwrap_or_default()),
     );
-    // With several clients, each has this rate.
+    // The wall time covers the frames of all clients, so it is multiplied by their number to get the rate of one client.
     let wall = slope("wall_us").map(|us| us * f64::from(clients));
     set(Column::Rate, wall.map(|us| 1e6 / us));
     let start = wall.and_then(|us| {

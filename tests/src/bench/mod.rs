@@ -1,12 +1,13 @@
-//! `./x bench`: what a frame costs in Covalent's programs and in those of other projects, in one guest.
+//! `./x bench`: measures the cost of a frame in Covalent's programs and in the programs of other projects, in one guest.
 //!
-//! Each [`Scenario`] is one way from a camera or a program to a display. All of them run in turn, and that several times, so that
-//! a change of the machine's load meets all of them. A scenario runs its clients twice, for a small and a large number of frames;
-//! what a frame costs is the difference of both, so that the start costs nothing. Processor time is that of the control groups of
-//! client and compositor, with all their threads and children.
+//! Each [`Scenario`] is a pipeline from a camera or a program to a display. All scenarios run in turn for several rounds, so that
+//! a change of the machine's load affects all of them. A scenario runs its clients twice, for a small and a large number of
+//! frames. The cost of a frame is the difference of both runs divided by the difference of the numbers of frames, so that the
+//! start of the programs is not counted. Processor time is that of the control groups of clients and compositor, with all threads
+//! and child processes.
 //!
-//! The guest may be emulated, so only the ratio of two scenarios means something on real hardware. What a program of another
-//! project does not tell (its latency, the bytes that it copied) is left empty, and is not estimated.
+//! The guest may be emulated, so only the ratio of two scenarios applies to real hardware. Values that a program of another
+//! project does not report (its latency, the bytes that it copied) are left empty.
 
 mod measure;
 mod scenario;

@@ -1,22 +1,22 @@
-//! The pipelines that a bench compares.
+//! The pipelines that `./x bench` compares.
 
-/// What a bench is about.
+/// The kind of pipelines that `./x bench` compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Subject {
-    /// A camera on a display: Covalent's client, GStreamer, mpv and FFmpeg on several compositors and on KMS.
+    /// Pipelines that show a camera: Covalent's client, GStreamer, mpv and FFmpeg on several compositors and on KMS.
     Camera,
-    /// Windows of programs: Covalent's compositor, Weston, sway and cage, with the same clients.
+    /// Pipelines that show windows: Covalent's compositor, Weston, sway and cage, with the same clients.
     Compositor,
 }
 
-/// One way from a camera or a program to a display.
+/// A pipeline from a camera or a program to a display.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scenario {
-    /// A short unique name.
+    /// A short name that no other scenario has.
     pub name: &'static str,
-    /// What the clients do; scenarios with the same job are compared with each other.
+    /// The job of the clients. Scenarios with the same job are compared with each other.
     pub job: &'static str,
-    /// The command of the compositor; empty where the pipeline has none.
+    /// The command of the compositor; empty if the pipeline has no compositor.
     pub compositor: &'static str,
     /// The command of each client. `@FRAMES@` stands for the number of frames, and `@FPS@` for the camera's rate.
     pub client: &'static str,
@@ -25,7 +25,7 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// Whether this is a pipeline of Covalent alone.
+    /// Returns whether all programs of the pipeline are Covalent's.
     #[must_use]
     pub fn is_own(&self) -> bool {
         self.name.starts_with("covalent")
@@ -33,10 +33,10 @@ impl Scenario {
 }
 
 const COVALENT: &str = "covalent-compositor";
-/// Weston's renderer for displays without a GPU, and its shell without a panel.
+/// The Weston command with the software renderer and a shell without a panel.
 const WESTON: &str =
     "weston --backend=drm --renderer=pixman --shell=kiosk --idle-time=0 --no-config";
-/// Weston with windows that keep their size.
+/// The Weston command with the desktop shell, in which windows keep their size.
 const WESTON_DESKTOP: &str = "weston --backend=drm --renderer=pixman --idle-time=0 --no-config";
 const SWAY: &str = "env WLR_RENDERER=pixman WLR_LIBINPUT_NO_DEVICES=1 LIBSEAT_BACKEND=seatd \
                     seatd-launch -- sway --unsupported-gpu --config /dev/null";
@@ -185,7 +185,7 @@ const COMPOSITOR: &[Scenario] = &[
 ];
 
 impl Subject {
-    /// Returns the pipelines to compare, in the order in which they run and are printed.
+    /// Returns the scenarios to compare, in the order in which they run and are printed.
     #[must_use]
     pub fn scenarios(self) -> &'static [Scenario] {
         match self {
@@ -194,7 +194,7 @@ impl Subject {
         }
     }
 
-    /// Returns the name as on the command line.
+    /// Returns the name of the subject on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 
 use super::table::{Column, Rows, number};
 
-/// Width of the picture, of the names and of the longest bar, in pixels.
+/// The width of the picture, of the names and of the longest bar, in pixels.
 const WIDTH: u32 = 860;
 const NAMES_WIDTH: u32 = 330;
 const BAR_WIDTH: f64 = 400.0;
 const LINE: u32 = 22;
 
-/// Returns an SVG picture: a bar for each pipeline, client and compositor one after the other, grouped by job.
+/// Returns an SVG chart with a bar for each pipeline, grouped by job. The bar shows the time of the clients, followed by the time
+/// of the compositor.
 #[must_use]
 pub fn draw(rows: &Rows) -> String {
     let total = |index: usize| {

@@ -1,4 +1,4 @@
-//! The results of a bench: a table for people, and an object for programs.
+//! The results of `./x bench`, as a text table and as JSON.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,37 +8,37 @@ use serde::{Deserialize, Serialize};
 use super::measure::Measured;
 use super::scenario::Scenario;
 
-/// A number that is measured.
+/// A quantity that is measured for each pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Column {
-    /// Processor time of the clients a presented frame, in ms.
+    /// Processor time of the clients for each presented frame, in ms.
     ClientMs,
-    /// Processor time of the compositor a presented frame, in ms.
+    /// Processor time of the compositor for each presented frame, in ms.
     CompositorMs,
-    /// Processor time of both a presented frame, in ms.
+    /// Processor time of clients and compositor for each presented frame, in ms.
     TotalMs,
-    /// Frames a second of each client.
+    /// The number of frames that each client shows in a second.
     Rate,
-    /// System calls of the clients a presented frame.
+    /// The number of system calls of the clients for each presented frame.
     Calls,
-    /// Of these, ioctls.
+    /// The number of those system calls that are ioctls.
     Ioctls,
-    /// MiB that processors copied a frame, in client and compositor; only Covalent's programs tell.
+    /// MiB that the CPU copied for each frame, in client and compositor. Only Covalent's programs report this.
     CopiedMiB,
-    /// The median time from the camera's timestamp to the presentation, in ms; only Covalent's programs tell.
+    /// The median time from the camera's timestamp to the presentation, in ms. Only Covalent's programs report this.
     LatencyMs,
-    /// The time that is no frame's: starting and ending the client, in ms.
+    /// The time for the start and the end of the client, which belongs to no frame, in ms.
     StartMs,
-    /// Frames that were not presented in the longer run, where the program tells.
+    /// The number of frames of the longer run that were not presented, if the program reports it.
     Lost,
-    /// The most memory in dma-bufs, in MiB.
+    /// The peak memory in dma-bufs, in MiB.
     DmabufMiB,
-    /// The most memory of the clients, in MiB.
+    /// The peak memory of the clients, in MiB.
     ClientMiB,
-    /// The most memory of the compositor, in MiB.
+    /// The peak memory of the compositor, in MiB.
     CompositorMiB,
-    /// Processor time of the compositor in a second without clients, in ms.
+    /// Processor time of the compositor during one second without clients, in ms.
     IdleMs,
 }
 
@@ -61,7 +61,7 @@ impl Column {
         Self::IdleMs,
     ];
 
-    /// Returns the heading, of one or two words.
+    /// Returns the heading of the column, which has one or two words.
     #[must_use]
     pub fn heading(self) -> &'static str {
         match self {
@@ -82,13 +82,13 @@ impl Column {
         }
     }
 
-    /// Whether more is better.
+    /// Returns whether a larger number is better.
     #[must_use]
     pub fn is_better_high(self) -> bool {
         self == Self::Rate
     }
 
-    /// Whether Covalent must not be behind another project in this column.
+    /// Returns whether `./x bench` fails if Covalent is worse than another project in this column.
     fn is_judged(self) -> bool {
         matches!(
             self,
@@ -97,14 +97,14 @@ impl Column {
     }
 }
 
-/// The median of several rounds, and the least and the most.
+/// The median, the minimum and the maximum of several rounds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// The median.
     pub median: f64,
-    /// The least.
+    /// The minimum.
     pub least: f64,
-    /// The most.
+    /// The maximum.
     pub most: f64,
 }
 
@@ -123,39 +123,39 @@ impl Spread {
 /// The results of one pipeline.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {
-    /// The pipeline's name.
+    /// The name of the scenario.
     pub name: String,
-    /// What its clients do.
+    /// The job of the clients.
     pub job: String,
-    /// Whether it is a pipeline of Covalent alone.
+    /// Whether all programs of the pipeline are Covalent's.
     pub own: bool,
-    /// The commands that were run.
+    /// The commands of the compositor and of the client.
     pub commands: [String; 2],
-    /// Why the pipeline could not be measured; `None` where it was.
+    /// The reason why the pipeline could not be measured; `None` if it was measured.
     pub failed: Option<String>,
-    /// What was measured.
+    /// The measured quantities.
     pub columns: BTreeMap<Column, Spread>,
 }
 
-/// The results of a bench.
+/// The results of `./x bench`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rows {
-    /// What was compared.
+    /// The name of the subject that was compared.
     pub subject: String,
     /// The guest's kernel, and the versions of the programs.
     pub versions: BTreeMap<String, String>,
-    /// Whether the guest's processors were emulated; then only ratios mean something.
+    /// Whether the guest's processors were emulated. In this case only ratios apply to real hardware.
     pub emulated: bool,
-    /// The small and the large number of frames.
+    /// The small and the large number of frames of the two runs.
     pub frames: [u32; 2],
-    /// How many times each pipeline was run.
+    /// The number of rounds, in each of which every pipeline was run.
     pub rounds: u32,
-    /// The pipelines.
+    /// The results of each pipeline.
     pub rows: Vec<Row>,
 }
 
 impl Row {
-    /// Makes a row of what each round measured, or of the first failure.
+    /// Creates a row from the measurements of all rounds. If a round failed, the row contains the first failure.
     #[must_use]
     pub fn new(scenario: &Scenario, rounds: &[Measured]) -> Self {
         let mut values: BTreeMap<Column, Vec<f64>> = BTreeMap::new();
@@ -180,7 +180,7 @@ impl Row {
 }
 
 impl Rows {
-    /// Returns the table as text: the median of each number, and in brackets the spread of the processor time.
+    /// Returns the table as text, with the median of each quantity. A pipeline that was not measured has the reason instead.
     #[must_use]
     pub fn table(&self) -> String {
         let mut text = String::new();
@@ -219,7 +219,8 @@ impl Rows {
         text
     }
 
-    /// Returns a line for each job and column in which the best pipeline of Covalent is behind the best of another project.
+    /// Returns a line for each job and column in which Covalent's best pipeline is worse than the best pipeline of another
+    /// project.
     #[must_use]
     pub fn lost_columns(&self) -> Vec<String> {
         let mut jobs: Vec<&str> = self.rows.iter().map(|row| row.job.as_str()).collect();
@@ -245,7 +246,7 @@ impl Rows {
                 let (Some((ours, own)), Some((theirs, other))) = (best(true), best(false)) else {
                     continue;
                 };
-                // Rates of one display differ by less than this from round to round.
+                // From round to round, the rate on the same display varies by less than this factor.
                 const TOLERANCE: f64 = 1.03;
                 let is_lost = if column.is_better_high() {
                     ours * TOLERANCE < theirs
@@ -268,7 +269,7 @@ impl Rows {
     }
 }
 
-/// Returns a number with three digits that mean something.
+/// Returns a number as text with at most three significant digits.
 pub(super) fn number(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 => format!("{value:.0}"),

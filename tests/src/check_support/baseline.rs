@@ -15,7 +15,7 @@ use crate::judge::process::fd_count;
 /// closed, and driver threads close a submission's fds shortly after its completion.
 const ATTEMPTS: u32 = 20;
 
-/// The number of this process's fds and of the machine's dma-bufs, and the handles in each card's open file.
+/// The number of this process's fds, the number of the machine's dma-bufs, and the handles of each card's open file.
 #[derive(Debug)]
 pub struct Baseline<'a> {
     fds: usize,
@@ -37,7 +37,7 @@ impl<'a> Baseline<'a> {
         })
     }
 
-    /// Checks that no more resources are in use now.
+    /// Checks that no more resources are in use now than when the baseline was taken.
     ///
     /// # Errors
     /// A resource was leaked.

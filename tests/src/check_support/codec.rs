@@ -1,4 +1,5 @@
-//! Finds mem-to-mem devices and codecs, waits for their buffers, and compares a decoded picture with the original.
+//! Functions to find mem-to-mem devices and codecs, to wait for their buffers, and to compare a decoded picture with the
+//! original.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -9,19 +10,19 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::Fourcc;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// How long one picture may take. The device and the CPU are emulated.
+/// The longest time for one picture. The device and the CPU are emulated.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The coded format of vicodec.
 pub const FWHT: PixelFormat = PixelFormat::FWHT;
 
-/// The lowest PSNR that a picture may have after it was encoded and decoded, in decibels.
+/// The lowest PSNR that a picture must have after it was encoded and decoded, in decibels.
 pub const MIN_PSNR_DB: f64 = 30.0;
 
 /// Returns the first node of a driver for which `wanted` returns true.
 ///
 /// # Errors
-/// There is none.
+/// There is no such node.
 pub fn node(driver: &str, wanted: impl Fn(&Device) -> bool) -> Result<PathBuf> {
     (0..64)
         .map(|number| PathBuf::from(format!("/dev/video{number}")))
@@ -39,7 +40,7 @@ fn has(device: &Device, direction: Direction, wanted: PixelFormat) -> bool {
 /// Returns the first encoder of vicodec.
 ///
 /// # Errors
-/// There is none.
+/// The machine has no encoder of vicodec.
 pub fn encoder() -> Result<PathBuf> {
     node("vicodec", |device| has(device, Direction::Capture, FWHT))
 }
@@ -47,7 +48,7 @@ pub fn encoder() -> Result<PathBuf> {
 /// Returns the first decoder of vicodec.
 ///
 /// # Errors
-/// There is none.
+/// The machine has no decoder of vicodec.
 pub fn decoder() -> Result<PathBuf> {
     node("vicodec", |device| has(device, Direction::Output, FWHT))
 }
@@ -55,7 +56,7 @@ pub fn decoder() -> Result<PathBuf> {
 /// Returns the output queue and the capture queue of a mem-to-mem device.
 ///
 /// # Errors
-/// The device lacks one of them.
+/// The device lacks one of the queues.
 pub fn queues(device: &Device) -> Result<(Queue, Queue)> {
     Ok((
         device.queue(Direction::Output)?,
@@ -63,7 +64,7 @@ pub fn queues(device: &Device) -> Result<(Queue, Queue)> {
     ))
 }
 
-/// Waits for one buffer; returns how many bytes the device wrote.
+/// Waits until the device returns one buffer. Returns the number of bytes that the device wrote.
 ///
 /// # Errors
 /// The device returns no buffer in time, or marks it as damaged.
@@ -91,10 +92,10 @@ pub fn wait(stream: &mut Stream) -> Result<u32> {
     }
 }
 
-/// Returns the picture's planes with smooth gradients, which a lossy codec preserves well.
+/// Returns the planes of a picture for this buffer with smooth gradients, which a lossy codec preserves well.
 ///
 /// # Errors
-/// The crate does not know the rows of the buffer's format.
+/// covalent-alloc does not know the rows of the buffer's format.
 pub fn smooth(buffer: &Buffer) -> Result<Vec<Vec<u8>>> {
     let layout = buffer.layout();
     (0..layout.planes().len())
@@ -126,7 +127,7 @@ pub fn peak_signal_to_noise(one: &[Vec<u8>], two: &[Vec<u8>], fourcc: Fourcc) ->
         one.len(),
         two.len()
     );
-    // The codec ignores the padding byte of XRGB8888.
+    // The codec ignores the padding byte of XRGB8888, so this byte is not compared.
     let counts = |place: usize| fourcc != Fourcc::XRGB8888 || place % 4 != 3;
     let (mut sum, mut samples) = (0_f64, 0_f64);
     for (one, two) in one.iter().zip(two) {

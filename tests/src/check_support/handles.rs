@@ -1,11 +1,12 @@
-//! Detects leaked GEM handles and framebuffers of a card's open file. Neither `/proc` nor debugfs lists the handles.
+//! Detects leaked GEM handles and framebuffers of a card's open file. The handles are counted by creating a new one, because
+//! neither `/proc` nor debugfs lists them.
 
 use anyhow::Result;
 use covalent_alloc::backend::drm::Card;
 use drm::buffer::{Buffer as _, DrmFourcc};
 use drm::control::Device as _;
 
-/// The handles and framebuffers of a card's open file.
+/// The next GEM handle and the number of framebuffers of a card's open file.
 #[derive(Debug, PartialEq, Eq)]
 pub struct CardHandles {
     /// The next GEM handle. The kernel allocates the lowest free handle, so a leaked handle increases it.
@@ -32,7 +33,7 @@ impl CardHandles {
         })
     }
 
-    /// Returns whether a handle exists that did not exist before.
+    /// Returns whether there are more handles or framebuffers than in `before`.
     #[must_use]
     pub fn holds_more_than(&self, before: &Self) -> bool {
         self.next_handle > before.next_handle

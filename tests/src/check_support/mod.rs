@@ -1,5 +1,5 @@
-//! What `covalent-alloc-check`, `covalent-alloc-bench` and `covalent-interop-check` share: this machine's sources, pixel patterns,
-//! codecs, and the detection of leaked fds, dma-bufs and handles.
+//! The code that `covalent-alloc-check`, `covalent-alloc-bench` and `covalent-interop-check` share: this machine's sources, pixel
+//! patterns, codecs, and the detection of leaked fds, dma-bufs and handles.
 
 mod baseline;
 pub mod codec;
@@ -26,7 +26,7 @@ pub fn processor(fourcc: Fourcc) -> Participant {
     processor
 }
 
-/// Returns 640x480, which every device of the guest supports.
+/// Returns the size 640x480, which every device of the guest supports.
 ///
 /// # Errors
 /// None, because the size is valid.

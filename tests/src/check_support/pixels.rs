@@ -1,4 +1,4 @@
-//! Generates pixel patterns, writes them to buffers by CPU, reads them back and compares.
+//! Generates pixel patterns, writes them to buffers with the CPU, reads them back and compares them.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::buffer::{Buffer, CpuAccess};
@@ -7,7 +7,7 @@ use covalent_alloc::model::{Extent, Fourcc, VisibleBytes};
 /// Checks that planes of pixels are equal.
 ///
 /// # Errors
-/// The planes differ; the message has the plane, the number of differing bytes and the first of them.
+/// The planes differ. The message names the plane, the number of differing bytes and the index of the first.
 pub fn same(found: &[Vec<u8>], expected: &[Vec<u8>]) -> Result<()> {
     ensure!(
         found.len() == expected.len(),
@@ -35,24 +35,24 @@ pub fn same(found: &[Vec<u8>], expected: &[Vec<u8>]) -> Result<()> {
     Ok(())
 }
 
-/// Returns a pattern for a buffer's picture: the rows of each plane without padding. The pattern's period is no power of two, so an error of the
-/// stride changes the pixels.
+/// Returns a pattern for a buffer's picture: the rows of each plane without padding. The period of the pattern is not a power of
+/// two, so a wrong stride changes the pixels.
 ///
 /// # Errors
-/// The crate does not know the rows of the buffer's format.
+/// covalent-alloc does not know the rows of the buffer's format.
 pub fn pattern(buffer: &Buffer, seed: usize) -> Result<Vec<Vec<u8>>> {
     let layout = buffer.layout();
     pattern_of(layout.visible().extent(), layout.format().fourcc, seed)
 }
 
-/// The period of the pattern's values, and how much larger each byte of a row is than the one before it.
+/// The period of the pattern's values, and the difference between a byte of a row and the byte before it.
 const PERIOD: usize = 251;
 const STEP: usize = 7;
 
-/// Returns the same pattern as [`pattern`] for a size and a format.
+/// Returns the pattern of [`pattern`] for a size and a format.
 ///
 /// # Errors
-/// The crate does not know the rows of the format.
+/// covalent-alloc does not know the rows of the format.
 pub fn pattern_of(extent: Extent, fourcc: Fourcc, seed: usize) -> Result<Vec<Vec<u8>>> {
     let planes = fourcc
         .info()
@@ -71,7 +71,8 @@ pub fn pattern_of(extent: Extent, fourcc: Fourcc, seed: usize) -> Result<Vec<Vec
             let mut pixels = Vec::with_capacity(row * rows);
             for number in 0..rows {
                 let first = number * (row * STEP + 1) + plane * 83 + seed * 101;
-                // A sum and a comparison, since a division for each byte takes most of a check's time on an emulated processor.
+                // Each value is computed by an addition and a comparison. A division for each byte would take most of a check's
+                // time on an emulated processor.
                 let mut value = first % PERIOD;
                 for _ in 0..row {
                     pixels.push(u8::try_from(value)?);
@@ -86,13 +87,13 @@ pub fn pattern_of(extent: Extent, fourcc: Fourcc, seed: usize) -> Result<Vec<Vec
         .collect()
 }
 
-/// Returns the colours of pixels, row by row, as red, green and blue with 8 bits.
+/// Returns the colours of pixels, row by row, with 8 bits each for red, green and blue.
 ///
 /// # Errors
 /// The format is not XR24, AR24, XB24 or RG16.
 pub fn colours(fourcc: Fourcc, planes: &[Vec<u8>]) -> Result<Vec<[u8; 3]>> {
     let bytes = planes.first().context("the layout has no plane")?;
-    // Scales five and six bits to eight, so that the largest value becomes 255.
+    // Scales channels of five and six bits to eight bits, so that the largest value becomes 255.
     let wide = |value: u16, bits: u32| -> u8 {
         let largest = (1_u16 << bits) - 1;
         u8::try_from((value & largest) * 255 / largest).unwrap_or(u8::MAX)
@@ -117,7 +118,7 @@ pub fn colours(fourcc: Fourcc, planes: &[Vec<u8>]) -> Result<Vec<[u8; 3]>> {
     })
 }
 
-/// Returns whether colours are equal within a tolerance for each channel.
+/// Returns whether all channels of two pictures differ by at most a tolerance.
 #[must_use]
 pub fn resemble(found: &[[u8; 3]], expected: &[[u8; 3]], tolerance: u8) -> bool {
     let near = |(one, two): (&[u8; 3], &[u8; 3])| {
@@ -127,7 +128,7 @@ pub fn resemble(found: &[[u8; 3]], expected: &[[u8; 3]], tolerance: u8) -> bool 
     found.len() == expected.len() && found.iter().zip(expected).all(near)
 }
 
-/// Returns a checksum of colours in their order, by which two programs compare pictures.
+/// Returns a checksum of colours in their order. Two programs compare pictures by this checksum.
 ///
 /// # References
 /// Fowler, Noll and Vo, "The FNV Non-Cryptographic Hash Algorithm": FNV-1a with 64 bits.
@@ -139,7 +140,7 @@ pub fn checksum(colours: &[[u8; 3]]) -> u64 {
     })
 }
 
-/// Writes rows without padding to a buffer's picture by CPU. The other coded pixels keep their values.
+/// Writes rows without padding to a buffer's picture with the CPU. Pixels of the buffer outside of the picture keep their values.
 ///
 /// # Errors
 /// The buffer cannot be mapped.
@@ -156,7 +157,7 @@ pub fn write(buffer: &Buffer, planes: &[Vec<u8>]) -> Result<()> {
     Ok(())
 }
 
-/// Reads rows without padding from a buffer's picture by CPU.
+/// Reads rows without padding from a buffer's picture with the CPU.
 ///
 /// # Errors
 /// The buffer cannot be mapped.
@@ -177,7 +178,7 @@ pub fn read(buffer: &Buffer) -> Result<Vec<Vec<u8>>> {
     Ok(planes)
 }
 
-/// Writes one value to every byte of a buffer's rows, so also to the coded pixels outside of the picture.
+/// Writes one value to every byte of all rows of a buffer, including the pixels outside of the picture.
 ///
 /// # Errors
 /// The buffer cannot be mapped.

@@ -21,7 +21,7 @@ use covalent_alloc::constraint::{Source, SourceId};
 use covalent_alloc::model::Extent;
 use covalent_alloc::solve::Plan;
 
-/// The sources that could be opened, and the reasons why others could not.
+/// The sources that could be opened, and the reasons why other sources could not be opened.
 #[derive(Debug, Default)]
 pub struct Sources {
     declared: Vec<Source>,
@@ -37,7 +37,7 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Opens every source of this machine that this process may open and that loads no driver into this process.
+    /// Opens every source that this process may open, except sources that would load a driver into this process.
     #[must_use]
     pub fn discover() -> Self {
         // The declarations of heaps and udmabuf do not depend on the size.
@@ -62,8 +62,8 @@ impl Sources {
 
     /// Opens every source of this machine, including GBM and Vulkan.
     ///
-    /// GBM and Vulkan load drivers into this process. Opening and declaring is safe, but some drivers crash the process when they
-    /// allocate.
+    /// GBM and Vulkan load drivers into this process. Drivers can be opened and queried safely, but some drivers crash the
+    /// process when they allocate.
     #[must_use]
     pub fn discover_with_drivers() -> Self {
         #[allow(unused_mut, reason = "each kind of source is a feature")]
@@ -110,7 +110,7 @@ impl Sources {
         self.declared.clone()
     }
 
-    /// Returns the sources that exist and cannot be used.
+    /// Returns the sources that exist but cannot be used, with the reasons.
     #[must_use]
     pub fn unavailable(&self) -> &[Unavailable] {
         &self.unavailable
@@ -119,7 +119,7 @@ impl Sources {
     /// Allocates the buffers of a plan from the source that it names.
     ///
     /// # Errors
-    /// [`BackendError`]. Then no buffer stays allocated.
+    /// [`BackendError`]. After an error, no buffer stays allocated.
     pub fn allocate(&self, plan: &Plan) -> Result<Vec<Buffer>, BackendError> {
         let heap = |heaps: &Mutex<Heaps>| {
             let mut heaps = heaps.lock().unwrap_or_else(PoisonError::into_inner);

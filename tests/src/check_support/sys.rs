@@ -1,4 +1,4 @@
-//! The fence ioctls of vgem, and unsynchronised access to a dma-buf.
+//! The fence ioctls of vgem, and a mapping of a dma-buf that is accessed without DMA_BUF_IOCTL_SYNC.
 #![allow(
     unsafe_code,
     reason = "ioctls of a driver, and a mapping without access guards"
@@ -31,8 +31,8 @@ struct FenceSignal {
 const FENCE_ATTACH: ioctl::Opcode = ioctl::opcode::read_write::<FenceAttach>(b'd', 0x41);
 const FENCE_SIGNAL: ioctl::Opcode = ioctl::opcode::write::<FenceSignal>(b'd', 0x42);
 
-/// Adds a fence of vgem to a buffer's reservation, as a writer or a reader; returns the fence's number. vgem signals the fence after ten
-/// seconds at the latest.
+/// Adds a fence of vgem to the reservation object of a buffer, as the fence of a writer or a reader. Returns the number of the
+/// fence. vgem signals the fence after ten seconds at the latest.
 ///
 /// # Errors
 /// The kernel's error.
@@ -46,7 +46,7 @@ pub fn vgem_attach(card: BorrowedFd<'_>, handle: u32, writes: bool) -> io::Resul
         out_fence: 0,
         pad: 0,
     };
-    // SAFETY: the request is of the size in its opcode and holds no pointers.
+    // SAFETY: the request has the size in its opcode and contains no pointers.
     unsafe {
         ioctl::ioctl(
             card,
@@ -56,7 +56,7 @@ pub fn vgem_attach(card: BorrowedFd<'_>, handle: u32, writes: bool) -> io::Resul
     Ok(request.out_fence)
 }
 
-/// Signals a fence of [`vgem_attach`].
+/// Signals a fence that [`vgem_attach`] added.
 ///
 /// # Errors
 /// The kernel's error.
@@ -65,20 +65,20 @@ pub fn vgem_attach(card: BorrowedFd<'_>, handle: u32, writes: bool) -> io::Resul
 /// `drm/vgem_drm.h`, DRM_IOCTL_VGEM_FENCE_SIGNAL.
 pub fn vgem_signal(card: BorrowedFd<'_>, fence: u32) -> io::Result<()> {
     let request = FenceSignal { fence, flags: 0 };
-    // SAFETY: the request is of the size in its opcode and holds no pointers.
+    // SAFETY: the request has the size in its opcode and contains no pointers.
     unsafe { ioctl::ioctl(card, Setter::<FENCE_SIGNAL, FenceSignal>::new(request)) }
 }
 
-/// The first words of a dma-buf, mapped without access guards, as a simulated device accesses them.
+/// The first 32-bit words of a dma-buf, mapped without access guards. A simulated device accesses the dma-buf in this way.
 #[derive(Debug)]
 pub struct Pixels {
     start: std::ptr::NonNull<AtomicU32>,
     words: usize,
 }
 
-// SAFETY: the words are atomic, and this value owns the mapping until it is dropped.
+// SAFETY: all accesses to the words are atomic, and this value owns the mapping until it is dropped.
 unsafe impl Send for Pixels {}
-// SAFETY: as for Send.
+// SAFETY: all accesses to the words are atomic, and this value owns the mapping until it is dropped.
 unsafe impl Sync for Pixels {}
 
 impl Drop for Pixels {
@@ -89,7 +89,7 @@ impl Drop for Pixels {
 }
 
 impl Pixels {
-    /// The number of words that are used: enough that a reader can find them half-written.
+    /// The number of words that are used. It is large enough that a reader can see a half-written frame.
     const WORDS: usize = 2048;
 
     /// Maps the beginning of a dma-buf.
@@ -97,7 +97,7 @@ impl Pixels {
     /// # Errors
     /// The error of mmap.
     pub fn map(dmabuf: BorrowedFd<'_>) -> io::Result<Self> {
-        // SAFETY: a new mapping at an address of the kernel's choice changes no memory of this program.
+        // SAFETY: the kernel chooses the address of the new mapping, so it replaces no memory of this program.
         let start = unsafe {
             mm::mmap(
                 std::ptr::null_mut(),
@@ -119,7 +119,7 @@ impl Pixels {
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.words) }
     }
 
-    /// Writes a frame's number to all words, with a pause in the middle.
+    /// Writes a frame's number to all words, with a pause after half of them.
     pub fn fill(&self, number: u32) {
         for (place, word) in self.words().iter().enumerate() {
             if place == self.words / 2 {
@@ -129,7 +129,7 @@ impl Pixels {
         }
     }
 
-    /// Returns whether all words are a frame's number, before and after a pause.
+    /// Returns whether all words contain this frame's number, both before and after a pause.
     pub fn are(&self, number: u32) -> bool {
         let same = || {
             self.words()

@@ -1,5 +1,5 @@
-//! Results of `covalent-interop-check`: rows of behaviours, and the table of all machines. Lines of `covalent-alloc-check` are parsed as
-//! rows too.
+//! Results of `covalent-interop-check`: rows, which are grouped by behaviour, and the table of all machines. Lines of
+//! `covalent-alloc-check` are parsed as rows too.
 
 #[cfg(feature = "harness")]
 mod skips;
@@ -17,7 +17,7 @@ pub use skips::Skips;
 #[cfg(feature = "harness")]
 pub use table::{Cell, Table};
 
-/// The behaviours: pairs of Vulkan and another driver, in the order in which they run.
+/// The behaviours. Each is a pair of Vulkan and another driver. They run in this order.
 pub const BEHAVIOURS: [&str; 10] = [
     "vulkan_and_heap",
     "vulkan_and_udmabuf",
@@ -31,7 +31,7 @@ pub const BEHAVIOURS: [&str; 10] = [
     "through_the_compositor",
 ];
 
-/// The result of one row.
+/// The result of one row, which is one check of a behaviour.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
     /// The behaviour, one of [`BEHAVIOURS`], or the theme of `covalent-alloc-check`.
@@ -40,7 +40,7 @@ pub struct Row {
     pub row: String,
     /// Whether the row passed.
     pub verdict: Verdict,
-    /// Why the row failed or was skipped; under which condition it passed, or nothing.
+    /// The reason why the row failed or was skipped. For a passed row, the condition under which it passed, or an empty text.
     pub reason: String,
 }
 

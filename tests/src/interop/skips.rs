@@ -1,45 +1,45 @@
 //! The committed lists of the rows that may be skipped in a guest, with the reasons.
 //!
-//! Two programs report many [`Row`]s in one case. Each skipped row has to match an entry of the list, because a check that is skipped
-//! unnoticed verifies nothing. Each entry has to match a skipped row too, because an entry that is no longer needed would hide a later
-//! skip that matches it.
+//! `covalent-interop-check` and `covalent-alloc-check` report many [`Row`]s in one case of the suite. Each skipped row must match
+//! an entry of the list; otherwise a check could be skipped unnoticed. Each entry must match a skipped row; otherwise an entry
+//! that is no longer needed would hide a later skip.
 
 use serde::Deserialize;
 
 use super::Row;
 use crate::verdict::Verdict;
 
-/// The list for rows of `covalent-interop-check`.
+/// The list for the rows of `covalent-interop-check`.
 const INTEROP: &str = include_str!("../../interop.toml");
-/// The list for lines of `covalent-alloc-check`.
+/// The list for the lines of `covalent-alloc-check`.
 const CHECKS: &str = include_str!("../../checks.toml");
 
-/// A list of skips.
+/// A list of rows that may be skipped.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Skips {
     skip: Vec<Skip>,
 }
 
-/// One entry: the rows that it matches, and why they may be skipped.
+/// An entry of the list: the rows that it matches, and the reason why they may be skipped.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Skip {
-    /// The behaviours, or themes of checks; empty for all.
+    /// The behaviours, or the themes of `covalent-alloc-check`, to which the entry applies; empty for all.
     #[serde(default, alias = "themes")]
     behaviours: Vec<String>,
-    /// The configurations of guests; empty for all.
+    /// The guest configurations to which the entry applies; empty for all.
     #[serde(default)]
     configurations: Vec<String>,
-    /// A part of the row's or the check's name.
+    /// A text that the name of the row contains.
     #[serde(default, alias = "check")]
     row: String,
-    /// A part of the row's reason.
+    /// A text that the reason of the skipped row contains.
     reason: String,
-    /// Why the guest cannot run these rows.
+    /// The reason why the guest cannot run these rows.
     because: String,
-    /// A condition other than the guest's configuration that decides whether the row is skipped. An entry without such a condition
-    /// has to match a row.
+    /// A condition, other than the guest's configuration, on which it depends whether the row is skipped. An entry without such a
+    /// condition must match a row.
     depends_on: Option<String>,
 }
 
@@ -77,7 +77,7 @@ impl Skips {
         toml::from_str(CHECKS)
     }
 
-    /// Returns the list for a run of only some rows, in which entries need not match.
+    /// Returns the list for a run of only some of the rows, in which entries need not match.
     #[must_use]
     pub fn for_part(mut self) -> Self {
         for skip in &mut self.skip {
@@ -87,7 +87,7 @@ impl Skips {
         self
     }
 
-    /// Returns why a row may be skipped on a configuration; `None` where it may not.
+    /// Returns the reason why a row may be skipped on a configuration; `None` if no entry matches the row.
     #[must_use]
     pub fn allows(&self, configuration: &str, row: &Row) -> Option<&str> {
         self.skip
@@ -96,11 +96,11 @@ impl Skips {
             .map(|skip| skip.because.as_str())
     }
 
-    /// Checks the rows of a configuration against the list; returns how many were skipped.
+    /// Checks the rows of a configuration against the list. Returns the number of rows that were skipped.
     ///
     /// # Errors
-    /// A message with the rows that failed, the skips that no entry matches, and the entries for these behaviours that no row matches. Also
-    /// where no row passed.
+    /// A row failed, a skip matches no entry, an entry for these behaviours matches no row, or no row passed. The message lists
+    /// the rows and entries.
     pub fn check(&self, configuration: &str, rows: &[Row]) -> Result<usize, String> {
         let mut wrong: Vec<String> = Vec::new();
         for row in rows {
@@ -210,7 +210,7 @@ mod tests {
         );
         let lines = "passed a NV12\nskipped a XR24: no card\n";
         assert_eq!(list("").check("vkms", &rows(lines)), Ok(1));
-        // The same skip on a configuration without an entry.
+        // The configuration of the same skip has no entry.
         let message = list("").check("full", &rows(lines)).unwrap_err();
         assert!(
             message.starts_with("skipped cards/a XR24: no card"),
@@ -230,7 +230,7 @@ mod tests {
         let host = list("depends_on = \"the host's udmabuf\"\n");
         assert_eq!(host.check("vkms", &lines), Ok(0));
         assert_eq!(list("").for_part().check("vkms", &lines), Ok(0));
-        // The entry is for another theme, of which no check ran.
+        // The entry applies to another theme, of which no check ran, so it need not match.
         let other: Vec<Row> = Row::parse("queues", "passed a").into_iter().collect();
         assert_eq!(list("").check("vkms", &other), Ok(0));
     }

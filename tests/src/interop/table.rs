@@ -1,4 +1,4 @@
-//! The table of results: a row for each behaviour, and a column for each machine.
+//! The table of results, with a row for each behaviour and a column for each machine.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,20 +12,20 @@ use crate::verdict::Verdict;
 /// The results of all machines.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Table {
-    /// The name of each machine and its rows, in the order of the columns.
+    /// The name of each machine, and the results of its rows, in the order of the columns.
     pub columns: Vec<(String, Vec<Row>)>,
 }
 
 /// The result of one behaviour on one machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Cell {
-    /// No row failed: the number of rows that passed, and of those that were skipped.
+    /// No row failed. The numbers are those of the rows that passed and of the rows that were skipped.
     Passed(usize, usize),
     /// This number of rows failed.
     Failed(usize),
     /// All rows were skipped, for these reasons.
     Skipped(Vec<String>),
-    /// There is no row.
+    /// The machine reported no row of the behaviour.
     Missing,
 }
 
@@ -79,7 +79,7 @@ impl Table {
         fs::write(folder.join(format!("{name}.json")), json)
     }
 
-    /// Returns the reasons of skipped or failed rows, by behaviour, machine and reason, with the number of rows.
+    /// Returns the number of rows with this verdict, by behaviour, machine and reason.
     fn reasons(&self, verdict: Verdict) -> BTreeMap<(&str, &str, &str), usize> {
         let mut reasons = BTreeMap::new();
         for (column, rows) in &self.columns {

@@ -10,14 +10,14 @@ use covalent_alloc::kernel::{self, bufinfo};
 /// The file in which the kernel lists dma-bufs.
 pub const PATH: &str = "/sys/kernel/debug/dma_buf/bufinfo";
 
-/// Why the list cannot be read.
+/// The reason why the list cannot be read.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BufinfoError {
     /// The file cannot be read.
     #[error("{PATH} cannot be read: {0}; it needs root, CONFIG_DEBUG_FS and a mounted debugfs")]
     Read(#[from] io::Error),
-    /// A part of the text cannot be parsed.
+    /// The text cannot be parsed.
     #[error(transparent)]
     Text(#[from] kernel::BufinfoError),
 }
@@ -30,7 +30,7 @@ pub enum BufinfoError {
 /// # References
 /// Linux, `Documentation/driver-api/dma-buf.rst`; `dma_buf_debug_show` in `drivers/dma-buf/dma-buf.c`.
 pub fn read() -> Result<Vec<Object>, BufinfoError> {
-    // A dma-buf's name may have any bytes.
+    // The name of a dma-buf may contain any bytes, so the text may not be UTF-8.
     let text = fs::read(PATH)?;
     Ok(bufinfo(&String::from_utf8_lossy(&text))?)
 }

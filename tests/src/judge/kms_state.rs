@@ -1,4 +1,4 @@
-//! The state of a card's mode-setting objects, as `covalent-kms-state print` reads it.
+//! The KMS state of a card, which `covalent-kms-state print` prints.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// The value of the property `type` of a cursor plane.
 const CURSOR: u64 = 2;
 
-/// The objects of a card.
+/// The KMS objects of a card, with their properties.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KmsState {
     /// The planes.
@@ -18,21 +18,21 @@ pub struct KmsState {
     pub connectors: Vec<KmsObject>,
 }
 
-/// A plane, CRTC or connector.
+/// A KMS object: a plane, CRTC or connector.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KmsObject {
     /// The object id.
     pub id: u32,
-    /// The values of its properties by their names.
+    /// The values of the object's properties, by name.
     pub properties: BTreeMap<String, u64>,
 }
 
-/// The KMS state that `covalent-kms-state leave` has set and not reset, as the program prints it.
+/// The KMS state that `covalent-kms-state leave` leaves behind, as the program prints it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftState {
-    /// The properties that were set to something unusual: the object's id, the name and the value.
+    /// The properties that were set to unusual values: the id of the object, the name and the value.
     pub set: Vec<(u32, String, u64)>,
-    /// The planes beside the primary one that show something.
+    /// The planes that show a framebuffer, except the primary plane.
     pub planes: Vec<u32>,
 }
 
@@ -43,7 +43,7 @@ impl KmsObject {
         self.properties.get(name).copied()
     }
 
-    /// Returns the value of a property whose numbers are signed.
+    /// Returns the value of a property whose type is a signed range; `None` if the object has no such property.
     #[must_use]
     pub fn signed(&self, name: &str) -> Option<i64> {
         let value = self.value(name)?;

@@ -5,20 +5,21 @@ use std::{fs, io};
 use covalent_alloc::kernel::{MapLine, map_line};
 use serde::{Deserialize, Serialize};
 
-/// A mapping through which a CPU could read or write frames.
+/// A mapping through which the CPU could read or write frames.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FrameMapping {
-    /// Length in bytes.
+    /// The length in bytes.
     pub length_bytes: u64,
     /// The mapped file, as the kernel names it.
     pub what: String,
 }
 
-/// Parts of the names that mappings of dma-bufs, cards and cameras have.
+/// Texts that the names of mappings of dma-bufs, cards and cameras contain.
 const DEVICES: [&str; 4] = ["/dmabuf:", "anon_inode:dmabuf", "/dev/dri/", "/dev/video"];
 
-/// Returns the mappings in `text` that can be frame memory: every mapping of a dma-buf, a card or a camera; and shared or anonymous
-/// memory of a frame's size, to which frames could be copied. `frame_bytes` of 0 excludes the latter.
+/// Returns the mappings in `text` that can be frame memory: every mapping of a dma-buf, a card or a camera, and shared or
+/// anonymous memory of the size of a frame, to which frames could be copied. If `frame_bytes` is 0, only mappings of devices and
+/// dma-bufs are returned.
 #[must_use]
 pub fn frame_mappings(text: &str, frame_bytes: u64) -> Vec<FrameMapping> {
     text.lines()
@@ -31,7 +32,7 @@ fn mapping(line: &str, frame_bytes: u64) -> Option<FrameMapping> {
         length_bytes, what, ..
     } = map_line(line)?;
     let device = DEVICES.iter().any(|name| what.contains(name));
-    // An allocator may add pages of its own to a large block, so memory for a copy may be a little larger than a frame.
+    // An allocator may round a large block up by a few pages, so memory for a copy may be slightly larger than a frame.
     let sized = frame_bytes > 0
         && (frame_bytes..=frame_bytes.saturating_add(2 * 4096)).contains(&length_bytes)
         && (what.is_empty()
@@ -44,7 +45,7 @@ fn mapping(line: &str, frame_bytes: u64) -> Option<FrameMapping> {
 /// Reads the mappings of a process once.
 ///
 /// # Errors
-/// The kernel's error: ENOENT or ESRCH where the process has ended.
+/// The kernel's error: ENOENT or ESRCH if the process has ended.
 pub fn read(process: u32, frame_bytes: u64) -> io::Result<Vec<FrameMapping>> {
     Ok(frame_mappings(
         &fs::read_to_string(format!("/proc/{process}/maps"))?,

@@ -1,7 +1,8 @@
-//! The independent checker: the kernel's view of buffers, mappings and displays, read by a privileged process that is not under test.
+//! The independent checker: a privileged process, which is not under test, reads which buffers, mappings and displays the kernel
+//! reports.
 //!
-//! The checker does not use the code under test, because it would share its mistakes. Only the parsers of the kernel's text files are
-//! shared (`covalent_alloc::kernel`). Their unit tests compare them with recorded text of the kernel.
+//! The checker does not use the code under test, because it would then have the same mistakes. It uses only the parsers of the
+//! kernel's text files (`covalent_alloc::kernel`), whose unit tests parse recorded text of the kernel.
 
 pub mod bufinfo;
 pub mod kms_state;

@@ -1,4 +1,4 @@
-//! The numbered pattern of `covalent-pattern`, implemented a second time from its definition, for the independent checker.
+//! The numbered pattern of `covalent-pattern`, implemented independently from its definition, for the independent checker.
 //!
 //! ```text
 //! eight bands, each: a strip (the first quarter) of 32 cells: 1 0, number (24 bits), sum of its nibbles (4 bits), 0 1
@@ -9,8 +9,8 @@ use image::RgbImage;
 
 use crate::picture::{BARS_100, Region};
 
-/// Returns the checksum of frame `number` at `width` by `height` pixels: FNV-1a with 64 bits over the pixels. Each pixel is a word
-/// with blue, green and red in its low three bytes.
+/// Returns the checksum of frame `number` at `width` by `height` pixels: FNV-1a with 64 bits over the pixels. Each pixel is a
+/// 64-bit number with blue, green and red in its low three bytes.
 #[must_use]
 pub fn checksum(number: u32, width: u32, height: u32) -> u64 {
     let strip = strip(number, width);
@@ -33,7 +33,7 @@ pub fn checksum(number: u32, width: u32, height: u32) -> u64 {
     })
 }
 
-/// Returns the pixels of a strip's row, as words.
+/// Returns the pixels of one row of a strip, each as a 64-bit number.
 fn strip(number: u32, width: u32) -> Vec<u64> {
     let nibbles = (0..6)
         .map(|nibble| number >> (4 * nibble) & 0xf)
@@ -42,7 +42,7 @@ fn strip(number: u32, width: u32) -> Vec<u64> {
     let cells = (0b10 << 30) | ((number & 0x00ff_ffff) << 6) | (nibbles << 2) | 0b01;
     (0..width)
         .map(|x| {
-            // The pixel belongs to the last cell that begins at or before its column.
+            // A pixel belongs to the last cell that begins at its column or before.
             let cell = (0..32)
                 .rev()
                 .find(|cell| width * cell / 32 <= x)
@@ -56,11 +56,11 @@ fn strip(number: u32, width: u32) -> Vec<u64> {
         .collect()
 }
 
-/// Reads the number that the strips of a region show. Every pixel of the first `bands` strips has to match that number. The rest of the
-/// picture is not checked.
+/// Reads the frame number from the strips of a region. Every pixel of the first `bands` strips must match this number. Other
+/// pixels are not checked.
 ///
 /// # Errors
-/// A message: the region is not in the picture, or a strip shows another number, as in a torn picture.
+/// A message: the region is not in the picture, or a strip does not match the number, as in a torn picture.
 pub fn number(picture: &RgbImage, region: Region, bands: u32) -> Result<u32, String> {
     let Region {
         x: left,
@@ -93,7 +93,8 @@ pub fn number(picture: &RgbImage, region: Region, bands: u32) -> Result<u32, Str
     Ok(number)
 }
 
-/// Returns the number of the frame with a checksum, of the `span` numbers from `from` on; `None` where none has it.
+/// Returns the frame number, among the `span` numbers from `from` on, whose picture has this checksum; `None` if no number
+/// matches.
 #[must_use]
 pub fn identify(sum: u64, from: u32, span: u32, width: u32, height: u32) -> Option<u32> {
     (from..from.saturating_add(span)).find(|number| checksum(*number, width, height) == sum)
@@ -120,7 +121,7 @@ mod tests {
         }
         let whole = Region::whole(&picture);
         assert_eq!(number(&picture, whole, 8), Ok(4711));
-        // The strip of the third band.
+        // This pixel is in the strip of the third band.
         picture.put_pixel(0, 16, image::Rgb([0, 0, 0]));
         assert!(number(&picture, whole, 8).is_err());
         assert_eq!(number(&picture, whole, 2), Ok(4711));

@@ -5,23 +5,23 @@ use std::{fs, io};
 use covalent_alloc::kernel::fdinfo;
 use serde::{Deserialize, Serialize};
 
-/// A dma-buf that a process has an fd of.
+/// A dma-buf to which a process has an fd.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldDmabuf {
-    /// The fd's number in that process.
+    /// The number of the fd in the process.
     pub fd: u32,
-    /// The dma-buf's inode.
+    /// The inode of the dma-buf.
     pub inode: u64,
-    /// Size in bytes.
+    /// The size in bytes.
     pub size_bytes: u64,
-    /// The driver that exported it.
+    /// The driver that exported the dma-buf.
     pub exporter: String,
 }
 
 /// Returns the number of fds that a process has open.
 ///
 /// # Errors
-/// The kernel's error: ENOENT where the process has ended, EACCES without permission.
+/// The kernel's error: ENOENT if the process has ended, EACCES without permission.
 pub fn fd_count(process: u32) -> io::Result<usize> {
     Ok(fs::read_dir(format!("/proc/{process}/fd"))?.count())
 }
@@ -41,7 +41,7 @@ pub fn held(process: u32) -> io::Result<Vec<HeldDmabuf>> {
         else {
             continue;
         };
-        // An fd may be closed between the listing and this read.
+        // The process may close the fd after it was listed and before it is read.
         let Ok(text) = fs::read(entry.path()) else {
             continue;
         };
@@ -51,7 +51,7 @@ pub fn held(process: u32) -> io::Result<Vec<HeldDmabuf>> {
     Ok(held)
 }
 
-/// Parses one fdinfo; returns `None` where the fd is no dma-buf.
+/// Parses an fdinfo file; returns `None` if the fd is not a dma-buf.
 fn parse(fd: u32, text: &[u8]) -> Option<HeldDmabuf> {
     let found = fdinfo(text)?;
     Some(HeldDmabuf {
@@ -62,12 +62,12 @@ fn parse(fd: u32, text: &[u8]) -> Option<HeldDmabuf> {
     })
 }
 
-/// Returns the processes whose command name is `name`.
+/// Returns the processes whose name (`comm`) is `name`.
 ///
 /// # Errors
 /// `/proc` cannot be listed.
 pub fn named(name: &str) -> io::Result<Vec<u32>> {
-    // The kernel truncates a command's name to 15 characters (TASK_COMM_LEN).
+    // The kernel truncates the name of a process to 15 characters (TASK_COMM_LEN).
     let short: String = name.chars().take(15).collect();
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
@@ -88,7 +88,7 @@ pub fn named(name: &str) -> io::Result<Vec<u32>> {
     Ok(found)
 }
 
-/// Returns a process and all its descendants, the process first.
+/// Returns a process and all its descendants; the process is the first.
 #[must_use]
 pub fn family(root: u32) -> Vec<u32> {
     let mut family = vec![root];

@@ -1,4 +1,4 @@
-//! Finds the dma-bufs that displays scan out, from a process that is not the compositor.
+//! Finds the dma-bufs that displays scan out. This runs in another process than the compositor.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -23,15 +23,15 @@ pub struct Scanout {
     pub plane: u32,
     /// The framebuffer's object id.
     pub framebuffer: u32,
-    /// Width and height of the framebuffer, in pixels.
+    /// The width and height of the framebuffer, in pixels.
     pub size: (u32, u32),
     /// The format's fourcc, as four characters.
     pub fourcc: String,
     /// The stride of the first plane, in bytes.
     pub stride_bytes: u32,
-    /// Inode of the dma-buf.
+    /// The inode of the dma-buf.
     pub inode: u64,
-    /// The driver that exported the memory.
+    /// The driver that exported the dma-buf.
     pub exporter: String,
 }
 
@@ -64,7 +64,7 @@ pub fn read() -> Result<Vec<Scanout>, ScanoutError> {
     Ok(read_memory()?.into_iter().map(|(found, _)| found).collect())
 }
 
-/// Returns the same as [`read`], each with the dma-buf, whose pixels can be read.
+/// Returns the planes that [`read`] returns, each with an fd of its dma-buf, through which the pixels can be read.
 ///
 /// # Errors
 /// As [`read`].
@@ -94,10 +94,10 @@ pub fn read_memory() -> Result<Vec<(Scanout, OwnedFd)>, ScanoutError> {
     Ok(found)
 }
 
-/// Returns the ids of the framebuffers of the kernel's console on a card, as debugfs lists them.
+/// Returns the ids of the framebuffers that belong to the kernel's console on a card, according to debugfs.
 ///
-/// [`read_card`] does not export the buffers of these framebuffers. Since Linux 6.16 a framebuffer keeps the handle of its buffer,
-/// so an exported dma-buf would exist as long as the console does. A check for leaks would then report it.
+/// [`read_card`] does not export the buffers of these framebuffers. Since Linux 6.16 a framebuffer keeps the handle of its
+/// buffer, so an exported dma-buf would exist as long as the console, and a check for leaks would report it.
 fn console_framebuffers(card: &Path) -> BTreeSet<u32> {
     let name = card.file_name().and_then(|name| name.to_str());
     let minor = name.and_then(|name| name.strip_prefix("card"));
@@ -130,7 +130,8 @@ fn read_card(path: &Path) -> Result<Vec<(Scanout, OwnedFd)>, ScanoutError> {
             .open(path)
             .map_err(at("opening"))?,
     );
-    // Opening a card without a master makes this process its master, which would keep a compositor from becoming master.
+    // The process that opens a card without a master becomes its master. This process drops master, so that a compositor can
+    // become master.
     let _ = card.release_master_lock();
     if card
         .set_client_capability(drm::ClientCapability::UniversalPlanes, true)
@@ -158,7 +159,7 @@ fn read_card(path: &Path) -> Result<Vec<(Scanout, OwnedFd)>, ScanoutError> {
         if !is_primary(&card, plane) || consoles.contains(&u32::from(framebuffer)) {
             continue;
         }
-        // The compositor may replace the framebuffer between the two requests.
+        // The compositor may have removed the framebuffer since the plane was read.
         let Ok(planar) = card.get_planar_framebuffer(framebuffer) else {
             continue;
         };

@@ -1,21 +1,21 @@
-//! Validates JSON against a schema. Supports the part of JSON Schema that `docs/schema` uses.
+//! Validates JSON against a schema. Supports only the keywords of JSON Schema that `docs/schema` uses.
 //!
 //! A schema with an unsupported keyword is an error, because the keyword would not be checked.
 
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-/// A place in which JSON does not match its schema.
+/// A difference between a JSON value and its schema.
 #[derive(Debug, PartialEq, Eq, Error)]
 #[error("{place}: {why}")]
 pub struct Mismatch {
-    /// The place, as a JSON pointer.
+    /// The position in the JSON value, as a JSON pointer.
     place: String,
-    /// The difference.
+    /// A description of the difference.
     why: String,
 }
 
-/// Keywords that put no condition on the value.
+/// Keywords that do not restrict the value.
 const WORDS: [&str; 4] = ["$schema", "title", "description", "$defs"];
 
 /// Checks a value against a schema.
@@ -132,7 +132,8 @@ impl Checker<'_> {
         if fits == 1 || (fits > 1 && rule == "anyOf") {
             return Ok(());
         }
-        // The choice whose error has the longest place matches the largest part of the value, so its error is reported.
+        // Among several choices, the one whose error has the longest position matches most of the value, so its error is
+        // reported.
         let deepest = answers
             .into_iter()
             .filter_map(Result::err)
@@ -162,7 +163,7 @@ fn has_type(name: &str, value: &Value) -> bool {
     }
 }
 
-/// Returns a field that the schema does not list.
+/// Returns a field that is in the value but not in the schema.
 fn unknown_field<'a>(
     fields: &'a Map<String, Value>,
     known: Option<&Map<String, Value>>,
@@ -243,7 +244,7 @@ mod tests {
         );
     }
 
-    /// Visits every definition of every shipped schema, also those that no report uses.
+    /// Visits every definition of every shipped schema, even if no report uses the definition.
     #[test]
     fn shipped_schemas_have_only_supported_keywords() {
         fn visit(schemas: &Value, root: &Value) {
@@ -305,7 +306,7 @@ mod tests {
         }
     }
 
-    /// Reads the JSON of a snapshot, which follows its header.
+    /// Reads the JSON of a snapshot file, which follows the file's header.
     fn snapshot(name: &str) -> Value {
         let path = checkout().join("cli/tests/snapshots").join(name);
         let text = fs::read_to_string(path).unwrap();

@@ -1,4 +1,4 @@
-//! The pipeline of camera, compositor and display in the guest, and the reports of a run.
+//! Runs the pipeline of camera, compositor and display in the guest, and parses the reports of a run.
 
 mod record;
 mod report;
@@ -8,4 +8,4 @@ pub use record::{
     CameraRecord, FrameRecord, Path, Percentiles, RecordError, check_order, parse_frames,
 };
 pub use report::{Report, Stack};
-pub use run::{Finished, Pipeline, PipelineProgress, Running};
+pub use run::{Pipeline, PipelineProgress, PipelineReports, RunningPipeline};

@@ -1,26 +1,26 @@
 //! Parses the reports of the compositor and the camera client.
 //!
-//! A report is only the program's own claim. The suite compares it with QEMU's screendump, debugfs and `strace`.
+//! A report contains only what the program itself states. The suite compares it with QEMU's screendump, debugfs and `strace`.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// How a frame reached the display.
+/// The way of a frame to the display.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Path {
-    /// The plane reads the client's own buffer.
+    /// The KMS plane scans out the client's own buffer.
     Direct,
-    /// The compositor drew it into a buffer of its own.
+    /// The compositor drew the frame into a buffer of its own.
     Composited,
 }
 
 /// One line of the compositor's `--report`: one presented frame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrameRecord {
-    /// The number of the presented frame, from 0 or 1 on, without gaps.
+    /// The number of the presented frame. The first is 0 or 1, and the numbers have no gaps.
     pub frame: u64,
-    /// The client's name of its surface.
+    /// The name that the client gave its surface.
     pub surface: Option<String>,
     /// The inode of the dma-buf that the client attached.
     pub buffer: Option<u64>,
@@ -30,32 +30,32 @@ pub struct FrameRecord {
     pub modifier: Option<String>,
     /// The stride in bytes.
     pub stride_bytes: Option<u32>,
-    /// How the frame reached the display.
+    /// The way of the frame to the display.
     pub path: Path,
-    /// Why the frame was not scanned out directly.
+    /// The reason why the frame was not scanned out directly.
     pub why_not_direct: Option<String>,
     /// The KMS plane that shows the buffer, for example `overlay 33`.
     #[serde(default)]
     pub kms_plane: Option<String>,
-    /// The renderer that composited it, `gles` or `software`.
+    /// The renderer that composited the frame: `gles` or `software`.
     #[serde(default)]
     pub renderer: Option<String>,
-    /// Why the `gles` renderer did not composite it.
+    /// The reason why the `gles` renderer did not composite the frame.
     #[serde(default)]
     pub why_not_gles: Option<String>,
-    /// Bytes that the compositor's CPU wrote for this frame.
+    /// The number of bytes that the CPU wrote in the compositor for this frame.
     pub cpu_copied_bytes: u64,
-    /// When the acquire fence was signalled, on CLOCK_MONOTONIC.
+    /// The time at which the acquire fence was signalled, on CLOCK_MONOTONIC.
     pub acquired_ns: Option<u64>,
-    /// When the display began to show the frame, on CLOCK_MONOTONIC.
+    /// The time at which the display began to show the frame, on CLOCK_MONOTONIC.
     pub flipped_ns: Option<u64>,
-    /// When the compositor released the buffer, on CLOCK_MONOTONIC.
+    /// The time at which the compositor released the buffer, on CLOCK_MONOTONIC.
     pub released_ns: Option<u64>,
-    /// The CRTC's frame counter at the flip.
+    /// The value of the CRTC's frame counter at the page flip.
     pub sequence: Option<u64>,
 }
 
-/// Percentiles of a time, in milliseconds.
+/// The percentiles of a duration, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Percentiles {
     /// The median.
@@ -64,20 +64,21 @@ pub struct Percentiles {
     pub p99: f64,
 }
 
-/// The object that `covalent-camera --json` prints at its end.
+/// The JSON object that `covalent-camera --json` prints when it ends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CameraRecord {
-    /// Presented frames.
+    /// The number of presented frames.
     pub frames: u64,
-    /// Frames that were dequeued from the camera.
+    /// The number of frames that were dequeued from the camera.
     pub captured: u64,
-    /// Captured frames that were not presented.
+    /// The number of captured frames that were not presented.
     pub dropped: u64,
-    /// Bytes that the CPU read and wrote in the client, divided by the frames.
+    /// The number of bytes that the CPU read and wrote in the client, divided by the number of frames.
     pub client_copied_bytes_per_frame: f64,
-    /// Bytes that the CPU read and wrote in client and compositor, divided by the frames; `None` where the client cannot know.
+    /// The number of bytes that the CPU read and wrote in client and compositor, divided by the number of frames; `None` if the
+    /// client cannot know it.
     pub cpu_copied_bytes_per_frame: Option<f64>,
-    /// The synchronisation with the compositor: `explicit` or `implicit`.
+    /// The synchronisation mechanism between client and compositor: `explicit` or `implicit`.
     #[serde(default)]
     pub sync: String,
     /// The source that allocated the buffers.
@@ -88,11 +89,11 @@ pub struct CameraRecord {
     pub modifier: String,
     /// The stride in bytes.
     pub stride_bytes: u32,
-    /// Width and height in pixels, `640x480`.
+    /// Width and height in pixels, such as `640x480`.
     pub size: String,
     /// The time from the V4L2 timestamp to the presentation.
     pub latency_ms: Option<Percentiles>,
-    /// The inode of each buffer, by its index in the V4L2 queue.
+    /// The inode of each buffer, in the order of the indices in the V4L2 queue.
     pub buffers: Vec<u64>,
 }
 
@@ -107,7 +108,7 @@ pub enum RecordError {
     Line {
         /// The number of the line, from 1 on.
         line: usize,
-        /// The line.
+        /// The text of the line.
         text: String,
         /// The parser's error.
         source: serde_json::Error,
@@ -115,17 +116,17 @@ pub enum RecordError {
     /// The frame numbers have a gap or are out of order.
     #[error("frame {found} follows frame {previous}; a frame is missing or out of order")]
     Numbering {
-        /// The frame before.
+        /// The number of the frame before.
         previous: u64,
-        /// The one that follows.
+        /// The number of the frame that follows it.
         found: u64,
     },
-    /// The times of a frame are not in order, or one is missing.
+    /// The times of a frame are out of order, or one of them is missing.
     #[error(
         "frame {frame}: the times of acquire, flip and release are {times:?}, which are missing or out of order"
     )]
     Times {
-        /// The frame.
+        /// The number of the frame.
         frame: u64,
         /// The times of acquire, flip and release in nanoseconds.
         times: [Option<u64>; 3],
@@ -135,28 +136,29 @@ pub enum RecordError {
         "frame {frame}: buffer {buffer} was released at {released_ns} ns, before the next frame was flipped at {next_flip_ns} ns"
     )]
     ReleasedEarly {
-        /// The frame.
+        /// The number of the frame.
         frame: u64,
         /// The inode of the buffer.
         buffer: u64,
-        /// When the buffer was released.
+        /// The time at which the buffer was released.
         released_ns: u64,
-        /// When the display stopped reading the buffer.
+        /// The time of the next flip, after which the display no longer reads the buffer.
         next_flip_ns: u64,
     },
 }
 
 /// The refresh period of the slowest display in the guest (50 Hz), in nanoseconds.
 ///
-/// The timestamp of a flip is that of a vblank. virtio-gpu completes a commit at once, and `drm_crtc_send_vblank_event` then uses the
-/// vblank before the commit. So a flip's timestamp can be up to a refresh period before the time at which its buffer was acquired.
+/// The timestamp of a flip is that of a vblank. virtio-gpu completes a commit at once, and `drm_crtc_send_vblank_event` then
+/// reports the vblank before the commit. So the timestamp of a flip can be up to one refresh period earlier than the signal of
+/// the acquire fence.
 const REFRESH_NS: u64 = 20_000_000;
 
-/// Parses a compositor's report, which has one JSON object a line. Lines without a frame are skipped.
+/// Parses the report of a compositor, which has one JSON object in each line. Lines that are not about a frame are skipped.
 ///
 /// # Errors
-/// [`RecordError::Line`] for a line that is no JSON object, or a frame without a required field. A truncated last line is no error,
-/// because the compositor may have been killed.
+/// [`RecordError::Line`] for a line that is not a JSON object, and for a frame without a required field. A truncated last line is
+/// no error, because the compositor may have been killed.
 pub fn parse_frames(text: &str) -> Result<Vec<FrameRecord>, RecordError> {
     let complete = text.rfind('\n').map_or("", |end| &text[..end]);
     let mut frames = Vec::new();
@@ -177,7 +179,7 @@ pub fn parse_frames(text: &str) -> Result<Vec<FrameRecord>, RecordError> {
 /// Checks that the frame numbers have no gaps, that each frame was acquired, flipped and released in this order, and that a directly
 /// scanned out buffer is not released before the next flip.
 ///
-/// The last two frames may be unreleased, because the display may still show them.
+/// The buffers of the last two frames need not be released, because the display may still show them.
 ///
 /// # Errors
 /// The first frame that is out of order.

@@ -1,4 +1,4 @@
-//! The report of the demo: one JSON object that summarises a run, and the table on the terminal.
+//! The report of the demo: a JSON object that summarises a run, and a table for the terminal.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{CameraRecord, FrameRecord, Path, Percentiles};
 
-/// The versions of the software, so that reports of different machines can be compared.
+/// The versions of the software in a run, so that reports of different machines can be compared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stack {
     /// The version of the guest's kernel.
@@ -15,24 +15,24 @@ pub struct Stack {
     pub mesa: String,
     /// The version of QEMU.
     pub qemu: String,
-    /// `kvm` or `tcg`.
+    /// The accelerator of QEMU: `kvm` or `tcg`.
     pub accelerator: String,
 }
 
 /// The summary of one run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// Presented frames.
+    /// The number of presented frames.
     pub frames: u64,
-    /// Captured frames that were not presented.
+    /// The number of captured frames that were not presented.
     pub dropped: u64,
-    /// `direct` where every frame was scanned out directly, `composited` where none was, else `mixed`.
+    /// `direct` if every frame was scanned out directly, `composited` if none was, otherwise `mixed`.
     pub path: String,
-    /// Frames that were scanned out directly from the camera's buffers.
+    /// The number of frames that were scanned out directly from the camera's buffers.
     pub direct_frames: u64,
-    /// The reasons for which the other frames were not scanned out directly, each reason once.
+    /// The distinct reasons why the other frames were not scanned out directly.
     pub why_not_direct: Vec<String>,
-    /// Bytes that CPUs copied for a frame, in the client and the compositor together.
+    /// The number of bytes that the CPU copied for each frame, in client and compositor together.
     pub cpu_copied_bytes_per_frame: f64,
     /// The source that allocated the buffers.
     pub source: String,
@@ -40,7 +40,7 @@ pub struct Report {
     pub format: String,
     /// The modifier.
     pub modifier: String,
-    /// Width and height in pixels.
+    /// The width and height in pixels.
     pub size: String,
     /// The stride in bytes.
     pub stride: u32,
@@ -55,7 +55,8 @@ pub struct Report {
 impl Report {
     /// Summarises the reports of the client and the compositor.
     ///
-    /// Only frames with a buffer of the client count for the path and the copies. The compositor's first frame has none.
+    /// Only frames that show a buffer of the client count for the path and the copied bytes. The compositor's first frame shows
+    /// no client's buffer.
     #[must_use]
     pub fn new(camera: CameraRecord, frames: &[FrameRecord], versions: Stack) -> Self {
         let own: Vec<&FrameRecord> = frames

@@ -12,7 +12,7 @@ use crate::wire::Stream;
 /// The folder of the pipeline's reports in the guest.
 const FOLDER: &str = "/tmp/pipeline";
 
-/// The limit for a single command on a busy machine without KVM.
+/// The time limit of a single command on a busy machine without KVM.
 const SOON: Duration = Duration::from_secs(60);
 
 /// The options of a run of camera and compositor.
@@ -24,9 +24,9 @@ pub struct Pipeline {
     pub client: String,
     /// Additional options of `covalent-compositor`.
     pub compositor: String,
-    /// A command that starts the camera client, such as `strace -o FILE`.
+    /// A command that runs the camera client, such as `strace -o FILE`; empty for none.
     pub wrapper: String,
-    /// A command that starts the compositor, which starts the client.
+    /// A command that runs the compositor, which starts the client; empty for none.
     pub outer_wrapper: String,
 }
 
@@ -42,16 +42,16 @@ impl Default for Pipeline {
     }
 }
 
-/// A running pipeline. It continues in the guest when this is dropped; [`Running::finish`] waits for its end.
+/// A running pipeline. When this is dropped, the pipeline continues in the guest. [`RunningPipeline::finish`] waits for its end.
 #[derive(Debug)]
-pub struct Running<'guest> {
+pub struct RunningPipeline<'guest> {
     guest: &'guest Guest,
     process: Process,
 }
 
 /// The reports of a pipeline that has ended.
 #[derive(Debug)]
-pub struct Finished {
+pub struct PipelineReports {
     /// The client's report.
     pub camera: CameraRecord,
     /// The compositor's report.
@@ -65,7 +65,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// The guest does not respond, or the folder cannot be created.
-    pub fn start<'guest>(&self, guest: &'guest Guest) -> anyhow::Result<Running<'guest>> {
+    pub fn start<'guest>(&self, guest: &'guest Guest) -> anyhow::Result<RunningPipeline<'guest>> {
         let Self {
             camera,
             client,
@@ -73,7 +73,7 @@ impl Pipeline {
             wrapper,
             outer_wrapper,
         } = self;
-        // Removes the reports of an earlier pipeline before this one starts, so that `progress` does not read them.
+        // The reports of an earlier pipeline are removed before this pipeline starts, so that `progress` does not read them.
         let made = guest.sh(&format!("rm -rf {FOLDER} && mkdir -p {FOLDER}"), SOON)?;
         ensure!(
             made.status.success(),
@@ -85,7 +85,7 @@ impl Pipeline {
              sh -c 'exec {wrapper} covalent-camera --device {camera} --json {client} > {FOLDER}/camera.json'\n\
              status=$?; echo $status > {FOLDER}/status; exit $status"
         )))?;
-        Ok(Running { guest, process })
+        Ok(RunningPipeline { guest, process })
     }
 }
 
@@ -98,7 +98,7 @@ pub struct PipelineProgress {
     pub ended: bool,
 }
 
-impl Running<'_> {
+impl RunningPipeline<'_> {
     /// Reads the progress of the pipeline.
     ///
     /// # Errors
@@ -118,10 +118,11 @@ impl Running<'_> {
         })
     }
 
-    /// Waits until the compositor has reported `frames` frames, and returns their number. Calls `on_progress` with the number meanwhile.
+    /// Waits until the compositor has reported `frames` frames, and returns their number. During the wait, calls `on_progress`
+    /// with the current number.
     ///
     /// # Errors
-    /// The frames are not reported within `limit`, or the pipeline ends before. The message has the pipeline's stderr.
+    /// The frames are not reported within `limit`, or the pipeline ends before. The message contains the stderr of the pipeline.
     pub fn wait_for_frames_with(
         &mut self,
         frames: usize,
@@ -136,7 +137,7 @@ impl Running<'_> {
                 return Ok(progress.frames);
             }
             if progress.ended || begun.elapsed() > limit {
-                // The exit status of a killed pipeline means nothing, so the error has its stderr instead.
+                // The exit status of a pipeline that was killed has no meaning, so the error contains its stderr instead.
                 self.process.kill()?;
                 let mut stderr = String::new();
                 while let Ok(Some(line)) = self.process.line(Stream::Error, SOON) {
@@ -153,10 +154,10 @@ impl Running<'_> {
         }
     }
 
-    /// Waits until the compositor has reported `frames` frames, and returns how many there are.
+    /// Waits until the compositor has reported `frames` frames, and returns the number of reported frames.
     ///
     /// # Errors
-    /// Those of [`Running::wait_for_frames_with`].
+    /// Those of [`RunningPipeline::wait_for_frames_with`].
     pub fn wait_for_frames(&mut self, frames: usize, limit: Duration) -> anyhow::Result<usize> {
         self.wait_for_frames_with(frames, limit, |_| {})
     }
@@ -165,7 +166,7 @@ impl Running<'_> {
     ///
     /// # Errors
     /// The pipeline does not end within `limit`, or its exit status is not 0, or a report is missing.
-    pub fn finish(self, limit: Duration) -> anyhow::Result<Finished> {
+    pub fn finish(self, limit: Duration) -> anyhow::Result<PipelineReports> {
         let guest = self.guest;
         let output = self.process.wait(limit)?;
         ensure!(
@@ -179,7 +180,7 @@ impl Running<'_> {
             .with_context(|| format!("the camera's report: {}", String::from_utf8_lossy(&text)))?;
         let text = guest.get(&format!("{FOLDER}/frames.jsonl"))?;
         let frames = parse_frames(&String::from_utf8_lossy(&text))?;
-        Ok(Finished {
+        Ok(PipelineReports {
             camera,
             frames,
             output,
@@ -187,8 +188,8 @@ impl Running<'_> {
     }
 }
 
-impl Finished {
-    /// Returns the frames with a buffer of the camera. The compositor's first frame has none.
+impl PipelineReports {
+    /// Returns the frames that show a buffer of the camera. The compositor's first frame shows none.
     #[must_use]
     pub fn camera_frames(&self) -> Vec<FrameRecord> {
         let own = |frame: &&FrameRecord| {

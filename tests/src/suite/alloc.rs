@@ -1,5 +1,5 @@
-//! Theme `alloc`: each backend of the allocator meets the guarantees that it declares, and the drivers accept what plans
-//! choose.
+//! Theme `alloc`: checks that each backend of the allocator keeps the guarantees that it declares, and that drivers accept the
+//! buffers that plans describe.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use crate::wire::Status;
 
 use super::{Case, Outcome, TestContext};
 
-/// Time limit of one check of all devices on a busy machine without KVM.
+/// The time limit of a check of all devices on a busy machine without KVM.
 const LONG_LIMIT: Duration = Duration::from_secs(240);
-/// Time limit of one command of the tool.
+/// The time limit of one command of the tool.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) const CASES: &[Case] = &[
@@ -98,7 +98,7 @@ fn sources(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     with_huge_pages(context, 24, |context| check(context, "sources"))
 }
 
-/// Reserves huge pages while `act` runs, for the sources that allocate from them.
+/// Reserves huge pages for the sources that allocate from them, and calls `act`.
 pub(super) fn with_huge_pages<T>(
     context: &mut TestContext<'_>,
     pages: u32,
@@ -125,13 +125,13 @@ fn wrong_descriptors(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     check(context, "hostile")
 }
 
-/// Runs one theme of `covalent-alloc-check`. Its output is kept as `checks.txt`; a check that it skips has to be listed in
+/// Runs one theme of `covalent-alloc-check`. Its output is saved as `checks.txt`. A check that it skips must be listed in
 /// `tests/checks.toml`.
 pub(super) fn check(context: &mut TestContext<'_>, theme: &str) -> anyhow::Result<Outcome> {
     check_within(context, theme, LONG_LIMIT)
 }
 
-/// Runs one theme of `covalent-alloc-check` with another time limit.
+/// Runs one theme of `covalent-alloc-check` with this time limit.
 pub(super) fn check_within(
     context: &mut TestContext<'_>,
     theme: &str,
@@ -148,7 +148,7 @@ pub(super) fn check_within(
         .collect();
     let skips = Skips::of_checks().context("tests/checks.toml")?;
     let outcome = context.judge(&skips, &rows)?;
-    // The program ended early, or failed although every row passed.
+    // If all rows passed and the program still failed, it ended before its last row.
     ensure!(
         output.status.success(),
         "covalent-alloc-check {theme} ended with {}: {}",
@@ -200,13 +200,14 @@ fn bochs_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 fn vkms_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    // Its planes take NV12, which has fewer bytes a frame than XR24.
+    // The planes of vkms accept NV12, whose frames have fewer bytes than frames in XR24.
     own_memory(context, "vkms dumb", "NV12")
 }
 
 fn contiguous_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let plan = plan(context, "/dev/video2")?;
-    // The camera's own memory has fewer importers than the CMA heap, and its guarantee is as strong.
+    // Fewer devices can import the camera's own memory than the memory of the CMA heap, and the guarantee is as strong, so the
+    // solver prefers it.
     ensure!(plan["verdict"] == "guaranteed", "it is {}", plan["verdict"]);
     let name = plan["source_name"].as_str().unwrap_or_default();
     ensure!(
@@ -258,7 +259,7 @@ fn tool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         if id.starts_with("v4l2:") {
             continue;
         }
-        // GBM and Vulkan allocate only sizes and formats that their driver supports.
+        // GBM and Vulkan allocate only sizes and formats that their driver supports, so a picture is requested instead of bytes.
         let picture = if id.starts_with("gbm:") || id.starts_with("vulkan:") {
             "--size 640x480 --format XR24"
         } else {

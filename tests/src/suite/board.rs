@@ -1,5 +1,5 @@
-//! Theme `board`: reserved memory of a devicetree, on an aarch64 board. The tools list the regions, use them in plans and allocate
-//! from them, and report a missing region.
+//! Theme `board`: checks reserved memory of a devicetree on an aarch64 board. The tool must list the regions, use them in plans,
+//! allocate from them, and report a missing region.
 //!
 //! Each devicetree is QEMU's own with overlays from `tests/board`. `dtc` and `fdtoverlay` apply the overlays, as on any board.
 
@@ -24,7 +24,8 @@ use super::machines::{PlanRequest, compare};
 use super::matrix::{COMMAND_LIMIT, LONG_LIMIT};
 use super::{Case, Outcome, TestContext};
 
-/// Only `--full` runs these cases: without a cache, the board's root and its compilation take ten minutes.
+/// These cases run only with `--full`. Without a cache, building the board's root file system and compiling for it take ten
+/// minutes.
 pub(super) const CASES: &[Case] = &[
     case(
         "board::buffers_of_the_pools_heap_lie_in_the_region",
@@ -47,20 +48,21 @@ const fn case(name: &'static str, run: super::Run) -> Case {
     Case::new(name, Config::Board, run).full()
 }
 
-/// A camera with two pools, of which the first is too small for a large picture.
+/// A devicetree overlay: a camera with two pools, of which the first is too small for a large picture.
 const NARROW: &str = include_str!("../../board/narrow.dts");
-/// The link from the camera to its pools.
+/// The devicetree property that links the camera to its pools.
 const LINK: &str = "memory-region = <&statistics>, <&camera_pool>;";
 
-/// The pool of the usual devicetree and of [`NARROW`]: 64 MiB for the camera.
+/// The camera's pool in the usual devicetree and in [`NARROW`]. It has 64 MiB.
 const POOL: &str = "camera-pool@60000000";
 const POOL_BYTES: u64 = 64 << 20;
 const POOL_WINDOW: (u64, u64) = (0x6000_0000, 0x63ff_ffff);
 
-/// A picture of eight megabytes. The kernel has no contiguous block of that size, unless it was reserved.
+/// The options for a picture of eight megabytes. The kernel has no contiguous block of this size, unless the devicetree reserves
+/// it.
 const LARGE: &str = "--camera /dev/video0 --display /dev/dri/card0 --size 1920x1080";
 
-/// The requests that are solved from the recording and on the board itself.
+/// The requests that are solved both for the recorded board and on the board itself.
 const REQUESTS: [PlanRequest; 3] = [
     ("--camera /dev/video0 --display /dev/dri/card0", |job| {
         job.cameras.push("/dev/video0".to_owned());
@@ -154,8 +156,8 @@ fn regions_listed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
             "{field} of {firmware} is not {value}"
         );
     }
-    // The regions determine the guarantees of two sources: the pool's heap, and the camera's own memory, which comes from the
-    // pool.
+    // Two sources get their guarantees from the regions: the pool's dma-heap, and the camera's own memory, which the driver
+    // allocates from the pool.
     for id in [
         format!("heap:{POOL}"),
         "v4l2:vivid@platform:vivid-000:capture".to_owned(),
@@ -170,7 +172,7 @@ fn regions_listed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let elsewhere = &source(&report, "heap:default_cma_region")?["guarantees"];
     ensure!(elsewhere["address"] != window, "{elsewhere}");
 
-    // The text output has the regions too, and the kernel's copy of the devicetree has the values of the overlay.
+    // The text output lists the regions too. The kernel's copy of the devicetree contains the values of the overlay.
     let text = context.sh("covalent probe", LONG_LIMIT)?.text();
     context.save_artefact("probe.txt", text.as_bytes())?;
     for line in [
@@ -213,7 +215,10 @@ fn without_regions(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 fn linked_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let board = qemu_tree(context)?.with_overlay(CAMERA)?;
     let narrow = board.with_overlay(NARROW)?;
-    ensure!(NARROW.contains(LINK), "the overlay has another link");
+    ensure!(
+        NARROW.contains(LINK),
+        "the overlay does not contain the link from the camera to its pools"
+    );
     let unlinked = board.with_overlay(&NARROW.replace(LINK, ""))?;
     context.save_artefact("narrow.dts", narrow.source()?.as_bytes())?;
 
@@ -241,7 +246,7 @@ fn linked_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         "{proved}"
     );
 
-    // The same guest plans from a devicetree that has the regions, but no `memory-region` property of the camera.
+    // The same guest solves with a devicetree that has the regions, but in which the camera has no `memory-region` property.
     guest.put("/tmp/unlinked.dtb", unlinked.bytes(), 0o644)?;
     let line = format!("covalent plan {LARGE} --devicetree /tmp/unlinked.dtb");
     let trusting = run_json(&guest, &format!("{line} --json"))?;
@@ -254,7 +259,7 @@ fn linked_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     ensure!(refuted.contains("refused plan: vivid MMAP"), "{refuted}");
     guest.stop()?;
 
-    // On the host, the solver makes the same two plans from the recording and the two devicetrees.
+    // On the host, the solver returns the same two plans for the recorded board with these two devicetrees.
     let mut machine = Machine::from_json(&recording)?;
     let mut job = Job::new(Extent::new(1920, 1080)?, 4);
     job.cameras.push("/dev/video0".to_owned());
@@ -274,7 +279,7 @@ fn linked_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Returns the remedy that `covalent doctor` prints for a device without a pool; `None` where it reports no such finding.
+/// Returns the remedy that `covalent doctor` prints for a device without a pool; `None` if it does not report such a device.
 fn pool_remedy(guest: &Guest) -> anyhow::Result<Option<String>> {
     let report = run_json(guest, "covalent doctor --json")?;
     let findings = report["findings"].as_array().context("no findings")?;
@@ -287,7 +292,7 @@ fn pool_remedy(guest: &Guest) -> anyhow::Result<Option<String>> {
     Ok(Some(line.context("it has no remedy")?.to_owned()))
 }
 
-/// A board with a camera and no pool for it.
+/// Boots a board whose camera has no pool. The remedy that `covalent doctor` prints must add one.
 fn remedy_adds_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let lacking = qemu_tree(context)?.with_overlay(CAMERA)?;
     let line = format!("covalent plan {LARGE} --prove");
@@ -304,7 +309,7 @@ fn remedy_adds_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     );
     guest.stop()?;
 
-    // The remedy's command is run as the tool printed it, and makes the overlay.
+    // The command of the remedy is run unchanged, and compiles the overlay.
     let tree = lacking.with_overlay_from(&remedy, "covalent-pool.dtbo")?;
     context.save_artefact("mended.dts", tree.source()?.as_bytes())?;
     let guest = boot(context, tree)?;
@@ -335,7 +340,8 @@ fn recording(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     compare(context, &REQUESTS)
 }
 
-/// Returns the kernel's counters of a CMA region: pages taken, pages given back, and free pages.
+/// Returns three counters of the kernel for a CMA region: pages that were allocated, pages that were released, and pages that are
+/// free.
 fn cma_counters(context: &mut TestContext<'_>, region: &str) -> anyhow::Result<[u64; 3]> {
     let folder = format!("/sys/kernel/mm/cma/{region}");
     let line = format!(
@@ -350,7 +356,7 @@ fn allocation(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let log = context.sh("dmesg", COMMAND_LIMIT)?.text();
     ensure!(
         log.contains("created CMA memory pool at 0x0000000060000000, size 64 MiB"),
-        "the kernel has no such pool: {log}"
+        "the kernel has not created the pool: {log}"
     );
     let (before, others) = (
         cma_counters(context, POOL)?,
@@ -372,41 +378,41 @@ fn allocation(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .sum();
     ensure!(bytes >= 3 * 640 * 480 * 3 / 2, "{report}");
     let after = cma_counters(context, POOL)?;
-    // The kernel took exactly these pages, only from this region, and got all of them back.
+    // The kernel allocated exactly these pages, only from this region, and all of them were released.
     let taken = [after[0] - before[0], after[1] - before[1]];
     ensure!(
         taken == [bytes / 4096; 2],
-        "{taken:?} pages for {bytes} bytes"
+        "the kernel allocated and released {taken:?} pages for {bytes} bytes"
     );
     ensure!(
         after[2] == before[2],
-        "{} pages are lost or gained",
+        "the number of free pages changed by {}",
         before[2].abs_diff(after[2])
     );
     ensure!(
         cma_counters(context, "reserved")?[0] == others[0],
-        "pages of another region were taken"
+        "pages of another region were allocated"
     );
 
     // The camera's own buffers come from the pool too, because the devicetree links the camera to the pool.
     context.sh("covalent probe", LONG_LIMIT)?;
     ensure!(
         cma_counters(context, POOL)?[0] > after[0],
-        "the camera's memory is of another region"
+        "the camera's memory comes from another region"
     );
 
-    // A request for more than the region has is refused before any allocation, and no page stays taken.
+    // A request for more memory than the region has is refused before any page is allocated.
     let line = format!("covalent alloc heap:{POOL} --size 1920x1080 --format XR24 --count 9");
     let output = context.guest()?.sh(&line, LONG_LIMIT)?;
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(
         output.status == Status::Code(4) && stderr.contains(POOL),
-        "nine of 8 MB out of 64 MiB end with {}: {stderr}",
+        "allocating nine buffers of 8 MB from 64 MiB ends with {}: {stderr}",
         output.status
     );
     ensure!(
         cma_counters(context, POOL)?[2] == before[2],
-        "pages stay taken after a refusal"
+        "pages stay allocated after a refusal"
     );
     Ok(Outcome::Passed)
 }

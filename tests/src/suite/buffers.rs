@@ -1,4 +1,4 @@
-//! Theme `buffers`: allocating, reusing, importing and freeing buffers leaks nothing, also where a step fails.
+//! Theme `buffers`: checks that allocating, reusing, importing and freeing buffers leaks nothing, even if a step fails.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::vm::config::Config;
 use super::alloc::{check, check_within, with_huge_pages};
 use super::{Case, Outcome, TestContext};
 
-/// Time limit for seven hundred thousand buffers, one after another, on a busy machine without KVM.
+/// The time limit for seven hundred thousand buffers, one after another, on a busy machine without KVM.
 const SOAK_LIMIT: Duration = Duration::from_secs(3 * 3600);
 
 pub(super) const CASES: &[Case] = &[
@@ -44,7 +44,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 fn buffers(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    // Enough pages for a hundred buffers at the same time.
+    // These pages are enough for a hundred buffers at the same time.
     with_huge_pages(context, 128, |context| check(context, "buffers"))
 }
 

@@ -1,4 +1,5 @@
-//! Theme `camera`: the display reads the camera's own memory, no program copies a frame, and nothing is left at the end.
+//! Theme `camera`: checks that the display reads the camera's own memory, that no program copies a frame, and that no dma-buf is
+//! left at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use crate::judge::bufinfo::Object;
 use crate::judge::maps::FrameMapping;
 use crate::judge::scanout::Scanout;
 use crate::picture::{BARS_100, Region, check_bars};
-use crate::pipeline::{Finished, Path, Pipeline, check_order};
+use crate::pipeline::{Path, Pipeline, PipelineReports, check_order};
 use crate::vm::config::Config;
 use crate::vm::link::LinkError;
 use crate::wire::Stream;
@@ -27,7 +28,7 @@ const FRAME_BYTES: u64 = 640 * 480 * 4;
 const MANY: u32 = 3000;
 /// The number of frames of the soak run.
 const SOAK: u32 = 20_000;
-/// Time limit of one frame of these runs on a busy machine without KVM.
+/// The time limit for each frame of these runs on a busy machine without KVM.
 const FRAME_LIMIT: Duration = Duration::from_millis(200);
 
 pub(super) const CASES: &[Case] = &[
@@ -75,16 +76,16 @@ struct HeldDmabufs {
     dma_bufs: Vec<crate::judge::process::HeldDmabuf>,
 }
 
-/// What `covalent-judge watch` observed of one program.
+/// The mappings that `covalent-judge watch` found in the processes of one program.
 #[derive(Debug, Deserialize)]
-struct Watched {
+struct WatchedProgram {
     looks: u64,
     frame_mappings: BTreeSet<FrameMapping>,
 }
 
 fn scanned_out_buffers(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let pipeline = Pipeline {
-        // The run is long enough for the judge to look while frames flow.
+        // The run is so long that the judge can read the mappings several times while frames are shown.
         client: "--size 640x480 --fps 30 --frames 600".to_owned(),
         // strace prints the memory type of each QBUF.
         wrapper: "strace -f --seccomp-bpf -v -e trace=ioctl -o /tmp/ioctls".to_owned(),
@@ -107,7 +108,7 @@ fn scanned_out_buffers(context: &mut TestContext<'_>) -> anyhow::Result<Outcome>
     let [held] = held.as_slice() else {
         anyhow::bail!("one camera client was expected: {held:?}");
     };
-    // All dma-bufs of the process. The client queues nothing but dma-bufs, so each queued buffer is one of these.
+    // The process's dma-bufs. The client queues only dma-bufs, so each queued buffer is one of these.
     let queued: BTreeSet<u64> = held.dma_bufs.iter().map(|held| held.inode).collect();
     let ioctls = String::from_utf8_lossy(&context.guest()?.get("/tmp/ioctls")?).into_owned();
     let (others, imports) = count_queued_memory_types(&ioctls);
@@ -150,7 +151,8 @@ fn scanned_out_buffers(context: &mut TestContext<'_>) -> anyhow::Result<Outcome>
     Ok(Outcome::Passed)
 }
 
-/// Counts strace's lines of VIDIOC_QBUF: first those with another memory type than dma-buf, then those with dma-bufs.
+/// Counts the lines of VIDIOC_QBUF in strace's output. The first number is that of buffers with another memory type than dma-buf,
+/// the second that of dma-bufs.
 fn count_queued_memory_types(ioctls: &str) -> (usize, usize) {
     let queued = ioctls.lines().filter(|line| line.contains(", VIDIOC_QBUF"));
     let (imports, others): (Vec<_>, Vec<_>) =
@@ -202,11 +204,11 @@ fn attached(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Runs the pipeline fullscreen under `covalent-judge watch`, from exec to exit.
+/// Runs the pipeline with a fullscreen client under `covalent-judge watch`, which samples the mappings until the pipeline ends.
 fn run_watched(
     context: &mut TestContext<'_>,
     wrapper: &str,
-) -> anyhow::Result<(Finished, BTreeMap<String, Watched>)> {
+) -> anyhow::Result<(PipelineReports, BTreeMap<String, WatchedProgram>)> {
     let pipeline = Pipeline {
         wrapper: wrapper.to_owned(),
         client: "--size 640x480 --frames 200".to_owned(),
@@ -223,15 +225,21 @@ fn run_watched(
     Ok((finished, seen))
 }
 
-/// Checks that neither program ever had a frame mapped, and that both count no copied byte.
-fn check_no_copies(finished: &Finished, seen: &BTreeMap<String, Watched>) -> Result<(), String> {
+/// Checks that neither program ever mapped a frame, and that both programs report that they copied no byte.
+fn check_no_copies(
+    finished: &PipelineReports,
+    seen: &BTreeMap<String, WatchedProgram>,
+) -> Result<(), String> {
     let mut faults = Vec::new();
     // The kernel keeps 15 characters of a program's name.
     for program in ["covalent-compos", "covalent-camera"] {
         match seen.get(program) {
-            None => faults.push(format!("{program} was never seen")),
+            None => faults.push(format!("the judge found no process of {program}")),
             Some(seen) if seen.looks < 50 => {
-                faults.push(format!("{program} was looked at {} times only", seen.looks));
+                faults.push(format!(
+                    "the mappings of {program} were read only {} times",
+                    seen.looks
+                ));
             }
             Some(seen) if !seen.frame_mappings.is_empty() => {
                 faults.push(format!("{program} mapped {:?}", seen.frame_mappings));
@@ -280,7 +288,7 @@ fn planted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         Ok(()) => anyhow::bail!("no copy was found of a client that reads every frame"),
         Err(faults) => faults,
     };
-    // Both methods have to find the copy: the programs' counters and the mappings.
+    // Both the counters of the programs and the mappings must show the copy.
     for word in ["covalent-camera mapped", "the client counts"] {
         ensure!(
             faults.contains(word),
@@ -313,8 +321,11 @@ fn no_syscalls(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let finished = pipeline.start(guest)?.finish(PIPELINE_LIMIT)?;
     let calls = String::from_utf8_lossy(&guest.get("/tmp/calls")?).into_owned();
     let touching = calls.lines().find(|line| touches_a_frame(line));
-    ensure!(touching.is_none(), "a frame is touched: {touching:?}");
-    // The trace has the compositor's reads of its card's events, which shows that strace recorded the calls.
+    ensure!(
+        touching.is_none(),
+        "a process accessed a frame: {touching:?}"
+    );
+    // The trace contains the compositor's reads of its card's events, which shows that strace recorded the system calls.
     ensure!(
         calls
             .lines()
@@ -329,10 +340,10 @@ fn no_syscalls(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Returns whether the call in a line of `strace -y` may access a frame: it reads, writes or maps a dma-buf, a camera or a card.
-/// Reads of a card's events do not count.
+/// Returns whether a call in the output of `strace -y` may access a frame: it reads, writes or maps a dma-buf, a camera or a
+/// card. Reads of a card's events are not counted.
 fn touches_a_frame(line: &str) -> bool {
-    // strace prints the path of an fd in angle brackets after the number; the same words in a message's text are no device.
+    // strace prints the path of an fd in angle brackets after its number. The same text in the data of a message is no device.
     let device = [
         "</dmabuf:",
         "<anon_inode:dmabuf",
@@ -373,7 +384,7 @@ fn long_run(context: &mut TestContext<'_>, count: u32) -> anyhow::Result<Outcome
         &format!("covalent-camera --size 640x480 --fps 60 --frames {count} --json"),
     )?;
     let mut pictures = 0;
-    // One picture every five seconds, until the client prints its report.
+    // A picture of the display is checked every five seconds, until the client prints its report.
     let report = loop {
         match camera.line(Stream::Out, Duration::from_secs(5)) {
             Ok(report) => break report.unwrap_or_default(),
@@ -430,14 +441,14 @@ fn long_run(context: &mut TestContext<'_>, count: u32) -> anyhow::Result<Outcome
     ensure!(composited.is_none(), "not scanned out: {composited:?}");
     compositor.check_nothing_left(context, "3,000 frames")?;
     compositor.stop(context)?;
-    // A framebuffer keeps its GEM objects alive; debugfs names the process that made it.
+    // A framebuffer keeps its GEM objects alive. debugfs lists the process that created each framebuffer.
     let framebuffers = context.sh(
         "cat /sys/kernel/debug/dri/0/framebuffer | grep -c covalent || true",
         COMMAND_LIMIT,
     )?;
     ensure!(
         framebuffers.text() == "0",
-        "{} framebuffers are left",
+        "{} framebuffers of Covalent's programs are left",
         framebuffers.text()
     );
     Ok(Outcome::Passed)

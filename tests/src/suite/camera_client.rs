@@ -1,5 +1,5 @@
-//! Theme `camera_client`: which of a camera's formats and rates `covalent-camera` chooses, what it does where no buffer suits both
-//! the camera and the compositor, and how it shows a camera without a compositor.
+//! Theme `camera_client`: checks which of a camera's formats and frame rates `covalent-camera` chooses, what it does if no buffer
+//! suits both the camera and the compositor, and how it shows a camera without a compositor.
 
 use super::Case;
 use crate::vm::config::Config;

@@ -1,21 +1,21 @@
-//! The cases that are still to be run, grouped by the guest that they need. Several workers, each with its own guest, take cases
-//! from here.
+//! The cases that are still to be run, grouped by the guest that they need. Several workers take cases from this queue, and each
+//! runs them in its own guest.
 //!
-//! A worker keeps its guest as long as its group has a case left. Then it takes the group that no worker has started and that is
-//! expected to take longest. When every group is started, it boots another guest for a group whose remaining cases are expected
-//! to take [`MIN_SECONDS_FOR_ANOTHER_GUEST`] or longer: that costs one more boot, and the run ends earlier, because one
+//! A worker keeps its guest as long as its group has cases left. Then it takes the group with the longest expected time among the
+//! groups that no worker has started. When every group is started, it boots another guest for a group whose remaining cases are
+//! expected to take [`MIN_SECONDS_FOR_ANOTHER_GUEST`] or longer. This costs one more boot, but the run ends earlier, because one
 //! configuration has more than half of all cases.
 //!
-//! The cases that take longest come first in their group. Otherwise one worker may begin such a case when the others have
-//! nothing left to do.
+//! The cases that take longest come first in their group. Otherwise one worker could begin such a case when no other case is left
+//! for the other workers.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 
 use super::{Case, Needs};
 
-/// The time in seconds that the remaining cases of a started group have to take, so that another worker boots a guest for it. A
-/// boot takes about half of it.
+/// A worker boots another guest for a group that is already started only if its remaining cases are expected to take this time in
+/// seconds. A boot takes about half of it.
 const MIN_SECONDS_FOR_ANOTHER_GUEST: u32 = 60;
 
 /// The cases that no worker has taken.
@@ -26,7 +26,8 @@ pub(super) struct CaseQueue {
 
 #[derive(Debug, Default)]
 struct Group {
-    /// The longest first, then by name; the cases after which the guest cannot be used again come last.
+    /// The cases that no worker has taken: the longest first, then by name. Cases after which the guest cannot be used again come
+    /// last.
     remaining: VecDeque<Case>,
     is_started: bool,
 }
@@ -58,13 +59,13 @@ impl CaseQueue {
         Self { groups }
     }
 
-    /// Removes and returns the next case for a worker whose guest meets `needs`.
+    /// Removes and returns the next case of the group whose guests meet `needs`.
     pub(super) fn next(&mut self, needs: &Needs) -> Option<Case> {
         self.groups.get_mut(needs)?.remaining.pop_front()
     }
 
-    /// Chooses the guest that an idle worker should boot, among those that `can_boot` accepts. Returns `None` where another guest
-    /// would not end the run earlier.
+    /// Chooses the guest that an idle worker should boot, among those that `can_boot` accepts. Returns `None` if another guest
+    /// would not make the run end earlier.
     pub(super) fn choose(&mut self, can_boot: impl Fn(&Needs) -> bool) -> Option<Needs> {
         let unstarted = |group: &Group| !group.is_started && !group.remaining.is_empty();
         let worth_another_guest =
@@ -83,7 +84,7 @@ impl CaseQueue {
         Some(chosen)
     }
 
-    /// Returns whether a guest that was never chosen has cases.
+    /// Returns whether there are cases for a guest that no worker has booted.
     pub(super) fn has_unstarted(&self) -> bool {
         let is_unstarted = |group: &Group| !group.is_started && !group.remaining.is_empty();
         self.groups.values().any(is_unstarted)
@@ -156,7 +157,7 @@ mod tests {
         let mut queue = CaseQueue::new(&[few, many].concat());
         assert_eq!(queue.choose(|_| true).unwrap().config, Config::Virtio);
         assert_eq!(queue.choose(|_| true).unwrap().config, Config::Bochs);
-        // Every group is started, and six remaining cases justify another guest.
+        // Every group is started, and the six remaining cases take long enough for another guest.
         assert_eq!(queue.choose(|_| true).unwrap().config, Config::Virtio);
     }
 
@@ -186,7 +187,7 @@ mod tests {
         let mut queue = CaseQueue::new(&all);
         let mut workers: Vec<Option<Needs>> = vec![None; 3];
         let mut taken = Vec::new();
-        // The workers take cases alternately, as if every case took the same time.
+        // The workers take cases in turn, as if every case took the same time.
         while workers.iter().any(Option::is_some) || taken.is_empty() {
             for worker in &mut workers {
                 let case = worker.and_then(|needs| queue.next(&needs));

@@ -1,8 +1,8 @@
-//! The checks that are still to be run. Several workers take checks from here.
+//! The checks that are still to be run. Several workers take checks from this queue.
 //!
-//! They start in the order of the list, apart from those that cannot start yet: a check that runs in the image's root waits until
-//! the root is made, and a check that compiles waits until its folder is free. Cargo locks such a folder, so that check would
-//! occupy a worker that could boot a guest instead.
+//! The checks start in the order of the list, except those that cannot start yet. A check that runs in the image's root file
+//! system waits until the root is built. A check that compiles waits until its target folder is free: Cargo locks the folder, so
+//! the check would occupy a worker that could boot a guest instead.
 
 use super::checks::{CheckNeeds, needs};
 
@@ -15,7 +15,7 @@ pub(super) struct CheckQueue {
 }
 
 impl CheckQueue {
-    /// Makes a queue of these checks; `on_host` as in [`needs`].
+    /// Creates a queue of these checks. `on_host` is passed to [`needs`].
     pub(super) fn new(names: &[&'static str], on_host: bool) -> Self {
         let with_needs = |name: &&'static str| (*name, needs(name, on_host));
         Self {
@@ -24,7 +24,8 @@ impl CheckQueue {
         }
     }
 
-    /// Removes and returns the first check that can start now. [`CheckQueue::end`] has to follow.
+    /// Removes and returns the first check that can start now. When the check has ended, the caller must call
+    /// [`CheckQueue::end`].
     pub(super) fn take(&mut self, has_root: bool) -> Option<&'static str> {
         let is_busy = |folder| {
             let mut running = self.running.iter();
@@ -41,7 +42,7 @@ impl CheckQueue {
         Some(check.0)
     }
 
-    /// States that the check `name` has ended.
+    /// Records that the check `name` has ended.
     pub(super) fn end(&mut self, name: &str) {
         self.running.retain(|(running, _)| *running != name);
     }
@@ -62,7 +63,7 @@ mod tests {
         let names = ["check::lints", "check::documentation", "check::packaging"];
         let mut queue = CheckQueue::new(&names, false);
         assert_eq!(queue.take(true), Some("check::lints"));
-        // `check::documentation` compiles in the same folder as `check::lints`, so it has to wait.
+        // `check::documentation` compiles in the same folder as `check::lints`, so it cannot start yet.
         assert_eq!(queue.take(true), Some("check::packaging"));
         assert_eq!(queue.take(true), None);
         queue.end("check::packaging");
@@ -72,7 +73,7 @@ mod tests {
         assert!(queue.is_empty());
     }
 
-    /// Returns the checks that run one after the other while there is no root.
+    /// Returns the checks that can run, one after the other, before the root is built.
     fn early(on_host: bool) -> Vec<&'static str> {
         let mut queue = CheckQueue::new(&NAMES, on_host);
         let mut taken = Vec::new();

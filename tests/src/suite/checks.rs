@@ -41,20 +41,21 @@ pub const NAMES: [&str; 12] = [
     "unit::tests",
 ];
 
-/// The seed of property tests, by which proptest draws the same cases in every run.
+/// The seed of property tests. With this seed proptest draws the same cases in every run.
 const PROPERTY_SEED: &str = "20261130";
 
-/// What decides when a check can run.
+/// The conditions under which a check can run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CheckNeeds {
-    /// Whether it runs in the image's root.
+    /// Whether the check runs in the image's root file system.
     pub(super) root: bool,
-    /// The folder in which it compiles. Cargo locks such a folder, so a second check with the same one would only wait.
+    /// The target folder in which the check compiles. Cargo locks the folder, so a second check with the same folder would only
+    /// wait.
     pub(super) folder: Option<&'static str>,
 }
 
-/// Returns what the check `name` needs. `on_host` is whether the host has the root's toolchain. Then the checks that link no
-/// library of a backend compile on the host while the image is made.
+/// Returns what the check `name` needs. `on_host` is whether the host has the same toolchain as the root. Then checks that link
+/// no library of a backend compile on the host while the image is built.
 pub(super) fn needs(name: &str, on_host: bool) -> CheckNeeds {
     let (root, folder) = match name {
         "check::tree" | "check::semver" | "check::dependencies" | "check::spelling" => {
@@ -69,15 +70,16 @@ pub(super) fn needs(name: &str, on_host: bool) -> CheckNeeds {
     CheckNeeds { root, folder }
 }
 
-/// Returns the toolchain of the root.
+/// Returns the toolchain that the root has.
 pub(super) fn toolchain() -> &'static Toolchain {
     static FOUND: LazyLock<Toolchain> = LazyLock::new(|| Toolchain::find(Platform::Pc));
     &FOUND
 }
 
-/// Runs the check `name`, and returns its record; `unit::tests` returns one for each test that failed too.
+/// Runs the check `name`, and returns its record. `unit::tests` also returns a record for each test that failed.
 ///
-/// A check that needs the root fails without one. `is_full` lets property tests draw other cases than in every other run.
+/// A check that needs the root fails if `root` is `None`. With `is_full`, property tests draw new cases instead of the same cases
+/// as in other runs.
 #[must_use]
 pub fn run(
     name: &str,
@@ -95,7 +97,7 @@ pub fn run(
     let tools = Tools::new(place, progress.step(name));
     let mut records = records(name, &tools, is_full, skips, started);
     tools.step.done();
-    // The processor time belongs to the record of the check itself. The records of single tests have other names.
+    // The processor time is recorded for the check itself. The records of single tests have other names.
     if let Some(record) = records.iter_mut().find(|record| record.name == name) {
         record.processor_seconds = tools.processor_time().as_secs_f64();
     }
@@ -119,11 +121,12 @@ fn records(
                 "--locked",
                 "--no-fail-fast",
             ];
-            // With CI set, a snapshot that differs is a failure and is never overwritten.
-            // The root has the drm-shims, so the tests of the vendors' drivers must not leave out anything.
+            // With CI set, a snapshot that differs is a failure and is never overwritten. The root has the drm-shims, so the
+            // tests of the vendors' drivers must not be skipped.
             let mut variables = vec![("CI", "true"), ("COVALENT_TEST_SHIMS", "1")];
             if !is_full {
-                // The result for one commit is the same in every run. `cargo test` alone and `--full` draw other cases each time.
+                // With a fixed seed, a commit has the same result in every run. `cargo test` alone and `--full` draw new cases
+                // each time.
                 variables.push(("PROPTEST_RNG_SEED", PROPERTY_SEED));
             }
             match tools.cargo_output(&args, &variables) {
@@ -167,12 +170,12 @@ fn judge(name: &str, tools: &Tools<'_>) -> Result<Outcome, String> {
         "check::features" => features(tools),
         "check::packaging" => packages::packaging(tools),
         "check::semver" => packages::semver(tools),
-        // The backend in `tests/outside`, which is not in this workspace, compiles against the public API and runs.
+        // The backend in `tests/outside` is not in this workspace. It must compile against the public API and run.
         "check::outside" => {
             let args = "run --manifest-path tests/outside/Cargo.toml --locked --quiet";
             tools.cargo(&args.split(' ').collect::<Vec<_>>(), &[])
         }
-        // The advisories are left out: they change from day to day, so the result for one commit would change too.
+        // Advisories are not checked: they change from day to day, so the result for one commit would change too.
         "check::dependencies" => {
             tools.installed("cargo-deny", &["check", "bans", "licenses", "sources"])
         }
@@ -182,7 +185,7 @@ fn judge(name: &str, tools: &Tools<'_>) -> Result<Outcome, String> {
     }
 }
 
-/// Checks that each feature of covalent-alloc compiles alone, and that the crate compiles without any.
+/// Checks that covalent-alloc compiles with each feature alone, and without any feature.
 fn features(tools: &Tools<'_>) -> Result<Outcome, String> {
     #[derive(serde::Deserialize)]
     struct Manifest {
@@ -207,8 +210,8 @@ fn features(tools: &Tools<'_>) -> Result<Outcome, String> {
             args.extend(["--features", feature]);
         }
         tools.step.detail(feature.map_or("none", String::as_str));
-        // This check exists to find warnings of single features. Clippy's own arguments deny them, and not RUSTFLAGS, with
-        // which cargo would compile every dependency once more.
+        // This check finds warnings that occur with a single feature. They are denied by Clippy's arguments and not by RUSTFLAGS,
+        // because a change of RUSTFLAGS would make cargo compile every dependency again.
         args.extend(["--", "-D", "warnings"]);
         tools
             .cargo(&args, &[])
@@ -217,15 +220,15 @@ fn features(tools: &Tools<'_>) -> Result<Outcome, String> {
     Ok(Outcome::Passed)
 }
 
-/// Checks that the public bug reports in `tests/cases` and `tests/reports` are answered as the file `expected` in each states.
+/// Checks that the public bug reports in `tests/cases` and `tests/reports` get the answers in the file `expected` of each report.
 ///
-/// Shell scripts with jq judge them. The root has no jq, so the tool is compiled for this machine.
+/// Shell scripts compare the answers with jq. The root has no jq, so the tool is compiled for this machine.
 fn cases(tools: &Tools<'_>) -> Result<Outcome, String> {
     let target = checkout().join("target/harness");
     let program = target.join("debug/covalent");
     let mut compile = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-    // The selection decides the features of dependencies. Because the harness is selected too, the build of the tool can use the
-    // crates that `x` has compiled for the harness: serde, and the solver.
+    // The selected packages determine the features of dependencies. With the harness selected too, the build of the tool can use
+    // crates that `x` has already compiled for the harness: serde and the solver.
     compile
         .args(["build", "--locked", "--quiet", "-p", "covalent-cli"])
         .args([

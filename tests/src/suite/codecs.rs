@@ -1,5 +1,5 @@
-//! Theme `codecs`: memory-to-memory devices accept the buffers that the solver guarantees, and the converted pictures have the
-//! expected pixels.
+//! Theme `codecs`: checks that memory-to-memory devices accept the buffers that the solver guarantees, and that the converted
+//! pictures have the expected pixels.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use super::alloc::check;
 use super::shown_picture::ShownPicture;
 use super::{Case, Outcome, TestContext};
 
-/// Time limit to load a module.
+/// The time limit to load a module.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// Time limit to encode, decode and show a picture of 1080 rows on an emulated CPU.
+/// The time limit to encode, decode and show a picture of 1080 rows on an emulated CPU.
 const PICTURE_LIMIT: Duration = Duration::from_secs(240);
 
 pub(super) const CASES: &[Case] = &[
@@ -49,8 +49,8 @@ fn cropped(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     outcome
 }
 
-/// Shows a decoded picture, and compares it with QEMU's picture of the display. Where QEMU has no picture, the program in the
-/// guest compares the card's writeback.
+/// Shows a decoded picture, and compares it with QEMU's picture of the display. If QEMU makes no picture of the display, the
+/// program in the guest has compared the card's writeback.
 fn show_cropped(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let program = "covalent-interop-check --show-decoded /dev/dri/card0";
     let shown = ShownPicture::of(context, program, PICTURE_LIMIT, COMMAND_LIMIT)?;

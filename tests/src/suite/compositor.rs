@@ -1,4 +1,4 @@
-//! Runs a compositor and its clients in a guest, for the cases that look at both.
+//! Runs a compositor and its clients in a guest, for the cases that check both.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,19 +13,19 @@ use crate::wire::SignalTarget;
 
 use super::TestContext;
 
-/// Time limit of a short run of the pipeline on a busy machine without KVM.
+/// The time limit of a short run of the pipeline on a busy machine without KVM.
 pub(super) const PIPELINE_LIMIT: Duration = Duration::from_secs(120);
-/// Time limit of one command that only reads something.
+/// The time limit of a command that only reads something.
 pub(super) const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// A compositor that runs in the guest while clients come and go. Its files are in `/tmp/compositor`.
+/// A compositor that runs in the guest while clients connect and disconnect. Its files are in `/tmp/compositor`.
 ///
-/// The numbers of dma-bufs and file descriptors before the first client of the case are kept, so that
-/// [`TestCompositor::check_nothing_left`] can compare with them.
+/// It stores the numbers of dma-bufs and file descriptors before the first client of the case, with which
+/// [`TestCompositor::check_nothing_left`] compares the numbers after a client.
 #[derive(Debug)]
 pub(super) struct TestCompositor {
     process: Process,
-    /// The dma-bufs that were there before the compositor started, by inode.
+    /// The inodes of the dma-bufs that existed before the compositor started.
     before: BTreeSet<u64>,
     buffers: usize,
     fds: usize,
@@ -36,10 +36,10 @@ pub(super) const SIGTERM: i32 = 15;
 /// The number of `SIGKILL` on Linux.
 pub(super) const SIGKILL: i32 = 9;
 
-/// How a client ended, and what it wrote.
+/// The exit status and the output of a client.
 #[derive(Debug)]
 pub(super) struct ClientExit {
-    /// The exit status; 128 plus the signal's number where a signal ended the client.
+    /// The exit status; 128 plus the number of the signal if a signal ended the client.
     pub(super) status: i32,
     /// Standard output.
     pub(super) stdout: String,
@@ -50,8 +50,8 @@ pub(super) struct ClientExit {
 impl TestCompositor {
     /// Starts a compositor and waits until it is ready.
     ///
-    /// One client connects and leaves before the resources are counted: what the compositor allocates once and keeps must not
-    /// look like a leak.
+    /// One client connects and disconnects before the resources are counted, so that resources that the compositor allocates once
+    /// and keeps are not counted as leaks.
     pub(super) fn start(context: &mut TestContext<'_>) -> anyhow::Result<Self> {
         context.sh(
             "rm -rf /tmp/compositor && mkdir -p /tmp/compositor",
@@ -120,11 +120,11 @@ impl TestCompositor {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        anyhow::bail!("{frames} of {count} frames were shown")
+        anyhow::bail!("only {frames} of {count} frames were shown")
     }
 
-    /// Checks that the compositor still shows a client's frames, and that no dma-buf and no file descriptor is left that did not
-    /// exist before the case's first client.
+    /// Checks that the compositor still shows frames of a client, and that it holds no more dma-bufs and file descriptors than
+    /// before the first client of the case.
     pub(super) fn check_nothing_left(
         &self,
         context: &mut TestContext<'_>,
@@ -150,7 +150,7 @@ impl TestCompositor {
             std::thread::sleep(Duration::from_millis(250));
         }
         anyhow::bail!(
-            "after {after} there are {} dma-bufs and {} file descriptors of the compositor; before there were {} and {}",
+            "after {after} the guest has {} dma-bufs and the compositor has {} file descriptors; before there were {} and {}",
             counted.0,
             counted.1,
             self.buffers,
@@ -158,7 +158,7 @@ impl TestCompositor {
         )
     }
 
-    /// Starts a client that runs while the case goes on. Dropping the result ends the client.
+    /// Starts a client that runs while the case continues. When the returned process is dropped, the client is ended.
     pub(super) fn start_client(
         &self,
         context: &mut TestContext<'_>,
@@ -168,7 +168,7 @@ impl TestCompositor {
         Ok(context.guest()?.start(shell(&line))?)
     }
 
-    /// Starts a camera client that runs while the case goes on, and waits until ten of its frames were shown.
+    /// Starts a camera client that runs while the case continues, and waits until ten of its frames were shown.
     pub(super) fn start_camera(&self, context: &mut TestContext<'_>) -> anyhow::Result<Process> {
         let count = "grep -c '\"camera/' /tmp/compositor/frames.jsonl || true";
         let before: usize = context.sh(count, COMMAND_LIMIT)?.text().parse()?;
@@ -237,8 +237,8 @@ impl TestCompositor {
     }
 }
 
-/// Checks that the guest has no dma-buf but those of `before`. The kernel frees the memory of a killed process a little after its death, so the check
-/// waits up to ten seconds.
+/// Checks that the guest has no dma-bufs except those of `before`. The kernel frees the memory of a killed process shortly after
+/// its end, so the check waits up to ten seconds.
 fn check_no_dmabufs(context: &mut TestContext<'_>, before: &BTreeSet<u64>) -> anyhow::Result<()> {
     let new = |context: &mut TestContext<'_>| -> anyhow::Result<Vec<Object>> {
         let mut found = bufinfo(context)?;
@@ -260,10 +260,10 @@ fn check_no_dmabufs(context: &mut TestContext<'_>, before: &BTreeSet<u64>) -> an
     anyhow::bail!("dma-bufs are left ten seconds after every process ended: {left:?}\n{holders}")
 }
 
-/// Returns whether only framebuffers of a compositor hold these dma-bufs, on a vkms card that no process has open.
+/// Returns whether only framebuffers of a compositor keep these dma-bufs alive, on a vkms card that no process has open.
 ///
-/// On Linux 7.3, vkms sometimes loses a commit while a tracer stops the compositor. vkms then keeps the framebuffers of the commit
-/// as long as the module is loaded. A process that has ended cannot remove them.
+/// On Linux 7.3, vkms sometimes loses a commit while a tracer stops the compositor. vkms then keeps the framebuffers of the
+/// commit until the module is unloaded, so they are not a leak of the compositor.
 fn are_held_by_framebuffers_alone(
     context: &mut TestContext<'_>,
     left: &[Object],
@@ -279,7 +279,7 @@ fn are_held_by_framebuffers_alone(
     Ok(lost >= left.len())
 }
 
-/// Counts the compositor's framebuffers on vkms cards of which debugfs lists no client below the heading.
+/// Counts the framebuffers of compositors on vkms cards that have no client in debugfs.
 const LOST_FRAMEBUFFERS: &str = r#"
 for card in /sys/kernel/debug/dri/*[0-9]; do
     grep -qs vkms $card/name && [ "$(wc -l <$card/clients)" -le 1 ] && cat $card/framebuffer
@@ -291,8 +291,8 @@ pub(super) fn holders(context: &mut TestContext<'_>) -> anyhow::Result<String> {
 }
 
 /// Lists what may hold a dma-buf: the processes with an fd of a dma-buf or a card, and the framebuffers that each card has. Also
-/// lists the kernel's last messages. A card holds the dma-bufs of its handles until its last file is closed, and a handle may be
-/// held by a framebuffer.
+/// lists the kernel's last messages. An open file of a card keeps the dma-bufs of its handles until it is closed, and a
+/// framebuffer may keep a handle.
 const HOLDERS: &str = r#"
 for fds in /proc/[0-9]*/fd; do
     held=$(ls -l $fds 2>/dev/null | grep -e dmabuf -e /dev/dri | sed 's/.* -> //' | sort | uniq -c | tr -s '\n ' ' ')
@@ -322,7 +322,7 @@ impl From<Output> for ClientExit {
     }
 }
 
-/// Sends `signal`, where one is given, to a client that runs, and waits for its end.
+/// Sends `signal`, if it is given, to a running client, and waits for its end.
 pub(super) fn wait_for_exit(client: Process, signal: Option<i32>) -> anyhow::Result<ClientExit> {
     if let Some(signal) = signal {
         client.signal(signal, SignalTarget::Leader)?;
@@ -330,7 +330,7 @@ pub(super) fn wait_for_exit(client: Process, signal: Option<i32>) -> anyhow::Res
     Ok(client.wait(PIPELINE_LIMIT)?.into())
 }
 
-/// Runs a line of shell and returns how it ended, whatever its exit status is.
+/// Runs a shell command in the guest. Returns its exit status and output, whatever the exit status is.
 pub(super) fn run_line(context: &mut TestContext<'_>, line: &str) -> anyhow::Result<ClientExit> {
     Ok(context.guest()?.sh(line, PIPELINE_LIMIT)?.into())
 }

@@ -1,4 +1,5 @@
-//! The context of a case: a guest, which is booted when it is first used, and a folder for files that a person should look at.
+//! The context of a case: a guest, which is booted when it is first used, and a folder for files that a person may inspect after
+//! the run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ use super::{Needs, Outcome};
 /// The process id of the running case's QEMU, so that another thread can kill it when the time limit has passed.
 pub(super) type GuestProcessId = Arc<Mutex<Option<u32>>>;
 
-/// The context in which cases run; consecutive cases with the same needs share one.
+/// The context in which cases run. Consecutive cases with the same needs share one context.
 #[derive(Debug)]
 pub struct TestContext<'image> {
     image: &'image Image,
@@ -58,12 +59,12 @@ impl<'image> TestContext<'image> {
         self.skipped_checks = 0;
     }
 
-    /// Returns how many checks within this case were skipped as a committed list expects.
+    /// Returns how many checks within this case were skipped and have an entry in a committed list.
     pub(super) fn skipped_checks(&self) -> usize {
         self.skipped_checks
     }
 
-    /// Judges the rows that a program reported in this guest, and counts the skipped ones.
+    /// Checks the rows that a program reported in this guest against the list of skips, and counts the skipped rows.
     ///
     /// # Errors
     /// The error of [`Skips::check`].
@@ -75,10 +76,10 @@ impl<'image> TestContext<'image> {
         Ok(Outcome::Passed)
     }
 
-    /// Returns the guest. Boots it where none runs.
+    /// Returns the guest. If no guest runs, boots one.
     ///
     /// # Errors
-    /// Where it does not boot. Where this machine cannot run such a guest, the error ends the case as skipped.
+    /// The guest does not boot. If this machine cannot run such a guest, the error makes the case skipped.
     pub fn guest(&mut self) -> anyhow::Result<&Guest> {
         match self.guest.take() {
             Some(guest) if !guest.has_ended() => Ok(self.guest.insert(guest)),
@@ -102,7 +103,7 @@ impl<'image> TestContext<'image> {
         self.guest()
     }
 
-    /// Kills the guest. The next use of the context boots another.
+    /// Kills the guest. The next use of the context boots another guest.
     pub fn discard(&mut self) {
         *self
             .guest_process
@@ -126,7 +127,7 @@ impl<'image> TestContext<'image> {
         }
     }
 
-    /// Returns the boot options of this context's guest, for cases that boot guests of their own.
+    /// Returns the boot options of this context's guest, for cases that boot further guests.
     #[must_use]
     pub fn boot(&self) -> Boot {
         let mut boot = Boot::new(self.needs.config, &self.share);
@@ -158,7 +159,7 @@ impl<'image> TestContext<'image> {
     /// Compiles the program `name` with one more feature, written `package/feature`, and copies it to the folder `to` in the guest.
     ///
     /// # Errors
-    /// Where the program does not compile, or the guest cannot write it.
+    /// The program does not compile, or the guest cannot write it.
     pub fn put_variant(&mut self, name: &str, feature: &str, to: &str) -> anyhow::Result<()> {
         let program = build::variant(&self.image.root, name, feature)?;
         let bytes = fs::read(&program).with_context(|| format!("read {}", program.display()))?;
@@ -170,15 +171,15 @@ impl<'image> TestContext<'image> {
     /// Runs a line of shell in the guest, and returns its output.
     ///
     /// # Errors
-    /// Where the line ends without success, or runs longer than `limit`.
+    /// The command fails, or runs longer than `limit`.
     pub fn sh(&mut self, line: &str, limit: Duration) -> anyhow::Result<Output> {
         run_checked(self.guest()?, line, limit)
     }
 
-    /// Writes a file for a person to look at after the run, in the case's own folder, and returns its path.
+    /// Writes a file that a person may inspect after the run, into the folder of the case, and returns its path.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// The file cannot be written.
     pub fn save_artefact(&self, name: &str, bytes: &[u8]) -> anyhow::Result<PathBuf> {
         let path = self.artefacts.join(name);
         fs::create_dir_all(&self.artefacts)
@@ -191,7 +192,7 @@ impl<'image> TestContext<'image> {
 /// Runs a line of shell in `guest`, and returns its output.
 ///
 /// # Errors
-/// Where the line ends without success, or runs longer than `limit`.
+/// The command fails, or runs longer than `limit`.
 pub(super) fn run_checked(guest: &Guest, line: &str, limit: Duration) -> anyhow::Result<Output> {
     let output = guest.sh(line, limit)?;
     ensure!(

@@ -1,6 +1,7 @@
-//! Theme `cost`: an allocation through the crate costs hardly more than the ioctl alone, and one from a pool far less.
+//! Theme `cost`: checks that an allocation through covalent-alloc costs hardly more than the ioctl alone, and that a buffer from
+//! a pool costs far less.
 //!
-//! The cases count instructions and system calls, which repeat from run to run. They never measure time.
+//! The cases count instructions and system calls, whose numbers are the same in every run. They never measure time.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,17 +30,17 @@ pub(super) const CASES: &[Case] = &[
     .counted(),
 ];
 
-/// Time limit to emulate a few billion instructions on a busy machine.
+/// The time limit to emulate a few billion instructions on a busy machine.
 const LONG_LIMIT: Duration = Duration::from_secs(1800);
 
-/// From this size in bytes on, the crate may take five percent more instructions than the ioctl.
+/// For buffers of at least this many bytes, covalent-alloc may take at most five percent more instructions than the ioctl.
 const LARGE_BYTES: u32 = 1 << 20;
 
-/// The number of extra instructions that an allocation may take whose pages the kernel provides later. 13,000 were counted, of
-/// which seven tenths are the kernel's, for the system calls that `calls` lists.
+/// The number of additional instructions that an allocation may take if the kernel allocates the pages later. 13,000 were
+/// counted; seven tenths of them are the kernel's, for the system calls that `covalent-alloc-bench calls` lists.
 const MAX_EXTRA_INSTRUCTIONS: u64 = 16_000;
 
-/// The number of buffers that a pool must provide for the cost of one allocation.
+/// An allocation must cost at least as much as this number of buffers from a pool.
 const MIN_POOL_RATIO: u64 = 50;
 
 #[derive(Debug, Deserialize)]
@@ -64,7 +65,7 @@ struct Calls {
     pool: BTreeMap<String, usize>,
 }
 
-/// The kinds of source that the program must have measured.
+/// The kinds of sources that the program must have measured.
 const KINDS: [&str; 7] = [
     "heap:system",
     "heap:default_cma_region",
@@ -97,18 +98,18 @@ fn instructions(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
             let more = cost.crate_total.saturating_sub(cost.ioctl);
             ensure!(
                 more <= MAX_EXTRA_INSTRUCTIONS,
-                fail("the crate takes too many instructions")
+                fail("covalent-alloc takes too many instructions")
             );
             continue;
         }
         ensure!(
             cost.crate_total >= cost.pool_hit.saturating_mul(MIN_POOL_RATIO),
-            fail("a pool saves too little")
+            fail("a buffer from a pool costs too many instructions")
         );
         let within = cost.crate_total.saturating_mul(100) <= cost.ioctl.saturating_mul(105);
         ensure!(
             within || cost.bytes < LARGE_BYTES,
-            fail("more than five percent over the ioctl")
+            fail("an allocation costs over five percent more than the ioctl")
         );
     }
     Ok(Outcome::Passed)

@@ -1,4 +1,4 @@
-//! Theme `display`: the display shows the camera's pictures, as QEMU's own picture of the display proves.
+//! Theme `display`: checks that the display shows the camera's pictures, by the pictures that QEMU makes of the display.
 
 use std::io::Cursor;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::pipeline::{Path, Pipeline};
 use crate::vm::config::Config;
 use crate::vm::guest::Guest;
 
-/// Time limit of one command on a busy machine without KVM.
+/// The time limit of one command on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// Time limit to show a few hundred frames.
+/// The time limit to show a few hundred frames.
 const FRAMES_LIMIT: Duration = Duration::from_secs(120);
 
 pub(super) const CASES: &[Case] = &[
@@ -42,7 +42,7 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// vivid's test patterns of a single colour, by their numbers.
+/// The test patterns of vivid that have a single colour: the number and the colour of each.
 const SINGLE: [(u8, [u8; 3]); 4] = [
     (6, [255; 3]),
     (7, [255, 0, 0]),
@@ -57,17 +57,17 @@ pub(super) fn set_pattern(guest: &Guest, pattern: u8) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A picture of the display, and the colour bars that it has to show.
+/// A picture of the display, and the colour bars that it must show.
 struct Picture {
     name: &'static str,
     picture: RgbImage,
-    /// The size of the centred window in pixels; `None` where the client fills the display.
+    /// The size of the centred window in pixels; `None` if the client fills the display.
     window: Option<(u32, u32)>,
     bars: &'static ColourBars,
 }
 
 impl Picture {
-    /// Writes the picture to a file for a person to look at, then checks it.
+    /// Writes the picture to a file that a person may inspect, and checks it.
     fn judge(&self, context: &TestContext<'_>) -> anyhow::Result<()> {
         let Self {
             name,
@@ -204,7 +204,7 @@ fn window(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         "the client states a number of bytes for frames that the compositor drew: {:?}",
         finished.camera
     );
-    // The first frames also draw the background, once into each of the compositor's buffers.
+    // The first frames include drawing the background into each of the compositor's buffers once, so they are not counted.
     let steady = frames.get(5..).context("fewer than five frames")?;
     ensure!(
         steady.len() >= 50,

@@ -1,5 +1,5 @@
-//! Theme `doctor`: in guests that are broken on purpose, `covalent doctor` names the cause, and the remedy that it prints
-//! works.
+//! Theme `doctor`: in guests that are misconfigured on purpose, checks that `covalent doctor` names the cause, and that the
+//! remedy that it prints works.
 
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
@@ -11,9 +11,9 @@ use crate::vm::config::Config;
 use crate::vm::guest::shell;
 use crate::wire::Status;
 
-/// The tool's exit code where a finding blocks the demo.
+/// The tool's exit code if a finding is blocking.
 const BLOCKED: u8 = 13;
-/// The compositor's exit code where it can drive no display.
+/// The compositor's exit code if it can drive no display.
 const NO_DISPLAY: u8 = 10;
 
 /// The command of the demo: camera, compositor and display, for a few frames.
@@ -58,7 +58,7 @@ pub(super) const CASES: &[Case] = &[
     .last(),
 ];
 
-/// The tool's JSON report.
+/// The JSON report of `covalent doctor`.
 #[derive(Debug, Deserialize)]
 struct Report {
     version: u32,
@@ -83,7 +83,7 @@ impl Report {
         self.findings.iter().find(|finding| finding.id == id)
     }
 
-    /// Returns the remedy of the finding `id`, and fails where there is none or where its severity differs.
+    /// Returns the remedy of the finding `id`. Fails if there is no such finding or remedy, or if its severity differs.
     fn remedy(&self, id: &str, severity: &str) -> anyhow::Result<&Remedy> {
         let finding = self
             .find(id)
@@ -93,7 +93,7 @@ impl Report {
     }
 }
 
-/// Runs the tool after the shell code `before`, which may set limits or a user, and checks its exit code.
+/// Runs `covalent doctor` after the shell code `before`, which may set limits or a user, and checks its exit code.
 fn doctor(context: &mut TestContext<'_>, before: &str) -> anyhow::Result<Report> {
     let line = format!("{before} covalent doctor --json");
     let output = context.guest()?.sh(&bash(&line), COMMAND_LIMIT)?;
@@ -114,7 +114,7 @@ fn doctor(context: &mut TestContext<'_>, before: &str) -> anyhow::Result<Report>
     Ok(report)
 }
 
-/// Wraps a line for bash, with a `sudo` that runs its arguments.
+/// Returns a bash command that runs a line with a `sudo` that only runs its arguments.
 fn bash(line: &str) -> String {
     let line = format!("sudo() {{ \"$@\"; }}; {line}");
     format!("bash -c '{}'", line.replace('\'', "'\\''"))
@@ -129,9 +129,9 @@ fn healthy(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
             .all(|finding| finding.severity != "blocks"),
         "{report:?}"
     );
-    // The host gives the guest's card no blob resources.
+    // QEMU is not started with blob resources for the guest's card.
     report.remedy("card-import", "limits")?;
-    // The same findings come from a recording.
+    // `covalent doctor` reports the same findings for a recording of this guest.
     let line = "covalent doctor --record /tmp/machine.json --json > /tmp/here.json; \
                 covalent doctor --from /tmp/machine.json --json | cmp - /tmp/here.json; \
                 covalent doctor --strict > /tmp/report.txt; test $? = 13 && awk 'length > 200' /tmp/report.txt";
@@ -140,7 +140,7 @@ fn healthy(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Runs the demo with memory of one source.
+/// Runs the demo with memory of this source, and checks whether it runs.
 fn demo_of(context: &mut TestContext<'_>, source: &str, runs: bool) -> anyhow::Result<()> {
     let line = format!("{DEMO} --source {source}");
     let output = context.guest()?.sh(&line, PIPELINE_LIMIT)?;
@@ -165,7 +165,7 @@ fn udmabuf(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 fn huge_pages(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    // This queue of vivid takes contiguous memory only; a frame fits in one huge page.
+    // This queue of vivid imports only contiguous memory. A frame fits in one huge page.
     let demo = "udmabuf:2048k --device /dev/video2";
     context.sh("echo 0 > /proc/sys/vm/nr_hugepages", COMMAND_LIMIT)?;
     let report = doctor(context, "")?;
@@ -201,7 +201,7 @@ fn limits(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Imitates a container as far as devices matter: `/dev/dri` is empty, apart from the nodes that `--device` adds.
+/// A script that imitates a container as far as device nodes matter: `/dev/dri` contains only the nodes that `--device` adds.
 const CONTAINER: &str = "#!/bin/sh
 set -e
 mkdir -p /tmp/machine && mount --bind /dev /tmp/machine
@@ -238,22 +238,24 @@ fn container(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let report = look(context, &inside("", ""))?;
     let remedy = report.remedy("card-node", "blocks")?;
     ensure!(remedy.line == "--device /dev/dri", "{}", remedy.line);
-    // The remedy is the flag for the next start of the container.
+    // The remedy is an option for the next start of the container.
     let after = look(context, &inside(&remedy.line, ""))?;
     ensure!(after.find("card-node").is_none(), "{after:?}");
     ensure!(after.find("render-node").is_none(), "{after:?}");
     let demo = run(&remedy.line, DEMO);
     context.sh(&demo, PIPELINE_LIMIT)?;
-    // The note has the command that gives a running container access to the devices.
+    // The note contains the command that makes the devices available in a running container.
     let note = remedy.note.as_deref().context("no note")?;
-    let (_, line) = note.split_once("permit it: ").context("no line in it")?;
+    let (_, line) = note
+        .split_once("permit it: ")
+        .context("the note contains no command")?;
     let after = look(context, &inside("", &format!("{line};")))?;
     ensure!(after.find("card-node").is_none(), "{after:?}");
     context.sh(&run("", &format!("{line} && {DEMO}")), PIPELINE_LIMIT)?;
     Ok(Outcome::Passed)
 }
 
-/// A user who is in no group: the heaps belong to root, the cards and cameras to their groups.
+/// Checks a user who is in no group: the dma-heaps belong to root, and the cards and cameras to their groups.
 fn user(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context.sh(
         "useradd --create-home ada && install -d -o ada -m 700 /tmp/ada",
@@ -277,8 +279,8 @@ fn user(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let demo = format!("{AS_USER} {DEMO}");
     let failed = context.guest()?.sh(&demo, PIPELINE_LIMIT)?;
     ensure!(!failed.status.success(), "the demo ran without permissions");
-    // A process that a command starts in the guest ends with that command. So all remedies are pasted into one shell, which
-    // stays.
+    // A process that a command starts in the guest ends with that command. So all remedies are pasted into one shell, which keeps
+    // running.
     let pasted = bash(&format!("{}; exec sleep 600", lines.join("; ")));
     let session = context.guest()?.start(shell(&pasted))?;
     let wait_for_remedies = "for try in $(seq 300); do pgrep -x sleep >/dev/null && test -S /run/seatd.sock && exit; sleep 0.1; done; exit 1";

@@ -1,5 +1,5 @@
-//! Theme `drivers`: GBM and Vulkan allocate and import what the solver guarantees, and lay out pixels as every other device
-//! does.
+//! Theme `drivers`: checks that GBM and Vulkan allocate and import what the solver guarantees, and lay out pixels as all other
+//! devices do.
 
 use crate::vm::config::Config;
 

@@ -1,4 +1,4 @@
-//! Theme `examples`: the example programs of the library, of its C interface and of the clients do in the guest what their
+//! Theme `examples`: checks that the example programs of the library, of its C interface and of the clients do what their
 //! documentation states.
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::vm::config::Config;
 use super::compositor::TestCompositor;
 use super::{Case, Outcome, TestContext};
 
-/// Time limit to show a few dozen frames on a busy machine without KVM.
+/// The time limit to show a few dozen frames on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 
 pub(super) const CASES: &[Case] = &[
@@ -127,7 +127,7 @@ fn offline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Prints the node of vicodec whose formats, as `v4l2-ctl --WHAT` lists them, include FWHT.
+/// Returns shell code that prints the node of vicodec whose formats, as `v4l2-ctl --WHAT` lists them, include FWHT.
 fn vicodec_node(what: &str) -> String {
     format!(
         "$(for node in /dev/video*; do v4l2-ctl -d $node --info | grep -q 'Card type *: vicodec' \
@@ -185,7 +185,7 @@ fn camera_to_process(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Encodes five frames of the camera with vicodec, and decodes them with the other example.
+/// Encodes five frames of the camera with vicodec, and decodes them with the GPU example.
 fn camera_to_encoder(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context.sh("modprobe vicodec", COMMAND_LIMIT)?;
     context.sh("v4l2-ctl -d /dev/video0 -i 0", COMMAND_LIMIT)?;
@@ -208,7 +208,7 @@ fn c_program(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         "capture /dev/video0 /dev/dri/card0",
         &["the last frame is", "10 frames were captured"],
     )?;
-    // A node that cannot be planned for is reported as an error, and the program does not crash.
+    // For a node that is no camera, the program must report an error and not crash.
     let output = context.sh(
         "capture /dev/null 2>&1 || echo ended with $?",
         COMMAND_LIMIT,

@@ -1,4 +1,5 @@
-//! Theme `faults`: each failure ends with its own message and exit status, and leaves other clients and the machine unchanged.
+//! Theme `faults`: checks that each failure has its own message and exit status, and does not affect other clients or the
+//! machine.
 
 use std::time::Duration;
 
@@ -120,7 +121,7 @@ fn no_camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 fn no_format(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
-    // The camera has NV61 and the compositor does not; no camera has this size.
+    // The camera supports NV61 and the compositor does not. The size of the second entry is no size of a camera.
     for (options, expected) in [
         ("--format NV61", &["NV61"][..]),
         ("--size 123x457", &["width", "vivid capture"][..]),
@@ -148,7 +149,7 @@ fn no_compositor(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         "WAYLAND_DISPLAY=missing exec covalent-pattern --frames 1",
     )?;
     expect(&exit, status::NO_COMPOSITOR, &["missing"])?;
-    // A file with that name exists, and no process listens on it.
+    // A file with the name of the socket exists, but no process listens on it.
     let exit = run_line(
         context,
         "touch $XDG_RUNTIME_DIR/stale; WAYLAND_DISPLAY=stale exec covalent-camera --frames 1",
@@ -200,7 +201,7 @@ fn udmabuf_limit(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let before = context
         .sh(&format!("cat {limit}; echo 1 > {limit}"), COMMAND_LIMIT)?
         .text();
-    // A frame in XR24 takes more than 1 MiB. Without the option, the plan would choose a format that takes less.
+    // A frame in XR24 takes more than 1 MiB. Without the option `--format`, the plan would have a format whose frames take less.
     let exit = compositor.run_camera(context, "", "--source udmabuf --format XR24 --frames 1");
     context.sh(&format!("echo {before} > {limit}"), COMMAND_LIMIT)?;
     let exit = exit?;
@@ -220,7 +221,7 @@ fn udmabuf_limit(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 fn small_region(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
-    // Five buffers of 1920x1080 take 40 MiB, and the region has 8.
+    // Five buffers of 1920x1080 take 40 MiB, and the region has 8 MiB.
     let exit = compositor.run_camera(
         context,
         "",
@@ -273,7 +274,7 @@ fn killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 fn unplugged(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let camera = compositor.start_camera(context)?;
-    // The driver keeps the node, and answers every request with "no such device" until all processes have closed it.
+    // The driver keeps the node, and every request returns ENODEV until all processes have closed the node.
     context.sh("v4l2-ctl -d /dev/video0 -c disconnect=1", COMMAND_LIMIT)?;
     let exit = wait_for_exit(camera, None)?;
     expect(&exit, status::CAMERA_GONE, &["/dev/video0", "gone"])?;
@@ -281,7 +282,7 @@ fn unplugged(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     ensure!(record.frames > 0, "no frame was shown before: {record:?}");
     compositor.check_nothing_left(context, "a camera unplugged")?;
     compositor.stop(context)?;
-    // The camera nodes of this guest do not reappear.
+    // The camera's nodes do not come back in this guest, so no other case can use it.
     context.discard();
     Ok(Outcome::Passed)
 }

@@ -1,5 +1,5 @@
-//! Theme `guest`: every configuration boots with the devices that it declares, and commands and files pass between host and
-//! guest unchanged.
+//! Theme `guest`: checks that every configuration boots with the devices that it declares, and that commands and files are
+//! transferred unchanged between host and guest.
 
 mod environment;
 mod screendump;
@@ -19,7 +19,7 @@ use screendump::{screendump, screendump_size};
 
 use super::{Case, Outcome, TestContext};
 
-/// Time limit of each of these commands on a busy machine without KVM.
+/// The time limit of each of these commands on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 
 pub(super) const CASES: &[Case] = &[
@@ -50,7 +50,7 @@ pub(super) const CASES: &[Case] = &[
         Config::Vkms,
         contiguous,
     )
-    // The guest of the theme `pools`, so that this case needs no boot of its own.
+    // The needs are those of the theme `pools`, so that this case can use the same guest.
     .contiguous(32),
     Case::new(
         "guest::display_of_another_size_has_its_mode",
@@ -123,7 +123,7 @@ pub(super) const CASES: &[Case] = &[
 
 fn devices(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let config = context.guest()?.config();
-    // Platform devices have no driver name of their own in sysfs, so the card's name is read from debugfs.
+    // sysfs has no driver name for platform devices, so the name of the card is read from debugfs.
     let cards = context.sh(
         "for card in /sys/class/drm/card?; do cat /sys/kernel/debug/dri/${card##*card}/name; done",
         COMMAND_LIMIT,
@@ -146,7 +146,7 @@ fn devices(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     ] {
         context
             .sh(&format!("test -c {node}"), COMMAND_LIMIT)
-            .with_context(|| format!("{node} is not there"))?;
+            .with_context(|| format!("{node} does not exist"))?;
     }
     for (node, capability) in [
         ("/dev/video0", "Video Capture"),
@@ -216,7 +216,7 @@ fn memory(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .text();
     let kibibytes: u64 = text.parse().with_context(|| text.clone())?;
     ensure!(kibibytes > 3_700_000, "the guest has {kibibytes} KiB");
-    // A part of the memory has to be above 4 GiB, which is the purpose of this size.
+    // This memory size is chosen so that a part of the memory is above 4 GiB.
     let above = context
         .sh(
             "grep -c '^1[0-9a-f]\\{8\\}-.*System RAM' /proc/iomem",
@@ -253,7 +253,10 @@ fn modules(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .sh("cat /sys/class/video4linux/*/name", COMMAND_LIMIT)?
         .text();
     for name in ["vim2m", "stateful-encoder", "stateful-decoder"] {
-        ensure!(names.contains(name), "no node is {name}: {names}");
+        ensure!(
+            names.contains(name),
+            "no video node has the name {name}: {names}"
+        );
     }
     context.sh("modprobe -r vim2m vicodec", COMMAND_LIMIT)?;
     Ok(Outcome::Passed)
@@ -287,7 +290,7 @@ fn statuses(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 fn bytes(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    // The length is no power of two, and every byte value occurs.
+    // The length is not a power of two, and every byte value occurs.
     let sent: Vec<u8> = (0..10_000_019_u64)
         .map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56).to_le_bytes()[0])
         .collect();
@@ -313,7 +316,8 @@ fn bytes(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 fn deadline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
-    // Both `setsid` start a process in a session of its own. The second one also leaves its parent, because `-f` forks.
+    // Both `setsid` commands start a process in a session of its own. The second process also leaves its parent, because `-f`
+    // forks.
     let line = "echo begun; setsid sleep 4242 & (setsid -f sleep 4242); sleep 4242";
     let started = Instant::now();
     let limit = Duration::from_secs(3);
@@ -338,7 +342,10 @@ fn deadline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let left = context
         .sh("pgrep -fc 'sleep [4]242' || true", COMMAND_LIMIT)?
         .text();
-    ensure!(left == "0", "{left} processes are left");
+    ensure!(
+        left == "0",
+        "{left} processes of the command are still running"
+    );
     let groups = context
         .sh("ls -d /sys/fs/cgroup/command-* | wc -l", COMMAND_LIMIT)?
         .text();
@@ -352,7 +359,7 @@ fn deadline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 fn parallel(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     let mut echo = guest.start(shell("while read line; do echo \"got $line\"; done"))?;
-    // Meanwhile a second command floods the port, and nothing reads its output.
+    // In the meantime a second command writes to the port without end, and its output is not read.
     let flood = guest.start(shell("cat /dev/zero"))?;
     for word in ["one", "two", "three"] {
         echo.input()
@@ -374,7 +381,7 @@ fn terminal(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         rows: 33,
         columns: 101,
     };
-    // The `no job control` warning of bash appears only where bash has no controlling terminal.
+    // bash prints the warning `no job control` only if it has no controlling terminal.
     let exec = Exec {
         terminal: Some(window),
         argv: [
@@ -420,7 +427,7 @@ fn files(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .guest()?
         .get("/no/such/file")
         .err()
-        .context("a file that is not there was read")?;
+        .context("a file that does not exist was read")?;
     ensure!(error.to_string().contains("/no/such/file"), "{error}");
     Ok(Outcome::Passed)
 }
@@ -436,7 +443,10 @@ fn unplug(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
             COMMAND_LIMIT,
         )?
         .text();
-    ensure!(left == "0", "the card is still there");
+    ensure!(
+        left == "0",
+        "the card is still listed after it was unplugged"
+    );
     let options = serde_json::json!({"driver": "bochs-display", "id": "again"});
     context.guest()?.monitor().plug(&options)?;
     let line = "for try in $(seq 100); do grep -q bochs /sys/kernel/debug/dri/*/name && exit; sleep 0.1; done; exit 1";

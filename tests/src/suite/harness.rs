@@ -1,5 +1,5 @@
-//! Theme `harness`: `./x vm run` passes streams, files and statuses as a script expects, and leaves nothing however it
-//! ends.
+//! Theme `harness`: checks that `./x vm run` passes streams, files and exit statuses as a script expects, and that nothing is
+//! left however the run ends.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -38,18 +38,18 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// The exit status of a run that was ended by its deadline.
+/// The exit status of a run that its deadline ended.
 const DEADLINE_STATUS: i32 = 124;
 
-/// Time limit from the start of a run until QEMU runs.
+/// The time limit from the start of a run until QEMU runs.
 const START_LIMIT: Duration = Duration::from_secs(300);
 
-/// Time limit from the end of a run until its last process is gone.
+/// The time limit from the end of a run until its last process has ended.
 const CLEANUP_LIMIT: Duration = Duration::from_secs(10);
 
-/// Prepares `./x vm run` with an unusual memory size, by which its processes can be found.
+/// Prepares `./x vm run` with an unusual memory size, by which the processes of this run are found.
 fn vm_run(context: &TestContext<'_>, mebibytes: u32, scratch: &Path) -> Command {
-    // The path of this program is not used, because a newer build may have replaced it.
+    // The program is started through /proc/self/exe, because a newer build may have replaced the file at its path.
     let mut command = Command::new("/proc/self/exe");
     command
         .args(["vm", "run", "--memory", &format!("{mebibytes}M")])
@@ -149,7 +149,7 @@ fn ended_by(context: &TestContext<'_>, signal: Signal, mebibytes: u32) -> anyhow
     clean(mebibytes, scratch.path())?;
     ensure!(
         fs::read_to_string("/proc/self/mounts")? == mounts,
-        "the mounts have changed"
+        "the mounts of the host have changed"
     );
     Ok(Outcome::Passed)
 }
@@ -193,16 +193,16 @@ fn clean(mebibytes: u32, temporary: &Path) -> anyhow::Result<()> {
         }
         ensure!(
             started.elapsed() < CLEANUP_LIMIT,
-            "processes are left: {left:?}"
+            "processes of the run are still running: {left:?}"
         );
         std::thread::sleep(Duration::from_millis(20));
     }
     let files: Vec<_> = fs::read_dir(temporary)?.collect::<Result<_, _>>()?;
-    ensure!(files.is_empty(), "files are left: {files:?}");
+    ensure!(files.is_empty(), "files of the run are left: {files:?}");
     Ok(())
 }
 
-/// Lists the processes whose command line gives a guest that much memory.
+/// Lists the processes whose command line gives a guest this memory size.
 fn processes(mebibytes: u32) -> anyhow::Result<Vec<String>> {
     let mark = format!("-m\0{mebibytes}M\0");
     let mut found = Vec::new();
@@ -211,7 +211,7 @@ fn processes(mebibytes: u32) -> anyhow::Result<Vec<String>> {
         if !name.bytes().all(|byte| byte.is_ascii_digit()) {
             continue;
         }
-        // A process may end while it is read.
+        // A process may end before its command line is read.
         let line = fs::read(format!("/proc/{name}/cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line).into_owned();
         if line.contains(&mark) {

@@ -1,7 +1,8 @@
-//! Theme `hostile`: ten clients that try to crash the compositor or to keep it from serving others, beside a bystander that
-//! measures how it is served.
+//! Theme `hostile`: runs ten clients that try to crash the compositor or to keep it from serving other clients, beside a
+//! well-behaved client (the bystander) that measures how the compositor serves it.
 //!
-//! `compositor/tests/hostile` does the same on the host, where a bound on time would depend on what else the host does.
+//! `compositor/tests/hostile` runs the same clients on the host. There only the CPU time of the compositor is limited, because
+//! other limits on time would depend on other programs of the host.
 
 use std::time::Duration;
 
@@ -10,25 +11,25 @@ use anyhow::ensure;
 use super::{Case, Outcome, TestContext};
 use crate::vm::config::Config;
 
-/// Time limit of an hour of hostile clients, with the measurements before.
+/// The time limit for an hour of hostile clients and the measurements before it.
 const CHECK_LIMIT: Duration = Duration::from_secs(2 * 3600);
 
-/// How many seconds the hostile clients run, on the guest's clock.
+/// The number of seconds for which the hostile clients run, by the guest's clock.
 const SECONDS: u32 = 6;
 
-/// How many seconds the hostile clients run with `--full`.
+/// The number of seconds for which the hostile clients run with `--full`.
 const SECONDS_IN_FULL: u32 = 3600;
 
-/// The bounds that a user notices: 99 of 100 round trips in 100 ms, and SIGTERM in two seconds. The guest has one processor, of a
-/// billion instructions in a second, which the hostile clients use too.
+/// The bounds that matter to a user: 99 of 100 round trips take at most 100 ms, and SIGTERM ends the compositor within two
+/// seconds. The guest has one processor with a billion instructions in a second, which the hostile clients also use.
 const IN_TIME: &str = "--round-trip 100 --terminate 2000";
 
-/// The bound for a guest whose clock follows the host's clock. By that clock the compositor is ten to a hundred times slower, so
-/// this bound only finds a compositor that hangs.
+/// The bound for a guest whose clock follows the host's clock. By this clock the emulated compositor is ten to a hundred times
+/// slower, so this bound only detects a compositor that hangs.
 const AT_ALL: &str = "--terminate 60000";
 
 pub(super) const CASES: &[Case] = &[
-    // The clock counts instructions, so the bounds on time hold whatever the host does.
+    // The guest's clock counts instructions, so the time limits do not depend on other programs of the host.
     Case::new(
         "hostile::bystander_of_ten_clients_is_served_in_time",
         Config::Virtio,
@@ -46,7 +47,7 @@ pub(super) const CASES: &[Case] = &[
     .seconds(60),
 ];
 
-/// Runs the hostile clients with a compositor that has these options, and checks its end.
+/// Runs a compositor with these options and the hostile clients, and checks the compositor's exit status.
 fn check(context: &mut TestContext<'_>, options: &str, bounds: &str) -> anyhow::Result<Outcome> {
     let seconds = if context.is_full() {
         SECONDS_IN_FULL

@@ -1,4 +1,4 @@
-//! The images of a run. A thread makes them while the checks that need none run.
+//! The images of a run. A thread builds them while checks that need no image run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,7 +11,7 @@ use crate::vm::progress::Progress;
 
 use super::Needs;
 
-/// Which image a guest boots.
+/// The image from which a guest boots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ImageKind {
     /// The image of the PC with a kernel.
@@ -23,7 +23,8 @@ pub enum ImageKind {
 }
 
 impl ImageKind {
-    /// The image of the PC with its own kernel. It has the root that checks compile in, and the others are made from it.
+    /// The image of the PC with its own kernel. It contains the root file system in which checks compile, and the other images
+    /// are built from it.
     pub const PC: Self = Self::Pc(Kernel::Backports);
 
     /// Returns the image for guests with these needs.
@@ -56,7 +57,7 @@ impl ImageKind {
     }
 }
 
-/// The images of a run: each is not made yet, made, or could not be made.
+/// The images of a run. Each image is not built yet, is built, or could not be built.
 #[derive(Debug)]
 pub struct Images {
     made: BTreeMap<ImageKind, OnceLock<Result<Image, String>>>,
@@ -64,7 +65,7 @@ pub struct Images {
 }
 
 impl Default for Images {
-    /// Returns images of which none is made.
+    /// Creates the list of images, of which none is built yet.
     fn default() -> Self {
         let older = Kernel::OLDER.map(ImageKind::Pc);
         let kinds = [ImageKind::PC, ImageKind::Peers, ImageKind::Board]
@@ -78,26 +79,26 @@ impl Default for Images {
 }
 
 impl Images {
-    /// Returns the image of a kind; `None` where it is not made yet.
+    /// Returns the image of a kind, or why it could not be built; `None` if it is not built yet.
     #[must_use]
     pub fn get(&self, kind: ImageKind) -> Option<Result<&Image, &str>> {
         let made = self.made.get(&kind)?.get()?;
         Some(made.as_ref().map_err(String::as_str))
     }
 
-    /// Returns the versions of the software in the PC's image, once the image is made.
+    /// Returns the versions of the software in the PC's image; `None` until the image is built.
     #[must_use]
     pub fn versions(&self) -> Option<&Versions> {
         let image = self.get(ImageKind::PC)?.ok()?;
         Some(&image.versions)
     }
 
-    /// Returns whether no more image will be made.
+    /// Returns whether all images of the run are built or have failed.
     pub(super) fn is_finished(&self) -> bool {
         self.complete.get().is_some()
     }
 
-    /// Makes the image of the PC, and then the others that are needed. Calls `made` after each.
+    /// Builds the image of the PC, and then the other images that are needed. Calls `made` after each image.
     pub(super) fn make(&self, needed: &BTreeSet<ImageKind>, progress: &Progress, made: impl Fn()) {
         let make = |kind: ImageKind| ensure_with(kind.platform(), kind.options(), progress);
         self.set(ImageKind::PC, || make(ImageKind::PC));
@@ -107,16 +108,16 @@ impl Images {
                 self.set(*kind, || make(*kind));
             }
         }
-        // `set` cannot fail: only this function sets the value, and it runs once.
+        // `set` cannot fail, because only this function sets the value, and it runs once.
         let _ = self.complete.set(());
         made();
     }
 
-    /// Stores what `make` returns. Workers wait for the image, so that a panic is stored too.
+    /// Stores the image that `make` returns, or its error. A panic is stored as an error too, because workers wait for the image.
     fn set(&self, kind: ImageKind, make: impl FnOnce() -> Result<Image, ImageError>) {
         let result = match catch_unwind(AssertUnwindSafe(make)) {
             Ok(made) => made.map_err(|error| error.to_string()),
-            Err(_) => Err("the thread that made it panicked".to_owned()),
+            Err(_) => Err("the thread that built it panicked".to_owned()),
         };
         let result = result.map_err(|message| match kind {
             ImageKind::PC => message,
@@ -125,7 +126,7 @@ impl Images {
             ImageKind::Board => format!("the board's image: {message}"),
         });
         if let Some(cell) = self.made.get(&kind) {
-            // `set` cannot fail: only one thread makes images, and it makes each of them once.
+            // `set` cannot fail, because only one thread builds images, and it builds each of them once.
             let _ = cell.set(result);
         }
     }

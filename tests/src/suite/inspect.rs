@@ -1,4 +1,4 @@
-//! Theme `inspect`: `covalent inspect` shows what the kernel knows of live dma-bufs, to root and to other users.
+//! Theme `inspect`: checks that `covalent inspect` shows what the kernel reports about live dma-bufs, to root and to other users.
 
 mod pictures;
 
@@ -42,7 +42,7 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// The prefix that runs a command as the user nobody, without groups.
+/// A prefix that runs a command as the user nobody, without supplementary groups.
 const ORDINARY: &str = "setpriv --reuid=65534 --regid=65534 --clear-groups";
 
 /// The parts of the tool's report that are compared with the kernel.
@@ -173,8 +173,8 @@ fn pipeline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context.save_artefact("camera.txt", &printed.stdout)?;
     context.save_artefact("camera.png", &png)?;
 
-    // Every buffer has the same layout, whatever its origin is. For the buffer that the display shows, the origin is the
-    // framebuffer. For the other buffers it is the name of the dma-buf, or the compositor's report where `--report` is given.
+    // Every buffer has the same layout, but the layouts have different origins. For the buffer that the display shows, the origin
+    // is the framebuffer. For the other buffers it is the name of the dma-buf, or the compositor's report if `--report` is given.
     check_layouts(&shown, &["display", "name"])?;
     check_layouts(&reported, &["display", "report"])?;
     let listed: Vec<Object> = serde_json::from_slice(&listed.stdout)?;
@@ -197,25 +197,28 @@ fn pipeline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         );
         ensure!(
             attached == object.attached && attached.iter().any(|device| device.contains("vivid")),
-            "{attached:?} are shown as attached: {object:?}"
+            "the tool lists {attached:?} as attached devices, and bufinfo has {object:?}"
         );
         ensure!(
             fd_of(buffer, "covalent-camera").is_some()
                 && fd_of(buffer, "covalent-compos").is_some(),
-            "not both programs hold it: {buffer:?}"
+            "the camera client and the compositor do not both hold the buffer: {buffer:?}"
         );
-        ensure!(buffer.fences.is_some(), "no fences are shown: {buffer:?}");
+        ensure!(
+            buffer.fences.is_some(),
+            "the tool shows no fences: {buffer:?}"
+        );
     }
     let picture = image::load_from_memory(&png)?.to_rgb8();
     check_bars(&picture, Region::whole(&picture), &BARS_100, 1)?;
     ensure!(
         seen.buffers.is_empty() && seen.hidden.len() >= 2,
-        "an ordinary user is shown {seen:?}"
+        "an ordinary user sees {seen:?}"
     );
     Ok(Outcome::Passed)
 }
 
-/// Checks that every buffer's layout is known, and that its origins are exactly those of `origins`.
+/// Checks that the layout of every buffer is known, and that the layouts have exactly these origins.
 fn check_layouts(report: &Report, origins: &[&str]) -> anyhow::Result<()> {
     let mut found = BTreeSet::new();
     for buffer in &report.buffers {
@@ -239,7 +242,7 @@ fn check_layouts(report: &Report, origins: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns the fd that a process has of a buffer.
+/// Returns the fd with which the process `command` holds a buffer.
 fn fd_of(buffer: &Buffer, command: &str) -> Option<u32> {
     let mut holders = buffer.holders.iter();
     let holder = holders.find(|holder| holder.command == command)?;
@@ -249,7 +252,7 @@ fn fd_of(buffer: &Buffer, command: &str) -> Option<u32> {
 fn pending(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     run_checked(guest, "modprobe sw_sync", COMMAND_LIMIT)?;
-    // The process that holds the buffer in the end runs as an ordinary user.
+    // The process that finally holds the buffer runs as an ordinary user.
     let line = format!("exec covalent-alloc-check hold -- {ORDINARY} sleep 300");
     let mut holder = guest.start(shell(&line))?;
     let output = holder
@@ -269,10 +272,10 @@ fn pending(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         let [buffer] = shown.buffers.as_slice() else {
             anyhow::bail!("one buffer was expected: {shown:?}");
         };
-        // Buffers of vgem are exported by the common code of DRM.
+        // The exporter of vgem's buffers is the common PRIME code of DRM.
         ensure!(
             buffer.inode == inode && buffer.exporter == "drm",
-            "{inode} is shown as {buffer:?}"
+            "the tool describes the dma-buf with inode {inode} as {buffer:?}"
         );
         let fences = buffer.fences.as_ref().context("no fences are listed")?;
         let [writer] = fences.writers.as_slice() else {
@@ -288,7 +291,7 @@ fn pending(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
             buffer.attached.is_some() == user.is_empty(),
             "only root reads debugfs: {buffer:?}"
         );
-        // An unfinished picture is not written, and the wait for the fence has a limit.
+        // The tool must not write an unfinished picture, and must wait for the fence only until the time limit.
         let png = format!("{line} --png /tmp/half.png --wait 0.3");
         expect(
             guest,

@@ -1,7 +1,8 @@
-//! Theme `interop`: exchanges of buffers between Vulkan and the other drivers, in every configuration that has a Vulkan device.
+//! Theme `interop`: checks the exchange of buffers between Vulkan and the other drivers, in every configuration that has a Vulkan
+//! device.
 //!
-//! All of them have lavapipe; `venus` has Venus too. The rows of each configuration are kept in a file, and those of a run are
-//! gathered in one table.
+//! All configurations have lavapipe; `venus` has Venus too. The rows of each configuration are stored in a file, and the rows of
+//! all configurations of a run are printed as one table.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,14 +23,14 @@ use crate::check_support::pixels::{colours, pattern_of, resemble};
 use crate::interop::{Row, Skips, Table};
 use crate::vm::config::Config;
 
-/// Time limit of all rows of one configuration on a busy machine without KVM.
+/// The time limit of all rows of one configuration on a busy machine without KVM.
 const LONG_LIMIT: Duration = Duration::from_secs(900);
-/// Time limit of all rows of one configuration with `--full`: every format, and ten times the frames.
+/// The time limit of all rows of one configuration with `--full`: every format, and ten times the frames.
 const FULL_LIMIT: Duration = Duration::from_secs(3600);
-/// Time limit to load a module or a driver.
+/// The time limit to load a module or a driver.
 const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 
-/// The file in which a case keeps its rows.
+/// The file in which a case stores its rows.
 const ROWS: &str = "rows.json";
 
 pub(super) const CASES: &[Case] = &[
@@ -127,8 +128,8 @@ fn run_check(
     })
 }
 
-/// Compares QEMU's picture of the first card's display with the picture that a device drew. This covers cards without a writeback
-/// connector.
+/// Compares QEMU's picture of the first card's display with the picture that a device drew. This checks cards without a writeback
+/// connector too.
 fn screendump_rows(context: &mut TestContext<'_>) -> anyhow::Result<Vec<Row>> {
     let config = context.boot().machine.config;
     if !config.has_screendump() {
@@ -178,7 +179,7 @@ fn save_picture(
     context.save_artefact(name, png.get_ref())
 }
 
-/// Runs the exchanges under Vulkan's validation layer, and checks that the layer reports a hazard that the program causes on
+/// Runs the exchanges with Vulkan's validation layer, and checks that the layer reports a hazard that the program causes on
 /// purpose.
 fn with_validation_layer(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let rows = with_modules(context, |context| {
@@ -192,14 +193,14 @@ fn with_validation_layer(context: &mut TestContext<'_>) -> anyhow::Result<Outcom
     ensure!(planted.verdict == Verdict::Passed, "{planted}");
     check(context, "validated")?;
     let skips = Skips::of_interop().context("tests/interop.toml")?;
-    // The layer watches only a part of the exchanges.
+    // Only some of the exchanges run with the layer, so not every entry of the list must match a row.
     context.judge(&skips.for_part(), &rows)
 }
 
-/// Gathers the rows of all configurations of a run in one table; `None` where no configuration ran.
+/// Returns a table with the rows of all configurations of a run; `None` if no configuration ran.
 ///
 /// # Errors
-/// Where a case's file of rows cannot be read.
+/// The file with the rows of a case cannot be read.
 pub fn gather(artefacts: &Path, records: &[Record]) -> anyhow::Result<Option<Table>> {
     let mut table = Table::default();
     for case in CASES {

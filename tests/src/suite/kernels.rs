@@ -1,4 +1,5 @@
-//! Theme `kernels`: on the kernels of older Debian releases, verdicts match the drivers, and the tool says what the kernel lacks.
+//! Theme `kernels`: checks on the kernels of older Debian releases that the solver's verdicts match the drivers, and that the
+//! tool reports what the kernel lacks.
 
 use anyhow::ensure;
 
@@ -9,7 +10,7 @@ use super::alloc::with_huge_pages;
 use super::matrix::{COMMAND_LIMIT, LIMIT, expect, verify};
 use super::{Case, Outcome, TestContext};
 
-/// One case for each configuration and memory size; only `--full` runs them.
+/// The cases for a kernel: one for each configuration and memory size. They run only with `--full`.
 macro_rules! every_configuration {
     ($kernel:expr, $series:literal) => {
         [
@@ -70,7 +71,7 @@ macro_rules! every_configuration {
 const BOOKWORM: [Case; 10] = every_configuration!(Kernel::Bookworm, "6_1");
 const TRIXIE: [Case; 10] = every_configuration!(Kernel::Trixie, "6_12");
 
-/// The cases of every run: the kernel of each release with the display whose driver differs most.
+/// The cases that run without `--full` too: for each older kernel, the configuration whose display driver differs most.
 const ALWAYS: [Case; 4] = [
     Case::new(
         "kernels::linux_6_1_verdicts_match_the_drivers",
@@ -116,7 +117,7 @@ const fn in_6g(name: &'static str, config: Config, kernel: Kernel) -> Case {
     full(name, config, kernel).memory(Memory::SIX_GIBIBYTES)
 }
 
-/// Verifies the verdicts for one RGB and one YUV format, in one size.
+/// Verifies the verdicts for one RGB format and one YUV format in one size.
 fn few_verdicts(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     verify(
         context,
@@ -151,7 +152,7 @@ fn old_kernel_is_described(context: &mut TestContext<'_>) -> anyhow::Result<Outc
         (doctor, &["udmabuf", "dma-heaps", "SYNCOBJ_EVENTFD"][..]),
         (plan.text(), &["Linux 6.1 has no DRM_IOCTL_SYNCOBJ_EVENTFD"]),
     ] {
-        // The text is wrapped at the width of the terminal.
+        // The tool wraps its text at the width of the terminal, so line breaks are replaced by spaces.
         let words: Vec<&str> = output.split_whitespace().collect();
         let output = words.join(" ");
         for part in parts {
@@ -161,7 +162,8 @@ fn old_kernel_is_described(context: &mut TestContext<'_>) -> anyhow::Result<Outc
     Ok(Outcome::Passed)
 }
 
-/// bochs-drm has its buffers in the memory of the card until Linux 6.12, although DRM_CAP_PRIME reports import.
+/// Until Linux 6.12, bochs-drm has its buffers in the memory of the card and cannot import, although DRM_CAP_PRIME reports
+/// import.
 fn refused_import(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     let line = "covalent matrix --json --source heap:system --format XR24";

@@ -1,4 +1,5 @@
-//! Theme `kms`: the state that another program left on the card is undone, and planes show the camera and the pointer.
+//! Theme `kms`: checks that the compositor resets the state that another program left on the card, and that planes show the
+//! camera and the pointer.
 
 mod calls;
 mod pointer;
@@ -14,23 +15,23 @@ use super::display::set_pattern;
 use super::{Case, Outcome, TestContext};
 use crate::judge::kms_state::{KmsState, LeftState};
 use crate::picture::{BARS_100, Region, check_bars};
-use crate::pipeline::{Finished, FrameRecord, Path, Pipeline, check_order};
+use crate::pipeline::{FrameRecord, Path, Pipeline, PipelineReports, check_order};
 use crate::vm::config::Config;
 use crate::vm::guest::{Guest, shell};
 use crate::vm::link::Process;
 use crate::wire::Stream;
 
-/// Time limit of one command on a busy machine without KVM.
+/// The time limit of one command on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// Time limit to show a few hundred frames. vkms composes in software.
+/// The time limit to show a few hundred frames. vkms composites in software.
 const FRAMES_LIMIT: Duration = Duration::from_secs(240);
 
 /// The size of the camera's window.
 const WINDOW: (u32, u32) = (320, 240);
 
-/// The largest difference of a channel between a plane's picture and the drawn one. vkms and the CPU renderer round the matrix
-/// differently.
+/// The allowed difference of each channel between a picture that a plane shows in YUV and the composited one. vkms and the
+/// software renderer round the YUV matrix differently.
 const YUV_TOLERANCE: u8 = 3;
 
 pub(super) const CASES: &[Case] = &[
@@ -86,13 +87,13 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// Reads the state of the guest's first card.
+/// Reads the KMS state of the guest's first card.
 fn state(guest: &Guest) -> anyhow::Result<KmsState> {
     let output = run_checked(guest, "covalent-kms-state print", COMMAND_LIMIT)?;
     serde_json::from_str(&output.text()).context("the state of the card")
 }
 
-/// Starts the program that leaves a state behind; it runs until its standard input ends.
+/// Starts the program that leaves a KMS state behind. It runs until its standard input ends.
 fn leave(guest: &Guest) -> anyhow::Result<(Process, LeftState)> {
     let mut process = guest.start(shell("exec covalent-kms-state leave"))?;
     let Some(line) = process.line(Stream::Out, COMMAND_LIMIT)? else {
@@ -103,17 +104,19 @@ fn leave(guest: &Guest) -> anyhow::Result<(Process, LeftState)> {
     Ok((process, left))
 }
 
-/// Checks that the compositor has undone the state that `covalent-kms-state leave` set: the compositor shows `own` planes, none of
-/// the planes of that state is shown, and no property has the value of that state.
+/// Checks that the compositor has undone the state that `covalent-kms-state leave` set: the compositor shows `own` planes, the
+/// planes that the program showed are off, and no property has the value that the program set.
 fn check_reset(state: &KmsState, left: &LeftState, own: usize) -> anyhow::Result<()> {
     let shown: Vec<u32> = state.shown().map(|plane| plane.id).collect();
     ensure!(
         shown.len() == own && !left.planes.iter().any(|plane| shown.contains(plane)),
-        "the planes {shown:?} show something; {:?} were left",
+        "the planes {shown:?} show a framebuffer; the program left {:?} on",
         left.planes
     );
     for (id, name, value) in &left.set {
-        let object = state.object(*id).context("an object is gone")?;
+        let object = state
+            .object(*id)
+            .context("an object of the program's state no longer exists")?;
         let now = object.value(name);
         ensure!(
             now != Some(*value),
@@ -155,7 +158,7 @@ fn left_on_vkms(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let has = |name: &str| left.set.iter().any(|(_, set, _)| set == name);
     ensure!(
         left.planes.len() >= 2 && has("GAMMA_LUT") && has("rotation"),
-        "too little was left: {left:?}"
+        "the program changed too little of the state: {left:?}"
     );
     let mut running = Pipeline {
         client: "--size 640x480 --fps 30 --frames 40".to_owned(),
@@ -177,20 +180,20 @@ fn left_on_vkms(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 /// One line of the compositor's writeback report.
 #[derive(Debug, Deserialize)]
-struct WrittenBack {
+struct WritebackRecord {
     frame: u64,
     width: u32,
     height: u32,
     offset: Option<u64>,
 }
 
-/// Returns the pixels of the last writeback whose pixels were kept, of a frame with a number that `is_wanted` accepts.
+/// Returns the pixels of the last writeback in the report's pixel file whose frame number `is_wanted` accepts.
 fn last_written(guest: &Guest, is_wanted: impl Fn(u64) -> bool) -> anyhow::Result<RgbImage> {
     let lines = guest.get("/tmp/writeback/frames.jsonl")?;
     let lines = String::from_utf8_lossy(&lines).into_owned();
     let written = lines
         .lines()
-        .map(|line| serde_json::from_str::<WrittenBack>(line).context("a line of writeback"))
+        .map(|line| serde_json::from_str::<WritebackRecord>(line).context("a line of writeback"))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let kept = written
         .iter()
@@ -200,7 +203,7 @@ fn last_written(guest: &Guest, is_wanted: impl Fn(u64) -> bool) -> anyhow::Resul
     let (width, height) = (kept.width, kept.height);
     let bytes = u64::from(width) * u64::from(height) * 4;
     let offset = kept.offset.unwrap_or(0);
-    // The file has one picture after the other, so the offset is a multiple of a picture's size.
+    // The file contains the pictures one after another, so the offset is a multiple of the size of a picture.
     let line = format!(
         "dd if=/tmp/writeback/frames.raw of=/tmp/writeback/one.raw bs={bytes} skip={} count=1",
         offset / bytes
@@ -215,7 +218,7 @@ fn last_written(guest: &Guest, is_wanted: impl Fn(u64) -> bool) -> anyhow::Resul
 }
 
 /// Runs a camera in a window with writeback, and returns its reports and the last picture.
-fn windowed(guest: &Guest, planes: &str) -> anyhow::Result<(Finished, RgbImage)> {
+fn windowed(guest: &Guest, planes: &str) -> anyhow::Result<(PipelineReports, RgbImage)> {
     let (width, height) = WINDOW;
     let finished = Pipeline {
         client: format!("--window --size {width}x{height} --format NV12 --fps 30 --frames 40"),
@@ -337,7 +340,7 @@ fn covered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let mut running = pipeline.start(guest)?;
     let mut seen = running.wait_for_frames(20, FRAMES_LIMIT)?;
     for _ in 0..2 {
-        // This window is above the camera's window. Its buffers are shared memory, which no plane can show.
+        // This window is above the camera's window. Its buffers are shared memory (wl_shm), which no plane can scan out.
         run_checked(
             guest,
             "WAYLAND_DISPLAY=suite covalent-pattern --window --size 160x120 --fps 10 --frames 10",
@@ -351,7 +354,7 @@ fn covered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let changes = plane_changes(&finished.frames, &finished.camera.buffers);
     let overlay = Some("overlay".to_owned());
     let expected = [overlay.clone(), None, overlay.clone(), None, overlay];
-    // The first frames may be drawn while the client reallocates its buffers.
+    // The first frames may be composited, while the client reallocates its buffers.
     let changes = match changes.as_slice() {
         [None, rest @ ..] => rest,
         all => all,

@@ -1,5 +1,5 @@
-//! Theme `loopback`: every frame has the pixels that were written to a video output, when the display's writeback connector
-//! returns it.
+//! Theme `loopback`: checks that every frame that the display's writeback connector returns has the pixels that were written to a
+//! video output.
 
 use std::time::Duration;
 
@@ -12,21 +12,21 @@ use crate::pipeline::{Path, Pipeline, check_order};
 use crate::vm::config::Config;
 use crate::vm::guest::shell;
 
-/// Time limit of one command on a busy machine without KVM.
+/// The time limit of one command on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// The number of frames that are shown. vkms composes and writes back in software; with an emulated processor that gives 5 to
-/// 20 frames a second.
+/// The number of frames that are shown. vkms composites and writes back in software, which takes an emulated processor so long
+/// that 5 to 20 frames a second are shown.
 const FRAMES: u32 = 300;
 
 /// The number of frames that are shown with `--full`.
 const FRAMES_IN_FULL: u32 = 3000;
 
-/// The largest difference of numbers between two frames that are shown, since a busy machine without KVM drops frames.
+/// The largest difference between the numbers of two successive frames that are shown. A busy machine without KVM drops frames.
 const LARGEST_GAP: u32 = 600;
 
-/// The largest number that the first shown frame can have. The video output runs at 60 frames a second while the compositor and
-/// the camera client start, which takes two minutes at most.
+/// The largest number of the first frame that is shown. The video output runs at 60 frames a second while the compositor and the
+/// camera client start, which takes at most two minutes.
 const LATEST_START: u32 = 7200;
 
 pub(super) const CASES: &[Case] = &[Case::new(
@@ -38,7 +38,7 @@ pub(super) const CASES: &[Case] = &[Case::new(
 
 /// One line of the compositor's writeback report.
 #[derive(Debug, Deserialize)]
-struct WrittenBack {
+struct WritebackRecord {
     frame: u64,
     buffer: u64,
     width: u32,
@@ -47,7 +47,8 @@ struct WrittenBack {
 }
 
 fn numbered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    // vivid's HDMI output 0 feeds its HDMI input. Both are set to 640x480, because the input by itself detects 720p.
+    // vivid's HDMI output 0 is connected to its HDMI input. Both are set to 640x480, because the input would otherwise detect
+    // 720p.
     context.sh(
         "v4l2-ctl -d /dev/video0 -i 1 -c osd_text_mode=2,hdmi_000_0_is_connected_to=2 && \
          v4l2-ctl -d /dev/video1 --set-dv-bt-timings index=0 && \
@@ -64,8 +65,8 @@ fn numbered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let feed = guest.start(shell(
         "exec covalent-pattern --v4l2-output /dev/video1 --size 640x480",
     ))?;
-    // To write back a picture and compute its checksum costs the guest more than showing it, so the pictures themselves are not
-    // kept.
+    // Writing the pictures of the writeback to a file would take the guest more time than showing them. Only their checksums are
+    // reported.
     let pipeline = Pipeline {
         client: format!("--size 640x480 --frames {frames_wanted}"),
         compositor: "--mode 640x480 --writeback /tmp/writeback --writeback-every 0".to_owned(),
@@ -83,7 +84,7 @@ fn numbered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let mut previous = 0;
     let mut shown: u32 = 0;
     for line in report.lines() {
-        let written: WrittenBack =
+        let written: WritebackRecord =
             serde_json::from_str(line).with_context(|| format!("a line of writeback: {line}"))?;
         if !own.contains(&written.buffer) {
             continue;

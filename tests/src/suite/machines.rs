@@ -1,4 +1,5 @@
-//! Theme `machines`: solving from the recording of a guest gives, on the host, the same plans that the guest makes itself.
+//! Theme `machines`: checks that solving on the host for the recording of a guest gives the same plans as solving in the guest
+//! itself.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +16,7 @@ use crate::wire::Status;
 use super::matrix::LONG_LIMIT;
 use super::{Case, Outcome, TestContext};
 
-/// Every run covers the guest with all displays that need no GL, and the one that needs it.
+/// The guests that every run covers: the one with all displays that need no GL, and the one whose display needs GL.
 pub(super) const CASES: &[Case] = &[
     Case::new(
         "machines::virtio_recording_gives_same_plans_on_the_host",
@@ -47,7 +48,7 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// The options of one `covalent plan`, and a function that sets the same request in a job.
+/// The options of a `covalent plan`, and a function that sets the same request in a job of the library.
 pub(super) type PlanRequest = (&'static str, fn(&mut Job));
 
 const REQUESTS: [PlanRequest; 5] = [
@@ -55,7 +56,8 @@ const REQUESTS: [PlanRequest; 5] = [
         job.cameras.push("/dev/video0".to_owned());
         job.displays.push("/dev/dri/card0".to_owned());
     }),
-    // This request has a queue that needs contiguous memory, a vgem, which has no plane, and another number of buffers.
+    // This request has a queue that needs contiguous memory, a vgem card, which has no plane, and a number of buffers that is not
+    // the default.
     (
         "--camera /dev/video2 --output /dev/video1 --display VGEM --count 6",
         |job| {
@@ -96,8 +98,8 @@ fn recording(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     compare(context, &REQUESTS)
 }
 
-/// Records the guest, and compares the plans that are solved from the recording with those that the guest makes. In the
-/// options, VGEM stands for the node of the guest's vgem.
+/// Records the guest, and compares the plans for the recording with the plans that the guest makes. In the options, VGEM stands
+/// for the node of the guest's vgem card.
 pub(super) fn compare(
     context: &mut TestContext<'_>,
     requests: &[PlanRequest],
@@ -119,7 +121,7 @@ pub(super) fn compare(
         let options = options.replace("VGEM", &vgem);
         let line = format!("covalent plan --size {size} {options} --json");
         let output = context.guest()?.sh(&line, LONG_LIMIT)?;
-        // Exit code 4 is an answer too: no buffer serves all participants, and the plan is split.
+        // Exit code 4 is valid too: no buffer suits all participants, and the solution is split.
         ensure!(
             [Status::Code(0), Status::Code(4)].contains(&output.status),
             "{line} ended with {}: {}",
@@ -128,7 +130,7 @@ pub(super) fn compare(
         );
         let mut live: Value = serde_json::from_slice(&output.stdout)
             .with_context(|| format!("{line} printed no JSON"))?;
-        // Only the report has the version.
+        // The report has a field `version`, which the library's solution lacks.
         let version = live
             .as_object_mut()
             .and_then(|fields| fields.remove("version"));
@@ -141,7 +143,7 @@ pub(super) fn compare(
             "{options}: the recording gives another plan than the guest made"
         );
     }
-    // The committed recording is one of the same guest.
+    // The committed recording must be that of the same guest.
     let committed = committed(config);
     let committed = Machine::from_json(
         &std::fs::read(&committed).with_context(|| format!("reading {}", committed.display()))?,
@@ -157,7 +159,7 @@ pub(super) fn compare(
     Ok(Outcome::Passed)
 }
 
-/// Returns the node of the guest's vgem.
+/// Returns the node of the guest's vgem card.
 fn vgem(config: Config) -> anyhow::Result<String> {
     let number = config
         .cards()

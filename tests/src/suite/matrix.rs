@@ -1,5 +1,5 @@
-//! Theme `matrix`: the solver's verdict on every pair of source and participant matches what the drivers do, and the end of a
-//! helper process loses no results.
+//! Theme `matrix`: checks that the solver's verdict on every pair of source and participant matches what the drivers do, and that
+//! no results are lost when a helper process ends.
 
 mod judge;
 
@@ -16,13 +16,13 @@ pub(super) use judge::{exit_message, expect, judge, verify};
 use super::alloc::with_huge_pages;
 use super::{Case, Outcome, TestContext};
 
-/// Time limit of thousands of trials on a busy machine without KVM.
+/// The time limit of thousands of trials on a busy machine without KVM.
 pub(super) const LONG_LIMIT: Duration = Duration::from_secs(2400);
-/// Time limit of a case with thousands of trials, including its boots.
+/// The time limit of a case with thousands of trials, including its boots.
 pub(super) const LIMIT: Duration = Duration::from_secs(3600);
-/// About how long a case with trials takes in the normal suite, in seconds.
+/// The approximate time of a case with trials in the normal suite, in seconds.
 const SECONDS: u32 = 60;
-/// Time limit of one command of the tool.
+/// The time limit of one command of the tool.
 pub(super) const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) const CASES: &[Case] = &[
@@ -152,7 +152,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 fn verdicts(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    // All formats in one size need up to seven thousand trials. A run of the normal suite takes one format of each kind.
+    // All formats in one size need up to seven thousand trials. A normal run of the suite tries only one format of each kind.
     let options = if context.is_full() {
         "--size 640x480 --size 1280x720 --size 642x482"
     } else {
@@ -163,12 +163,16 @@ fn verdicts(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         let report = verify(context, "matrix.json", options)?;
         has_drivers(&report)?;
         let after = count_dmabufs(context)?;
-        ensure!(before == after, "{before} dma-bufs before, {after} after");
+        ensure!(
+            before == after,
+            "the guest had {before} dma-bufs before, and has {after} after"
+        );
         Ok(Outcome::Passed)
     })
 }
 
-/// Two stored trial results are wrong, one for GBM and one for Vulkan. The verification finds both, and no other cell is wrong.
+/// Two stored trial results are wrong, one for GBM and one for Vulkan. `covalent matrix --verify` must report both, and no other
+/// cell may be wrong.
 fn wrong_results(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let results: Vec<Value> = [("vkms", "gbm"), ("llvmpipe", "vulkan")]
         .into_iter()
@@ -195,7 +199,10 @@ fn wrong_results(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let output = guest.sh(&format!("XDG_CACHE_HOME=/tmp/wrong {verify}"), LONG_LIMIT)?;
     expect(&output, 11, &[])?;
     let report: Value = serde_json::from_slice(&output.stdout)?;
-    ensure!(judge(&report).is_err(), "the suite accepts wrong results");
+    ensure!(
+        judge(&report).is_err(),
+        "the suite accepts a matrix with wrong results"
+    );
     let cells = report["cells"].as_array().context("no cells")?;
     let mut wrong: Vec<&str> = cells
         .iter()
@@ -203,15 +210,16 @@ fn wrong_results(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .filter_map(|cell| cell["participant"].as_str())
         .collect();
     wrong.sort_unstable();
-    // A PRIME import is another interface of the same card, and vgem's GBM is another device; neither is affected.
+    // These two results must not affect PRIME import, which is another interface of the same card, nor vgem's GBM, which is
+    // another device.
     ensure!(wrong == ["llvmpipe image", "vkms GBM"], "{wrong:?}");
     let output = context.guest()?.sh(verify, LONG_LIMIT)?;
     expect(&output, 0, &[])?;
     Ok(Outcome::Passed)
 }
 
-/// The helper process is aborted as soon as it has loaded lavapipe. The caller survives, reports the cause, and has all other
-/// rows.
+/// The helper process is aborted as soon as it has loaded lavapipe. `covalent matrix` must continue, report the cause, and print
+/// all other rows.
 fn aborted_helper(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let script = "#!/bin/sh\n\
         (while [ -e /proc/$$/maps ]; do\n\
@@ -238,8 +246,14 @@ fn aborted_helper(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
                     .is_some_and(|name| name.contains(part))
         })
     };
-    ensure!(proved(" GBM"), "GBM was lost with Vulkan");
-    ensure!(!proved(" image"), "Vulkan was tried nevertheless");
+    ensure!(
+        proved(" GBM"),
+        "the rows of GBM were lost when the helper loaded Vulkan"
+    );
+    ensure!(
+        !proved(" image"),
+        "Vulkan was tried although the helper had aborted"
+    );
     Ok(Outcome::Passed)
 }
 
@@ -262,14 +276,14 @@ fn proved(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         tried.iter().all(|one| one["outcome"] == "proved"),
         "{tried:?}"
     );
-    // After the trials no process is DRM master, so the next one can become it.
+    // After the trials no process may be DRM master, so that the next process can become it.
     let masters = "awk 'FNR > 1 && $4 == \"y\"' /sys/kernel/debug/dri/*/clients";
     let left = context.sh(masters, COMMAND_LIMIT)?.text();
     ensure!(left.is_empty(), "a process is still DRM master: {left}");
     Ok(Outcome::Passed)
 }
 
-/// A camera, GBM and Vulkan: the helper process tries the imports of both drivers.
+/// Plans for a camera, GBM and Vulkan. The helper process tries the imports of both drivers.
 fn rendered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let line = "covalent plan --camera /dev/video0 --gbm /dev/dri/card0 --vulkan --prove --json";
     let report: Value = serde_json::from_slice(&context.sh(line, LONG_LIMIT)?.stdout)?;
@@ -290,13 +304,12 @@ fn rendered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// The limits of the virtual GPU are reported with a reason before any trial, and the pipeline shows its picture nevertheless
-/// (`renderer::gpu_and_cpu_draw_windows_alike` checks its pixels).
+/// Checks that the limits of the virtual GPU are reported with a reason before any trial, and that the pipeline still shows its
+/// picture (`renderer::gpu_and_cpu_draw_windows_alike` checks the pixels).
 fn virtual_gpu(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let line = "covalent matrix --json --source heap:system --source texture: --format XR24";
     let report: Value = serde_json::from_slice(&context.sh(line, LONG_LIMIT)?.stdout)?;
-    // The host's Vulkan driver renders on the processor, and the host has no /dev/udmabuf, so no image of Venus can be
-    // exported.
+    // The host's Vulkan driver renders on the CPU, and the host has no /dev/udmabuf, so no image of Venus can be exported.
     let left_out = report["unavailable"].to_string();
     ensure!(
         left_out.contains("Venus") && left_out.contains("needs /dev/udmabuf on the host"),
@@ -327,9 +340,10 @@ fn virtual_gpu(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         source == "virtio_gpu texture",
         "the memory comes from {source}"
     );
-    // No candidate failed: the first plan was the last one.
+    // No plan was rejected by a trial, so the first plan is the final one.
     ensure!(report["given_up"] == json!([]), "{}", report["given_up"]);
-    // A GBM participant makes no transfers, so no buffer serves it and the display; the plan is split, and states the copy.
+    // A GBM participant makes no transfers, so no buffer suits both it and the display. The solution is split, and states the
+    // copy.
     let line =
         "covalent plan --camera /dev/video0 --display /dev/dri/card0 --gbm /dev/dri/card0 --json";
     let split = context.guest()?.sh(line, LONG_LIMIT)?;
@@ -345,7 +359,7 @@ fn virtual_gpu(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 fn other_master(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    // modetest holds the display until its input ends.
+    // modetest holds DRM master until its input ends.
     let line = "connector=$(modetest -M virtio_gpu -c | awk '/connected/ { print $1; exit }'); \
                 rm -f /tmp/hold; mkfifo /tmp/hold; \
                 stdbuf -o0 modetest -M virtio_gpu -s $connector:640x480 </tmp/hold >/tmp/modetest.txt 2>&1 & exec 3>/tmp/hold; \
@@ -374,8 +388,8 @@ fn other_master(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 fn killed_helper(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    // lavapipe takes longer to load than this helper lives, so it is left out. One trial has to fit into the time, also on a machine
-    // that does much else, so each helper lives a little longer than the ones before it.
+    // lavapipe takes longer to load than the first helpers live, so it is left out. At least one trial must fit into the life of
+    // a helper, even on a busy machine, so each helper lives slightly longer than those before it.
     let script = "#!/bin/sh\necho >>/tmp/helpers\nlife=$((4 + $(wc -l </tmp/helpers) / 4))\n\
                   (sleep $life; kill -9 $$) &\nVK_DRIVER_FILES=/nowhere exec covalent-prove\n";
     context
@@ -387,7 +401,7 @@ fn killed_helper(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         serde_json::from_slice(&output.stdout).with_context(|| exit_message(&output))?;
     let deaths = report["helper_deaths"].as_u64().unwrap_or(0);
     ensure!(deaths > 0, "no helper died");
-    // A killed helper is a transient failure: each trial is repeated, and no verdict changes.
+    // A killed helper is a transient failure. Each such trial is repeated, and no verdict changes.
     ensure!(
         output.status.success(),
         "after {deaths} deaths: {}; {}",
@@ -408,7 +422,7 @@ fn missing_helper(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         COMMAND_LIMIT,
     )?;
     expect(&output, 1, &["/nowhere/helper", "COVALENT_PROVE"])?;
-    // The tool is copied to a folder without its helper program.
+    // The tool is copied to a folder that does not contain its helper program.
     let line = "mkdir -p /tmp/alone && cp $(command -v covalent) /tmp/alone/ && /tmp/alone/covalent matrix";
     let output = guest.sh(line, COMMAND_LIMIT)?;
     expect(&output, 1, &["/tmp/alone/covalent-prove", "COVALENT_PROVE"])?;
@@ -424,7 +438,7 @@ fn missing_helper(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         COMMAND_LIMIT,
     )?;
     expect(&output, 1, &["/tmp/silent", "no answer in time"])?;
-    // Started by hand, the helper prints what it is for.
+    // If a person starts the helper, it prints its purpose.
     let output = guest.sh("covalent-prove < /dev/null", COMMAND_LIMIT)?;
     expect(&output, 2, &["covalent matrix"])?;
     Ok(Outcome::Passed)

@@ -1,4 +1,4 @@
-//! Theme `memory`: pages of a process and huge pages become dma-bufs whose size nobody can change any more.
+//! Theme `memory`: checks that pages of a process and huge pages become dma-bufs whose size cannot be changed.
 
 use std::time::Duration;
 
@@ -14,19 +14,19 @@ pub(super) const CASES: &[Case] = &[Case::new(
 )
 .memory(Memory::FOUR_GIBIBYTES)];
 
-/// Reserves huge pages of both sizes that the processor has, and fails where the kernel provides fewer.
+/// A shell command that reserves huge pages of both sizes that the processor has. It fails if the kernel provides fewer.
 const RESERVE: &str = "echo 3 > /proc/sys/vm/drop_caches && echo 1 > /proc/sys/vm/compact_memory && \
     cd /sys/kernel/mm/hugepages && echo 1 > hugepages-1048576kB/nr_hugepages && echo 8 > hugepages-2048kB/nr_hugepages && \
     [ \"$(cat hugepages-*/nr_hugepages | tr '\\n' ' ')\" = '1 8 ' ]";
 
-/// The number of guests that are booted until one has a contiguous gibibyte.
+/// The number of guests that are booted until one has a contiguous block of one GiB.
 const MAX_BOOTS: usize = 6;
 
 const RELEASE: &str = "echo 0 | tee /sys/kernel/mm/hugepages/hugepages-*/nr_hugepages";
 
 fn pages(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let limit = Duration::from_secs(60);
-    // A contiguous gibibyte is free only shortly after boot, and only where the kernel's random address leaves one.
+    // A contiguous block of one GiB is free only shortly after boot, and only if the kernel's random load address leaves one.
     let mut reserved = Err(anyhow::anyhow!("no guest was booted"));
     for _ in 0..MAX_BOOTS {
         context.fresh_guest()?;

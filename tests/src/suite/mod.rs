@@ -1,8 +1,9 @@
 //! The suite: the list of cases that run in guests, and the code that runs them.
 //!
-//! Each case states the guest that it needs ([`Needs`]). Cases with the same needs share a booted guest and run sorted by
-//! name, the longest first; after a case that failed, the next one gets a fresh guest. Several guests run at the same time. A case ends as passed, as
-//! failed, or as skipped with a reason; a skip that `tests/skips.toml` does not list is a failure.
+//! Each case states the guest that it needs ([`Needs`]). Cases with the same needs share a booted guest. The longest cases run
+//! first, and cases of the same length are sorted by name. After a case that failed, the next case gets a new guest. Several
+//! guests run at the same time. A case passes, fails, or is skipped with a reason. A skip that `tests/skips.toml` does not list
+//! is a failure.
 //!
 //! A theme is a file with a `CASES` list, which [`all`] includes:
 //!
@@ -84,18 +85,18 @@ pub use context::TestContext;
 /// The default time limit of a case: a boot on a busy machine, and five minutes more.
 const LIMIT: Duration = Duration::from_secs(900);
 
-/// The time in seconds that a case takes unless it states another.
+/// The expected time of a case in seconds, unless the case states another time.
 const SECONDS: u32 = 15;
 
 /// The function that a case runs.
 pub type Run = fn(&mut TestContext<'_>) -> anyhow::Result<Outcome>;
 
-/// How a case ended that did not fail.
+/// The outcome of a case that did not fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The case verified what its name states.
     Passed,
-    /// The case cannot run here; holds the reason.
+    /// The case cannot run on this machine, for this reason.
     Skip(String),
 }
 
@@ -110,9 +111,9 @@ pub struct Needs {
     pub memory: Memory,
     /// The size of the first display.
     pub size: Size,
-    /// Memory that the kernel reserves for contiguous buffers (the option `cma=`), in MiB.
+    /// The memory that the kernel reserves for contiguous buffers (the boot option `cma=`), in MiB.
     pub contiguous_mebibytes: u32,
-    /// Whether the guest has the programs of other projects.
+    /// Whether the guest has the programs of other projects (the peers).
     pub peers: bool,
     /// Whether the guest's clock counts executed instructions instead of time.
     pub counted: bool,
@@ -127,18 +128,19 @@ pub struct Case {
     pub needs: Needs,
     /// Whether only `--full` runs the case, because it takes long.
     pub full: bool,
-    /// Whether the case leaves the guest in a state that no other case can use.
+    /// Whether no other case can use the guest after this case.
     pub last: bool,
-    /// The time limit, boots of the case itself included. When it has passed, the guest is killed and the case fails.
+    /// The time limit, including the boots of guests for the case. When it has passed, the guest is killed and the case fails.
     pub limit: Duration,
-    /// About how many seconds the case takes on two idle processors. It decides only the order in which cases run.
+    /// About how many seconds the case takes on two idle processors. The value affects only the order in which cases run.
     pub seconds: u32,
     /// The function to run.
     pub run: Run,
 }
 
 impl Case {
-    /// Makes a case that runs every time, in a guest of this configuration with default memory, display size and limit.
+    /// Creates a case that runs without `--full` too, in a guest of this configuration with the default memory, display size and
+    /// time limit.
     #[must_use]
     pub const fn new(name: &'static str, config: Config, run: Run) -> Self {
         Self {
@@ -188,29 +190,29 @@ impl Case {
         self
     }
 
-    /// Asks for a guest with the programs of other projects.
+    /// Sets that the guest has the programs of other projects.
     #[must_use]
     pub const fn peers(mut self) -> Self {
         self.needs.peers = true;
         self
     }
 
-    /// Asks for a guest whose clock counts instructions; its processor is always emulated.
+    /// Sets that the guest's clock counts instructions. Its processor is then always emulated.
     #[must_use]
     pub const fn counted(mut self) -> Self {
         self.needs.counted = true;
         self
     }
 
-    /// Lets only `--full` run the case.
+    /// Sets that the case runs only with `--full`.
     #[must_use]
     pub const fn full(mut self) -> Self {
         self.full = true;
         self
     }
 
-    /// States that no other case can use the guest afterwards. The case then runs after all others that share its guest: in the
-    /// middle it would cost one more boot.
+    /// Sets that no other case can use the guest afterwards. The case then runs after all other cases that share its guest;
+    /// otherwise the guest would have to be booted once more.
     #[must_use]
     pub const fn last(mut self) -> Self {
         self.last = true;
@@ -224,7 +226,7 @@ impl Case {
         self
     }
 
-    /// States about how many seconds the case takes, where that is far more than most cases take.
+    /// Sets the approximate number of seconds that the case takes, if it takes far longer than most cases.
     #[must_use]
     pub const fn seconds(mut self, seconds: u32) -> Self {
         self.seconds = seconds;
@@ -306,12 +308,12 @@ mod tests {
     }
 
     impl Program {
-        /// Returns the source files of the program in a package's folder.
+        /// Returns the source files of the program in the folder of its package.
         fn files(&self, package: &Path) -> Vec<PathBuf> {
             let usual = || format!("src/bin/{}/main.rs", self.name).into();
             let main = package.join(self.path.clone().unwrap_or_else(usual));
             let folder = main.parent().unwrap();
-            // Where the folder also has a library, or the file is not called `main.rs`, only that file belongs to the program.
+            // If the folder also has a library, or if the file is not called `main.rs`, only this file belongs to the program.
             let is_alone = main.ends_with("main.rs") && !folder.join("lib.rs").exists();
             if is_alone {
                 sources(folder)
@@ -348,7 +350,11 @@ mod tests {
                     let text = fs::read_to_string(&file).unwrap();
                     let marks = [concat!("#[", "test]"), concat!("prop", "test!")];
                     let has_tests = marks.iter().any(|mark| text.contains(mark));
-                    assert!(!has_tests, "{} has tests that never run", file.display());
+                    assert!(
+                        !has_tests,
+                        "{} has tests that the suite never runs",
+                        file.display()
+                    );
                     checked += 1;
                 }
             }
@@ -373,7 +379,7 @@ mod tests {
             .chain(checks::NAMES.iter().map(|name| (*name).to_owned()))
             .collect();
         for name in skips.names() {
-            // The names of unit tests are not known here.
+            // The list of known names does not contain unit tests.
             assert!(known.contains(name) || name.starts_with("unit::"), "{name}");
         }
     }

@@ -1,7 +1,8 @@
-//! Theme `peers`: Covalent's clients on the compositors of other projects, and programs of other projects on Covalent's compositor.
+//! Theme `peers`: checks Covalent's clients on the compositors of other projects, and programs of other projects on Covalent's
+//! compositor.
 //!
-//! What is shown is proved by QEMU's picture of the display. The programs are on a disk of their own, so these cases run only with
-//! `--full`.
+//! QEMU's picture of the display is compared with the expected picture. The programs are on a separate disk, so these cases run
+//! only with `--full`.
 
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use crate::wire::{SignalTarget, Stream};
 mod compositors;
 mod programs;
 
-/// Makes a case of this theme.
+/// Creates a case of this theme.
 const fn case(name: &'static str, run: super::Run) -> Case {
     Case::new(name, Config::Virtio, run)
         .peers()
@@ -60,7 +61,7 @@ pub(super) const CASES: &[Case] = &[
     }),
 ];
 
-/// Saves a picture for a person to look at.
+/// Saves a picture that a person may inspect after the run.
 fn save(context: &TestContext<'_>, name: &str, picture: &RgbImage) -> anyhow::Result<()> {
     let mut png = std::io::Cursor::new(Vec::new());
     picture.write_to(&mut png, image::ImageFormat::Png)?;

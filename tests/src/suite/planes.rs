@@ -1,4 +1,4 @@
-//! Theme `planes`: primary, overlay and cursor planes show every format that they list.
+//! Theme `planes`: checks that primary, overlay and cursor planes show every format that they list.
 
 use crate::vm::config::Config;
 

@@ -1,5 +1,6 @@
-//! Theme `pools`: a CMA region of 32 MiB, from which a heap and the queue of a camera allocate. The reports of both state how many
-//! buffers fit in the region. Small frames of the queue come from the page allocator when the region is exhausted.
+//! Theme `pools`: a dma-heap and the queue of a camera allocate from the same CMA region of 32 MiB. Checks that the reports of
+//! both state how many buffers fit in the region. When the region is exhausted, small frames of the queue come from the page
+//! allocator.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::wire::Status;
 
 use super::{Case, Outcome, TestContext};
 
-/// Time limit of one command.
+/// The time limit of one command.
 const LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) const CASES: &[Case] = &[Case::new(
@@ -25,7 +26,7 @@ const HEAP: &str = "heap:default_cma_region";
 const QUEUE: &str = "v4l2:vivid@platform:vivid-001:capture";
 
 fn shared_region(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    // A frame takes 8 MiB of the region, so not even an unused region holds five.
+    // A frame takes 8 MiB of the region, so even an unused region cannot hold five frames.
     let large =
         "covalent plan --camera /dev/video2 --size 1920x1080 --format XR24 --count 5 --json";
     let solution = solution(context, large)?;
@@ -42,7 +43,8 @@ fn shared_region(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         "{status}: {message}"
     );
 
-    // Frames of less than 4 MiB: 20 of them are larger than the region, and the queue allocates them nevertheless.
+    // A frame takes less than 4 MiB. The queue can allocate 20 of these frames, although together they are larger than the
+    // region.
     let small =
         "covalent plan --camera /dev/video2 --size 1280x720 --format XR24 --count 20 --json";
     let solution = self::solution(context, small)?;
@@ -58,7 +60,7 @@ fn shared_region(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     );
     context.sh(&stream(1280, 720, 20, 1), LIMIT)?;
 
-    // While the queue holds two large frames, the heap cannot allocate three. Afterwards it can.
+    // While the queue holds two large frames, the heap cannot allocate three frames. Afterwards the heap can allocate them.
     let held = format!(
         "{} > /dev/null 2>&1 & holder=$!; \
          for attempt in $(seq 100); do [ $(awk '/CmaFree/ {{ print $2 }}' /proc/meminfo) -lt 17000 ] && break; sleep 0.1; done;",
@@ -74,7 +76,7 @@ fn shared_region(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Returns the command with which the queue allocates `count` buffers and streams `frames` frames.
+/// Returns the command with which the queue allocates `count` buffers and then streams `frames` frames.
 fn stream(width: u32, height: u32, count: u32, frames: u32) -> String {
     format!(
         "v4l2-ctl -d /dev/video2 --set-fmt-video=width={width},height={height},pixelformat=XR24 \
@@ -89,7 +91,7 @@ fn solution(context: &mut TestContext<'_>, line: &str) -> anyhow::Result<Value> 
         .with_context(|| format!("{line} ended with {} and no JSON", output.status))
 }
 
-/// Returns why a source was rejected for the buffers of all participants.
+/// Returns the reason why a source was rejected for the buffers that all participants share.
 fn rejection(solution: &Value, source: &str) -> anyhow::Result<String> {
     let whole = solution.get("share").unwrap_or(&solution["split"]);
     let rejections = whole["rejections"].as_array().context("no rejections")?;
@@ -98,7 +100,7 @@ fn rejection(solution: &Value, source: &str) -> anyhow::Result<String> {
     Ok(own["words"].as_str().unwrap_or_default().to_owned())
 }
 
-/// Allocates frames of 1920x1080 from the heap while the shell command `before` runs; returns the status and the messages.
+/// Allocates frames of 1920x1080 from the heap while the shell command `before` runs; returns the exit status and stderr.
 fn allocate(
     context: &mut TestContext<'_>,
     count: u32,

@@ -1,5 +1,5 @@
-//! Theme `rates`: `covalent bench` measures every source and participant, and leaks nothing. Its numbers are only checked for
-//! plausibility.
+//! Theme `rates`: checks that `covalent bench` measures every source and participant, and leaks nothing. The measured numbers are
+//! only checked for plausibility.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub(super) const CASES: &[Case] = &[Case::new(
     every_source,
 )];
 
-/// Time limit of a round of all measurements and its warm-up on a busy machine without KVM.
+/// The time limit of a round of all measurements and its warm-up on a busy machine without KVM.
 const LONG_LIMIT: Duration = Duration::from_secs(240);
 
 #[derive(Debug, Deserialize)]
@@ -88,7 +88,7 @@ fn every_source(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     for source in sources {
         let id = source["id"].as_str().context("a source without a name")?;
         let operations = of(id);
-        // A queue of coded pictures, or a driver without this format, is listed with a reason.
+        // If a source is a queue of coded pictures, or its driver does not support the format, the report lists it with a reason.
         if !operations.contains("allocate") {
             let why = report.left_out.iter().find(|one| one.source == id);
             let why = why.with_context(|| format!("{id} is not measured"))?;
@@ -110,7 +110,7 @@ fn every_source(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     }
     ensure!(
         of("plain memory").len() == 2,
-        "no copies of plain memory to hold others against"
+        "the report has no copies of plain memory for the comparison"
     );
     for participant in [
         "bochs-drm import",
@@ -144,6 +144,9 @@ fn every_source(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let running = context
         .sh("pgrep -c -x covalent-prove || true", COMMAND_LIMIT)?
         .text();
-    ensure!(running.trim() == "0", "{running} helpers are left");
+    ensure!(
+        running.trim() == "0",
+        "{running} helper processes are still running"
+    );
     Ok(Outcome::Passed)
 }

@@ -1,4 +1,4 @@
-//! The results of a run: a line for a person, a file for programs, and the record by which a later run skips what has passed.
+//! The results of a run: a line for a person, a file for programs, and records by which `--resume` skips what has passed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,33 +13,33 @@ use sha2::{Digest as _, Sha256};
 
 pub use crate::verdict::Verdict;
 
-/// The result of one case or check, or of several of one kind.
+/// The result of a case or check, or of several unit tests.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// The name of the case or check.
     pub name: String,
-    /// The guest that it needed, in words; empty where it needed none.
+    /// A description of the guest that the case needed; empty if it needed none.
     pub guest: String,
-    /// How it ended.
+    /// The verdict on the case or check.
     pub verdict: Verdict,
-    /// The number of tests that this record stands for.
+    /// The number of tests whose result this record contains.
     pub count: usize,
     /// The duration in seconds.
     pub seconds: f64,
-    /// The seconds of processor time of the programs that a check has run; 0 for cases. On a busy machine it varies less than the
+    /// The processor time in seconds of the programs that a check has run; 0 for cases. On a busy machine it varies less than the
     /// duration.
     #[serde(default)]
     pub processor_seconds: f64,
     /// The reason of a failure or skip.
     #[serde(rename = "words")]
     pub message: String,
-    /// The number of checks within a case that were skipped as a committed list expects.
+    /// The number of checks within a case that were skipped and have an entry in a committed list.
     #[serde(default)]
     pub skipped_checks: usize,
 }
 
 impl Record {
-    /// Makes a record of one case or check.
+    /// Creates a record of one case or check.
     #[must_use]
     pub fn new(name: &str, guest: &str, verdict: Verdict, took: Duration, message: &str) -> Self {
         Self {
@@ -93,7 +93,7 @@ impl fmt::Display for Record {
 /// The results of a whole run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Summary {
-    /// The state of the tree: its commit, and a digest of what was changed since.
+    /// The state of the source tree: its commit, and a digest of the changes since.
     pub tree: String,
     /// Whether `--full` was given.
     pub full: bool,
@@ -106,7 +106,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Returns how many tests ended with `verdict`.
+    /// Returns the number of tests with this verdict.
     #[must_use]
     pub fn count(&self, verdict: Verdict) -> usize {
         self.records
@@ -116,7 +116,7 @@ impl Summary {
             .sum()
     }
 
-    /// Returns how many checks within cases were skipped.
+    /// Returns the number of checks that were skipped within cases.
     #[must_use]
     pub fn skipped_checks(&self) -> usize {
         self.records
@@ -125,10 +125,10 @@ impl Summary {
             .sum()
     }
 
-    /// Writes the summary to a file. The file is replaced as a whole.
+    /// Writes the summary to a file. An existing file is replaced by a rename.
     ///
     /// # Errors
-    /// Where the folder or file cannot be written.
+    /// The folder or file cannot be written.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let folder = path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder)?;
@@ -138,7 +138,7 @@ impl Summary {
         Ok(())
     }
 
-    /// Reads a summary; `None` where the file is missing or cannot be parsed.
+    /// Reads a summary; returns `None` if the file is missing or cannot be parsed.
     #[must_use]
     pub fn read(path: &Path) -> Option<Self> {
         serde_json::from_slice(&fs::read(path).ok()?).ok()
@@ -154,7 +154,7 @@ impl fmt::Display for Summary {
             self.count(Verdict::Failed),
             self.count(Verdict::Skipped)
         )?;
-        // A case of which some checks are skipped has passed; the line states how many.
+        // A case in which some checks were skipped has passed. The line states how many were skipped.
         match self.skipped_checks() {
             0 => Ok(()),
             count => write!(
@@ -165,11 +165,11 @@ impl fmt::Display for Summary {
     }
 }
 
-/// Returns the state of the tree in `folder`: its commit, followed by a digest of all changed and added files. Without git, the
-/// digest covers all files.
+/// Returns the state of the source tree in `folder`: its commit, followed by a digest of all changed and new files. If git is not
+/// available, the digest covers all files.
 ///
 /// # Errors
-/// Where a file cannot be read.
+/// A file cannot be read.
 pub fn tree(folder: &Path) -> io::Result<String> {
     let git = |args: &[&str]| -> Option<Vec<u8>> {
         let mut command = Command::new("git");

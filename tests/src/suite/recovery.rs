@@ -1,7 +1,8 @@
-//! Theme `recovery`: the compositor repeats requests that the kernel refuses for a moment, and frames continue.
+//! Theme `recovery`: checks that the compositor repeats requests that the kernel refuses temporarily, and that frames are shown
+//! again.
 //!
-//! strace makes the compositor's own system calls fail; the card and its driver are not involved. The client draws only on
-//! frame callbacks, so nothing but the compositor can bring about the next frame.
+//! strace makes the compositor's own system calls fail; the card and its driver are not involved. The client draws only on frame
+//! callbacks, so there is no next frame unless the compositor recovers.
 
 use std::time::Duration;
 
@@ -11,20 +12,20 @@ use super::compositor::{ClientExit, TestCompositor};
 use super::{Case, Outcome, TestContext};
 use crate::vm::config::Config;
 
-/// Time limit to start the compositor once for each number in [`STARTS`]. strace slows down each start.
+/// The time limit to start the compositor once for each number in [`STARTS`]. strace makes each start slow.
 const STARTS_LIMIT: Duration = Duration::from_secs(850);
 
-/// Time limit of one script under strace and without KVM.
+/// The time limit of one script under strace and without KVM.
 const SCRIPT_LIMIT: Duration = Duration::from_secs(400);
 
-/// The transient errors, and EACCES, which a card gives while another program is DRM master.
+/// The transient errors, and EACCES, which a card returns while another program is DRM master.
 const ERRORS: [&str; 5] = ["EBUSY", "EINTR", "ENOMEM", "EAGAIN", "EACCES"];
 
-/// The numbers of the ioctls on the card that strace lets fail, one of them in each start of the compositor. A start under strace
-/// takes a quarter of a minute.
+/// The numbers of the ioctls on the card that strace makes fail, one of them in each start of the compositor. A start under
+/// strace takes 15 seconds.
 const STARTS: &str = "1 2 3 5 8 12 17 23 30";
 
-/// The same numbers with `--full`: each of the first 32 ioctls.
+/// The numbers of the ioctls with `--full`: each of the first 32 ioctls.
 const STARTS_IN_FULL: &str = "$(seq 32)";
 
 pub(super) const CASES: &[Case] = &[
@@ -55,7 +56,7 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// The functions that all scripts use: they find the card, count frames, and make requests fail.
+/// The shell functions that all scripts use. They find the card, count frames, and make requests fail.
 const SHELL: &str = r#"
 cd /tmp/compositor; export WAYLAND_DISPLAY=suite
 compositor=$(pgrep -x covalent-compos)
@@ -79,7 +80,7 @@ fn run_script(context: &mut TestContext<'_>, script: &str) -> anyhow::Result<Cli
     Ok(context.guest()?.sh(script, SCRIPT_LIMIT)?.into())
 }
 
-/// Nine successive ioctls on the card fail with each error, commits of frames among them.
+/// Makes nine successive ioctls on the card fail with each error, including commits of frames.
 fn transient_commit_errors(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let errors = ERRORS.join(" ");
@@ -122,7 +123,8 @@ grep -c '"retries"' frames.jsonl
     Ok(Outcome::Passed)
 }
 
-/// Every eleventh ioctl fails, whatever its request is: a commit, a query or signal of a syncobj, or the start of CPU access.
+/// Makes every eleventh ioctl fail, whatever the request is: a commit, a query or signal of a syncobj, or the start of CPU
+/// access.
 fn intermittent_errors(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     for client in [
@@ -155,7 +157,7 @@ injected
                 "{client}, {errno}: {exit:?}; its log: {}",
                 compositor.log_tail(context)?
             );
-            // A client reports on stderr when the compositor keeps its buffers for long.
+            // A client reports on stderr if the compositor does not release its buffers for a long time.
             ensure!(exit.stderr.is_empty(), "{client}, {errno}: {exit:?}");
         }
     }
@@ -164,8 +166,8 @@ injected
     Ok(Outcome::Passed)
 }
 
-/// One ioctl on the card fails in each start. With `--seccomp-bpf`, strace stops the compositor at ioctls only, and not at each of the
-/// thousands of other system calls of a start.
+/// Makes one ioctl on the card fail in each start. With `--seccomp-bpf`, strace stops the compositor only at ioctls, and not at
+/// each of the thousands of other system calls of a start.
 fn failing_starts(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let starts = if context.is_full() {
         STARTS_IN_FULL
@@ -189,8 +191,8 @@ done"#
     Ok(Outcome::Passed)
 }
 
-/// Thirteen successive ioctls on the card fail with EBUSY while the display is unplugged and plugged in again. Their number is
-/// limited: if every third ioctl failed for ever, every attempt could fail at the same step.
+/// Makes thirteen successive ioctls on the card fail with EBUSY while the display is unplugged and plugged in again. The number
+/// is limited, because otherwise every attempt of the compositor could fail at the same step.
 fn replugged(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let script = format!(

@@ -1,7 +1,8 @@
-//! Theme `renderer`: the GPU draws the same picture as the CPU, and the report states which of them drew it.
+//! Theme `renderer`: checks that the GPU renderer draws the same picture as the software renderer, and that the report states
+//! which renderer drew it.
 //!
-//! QEMU has no picture of a display that it draws by GL, so the compositor's own picture is checked. It is compared with that
-//! of the CPU renderer, which other cases compare with the display itself.
+//! QEMU makes no picture of a display that it draws with GL, so the picture that the compositor writes is checked. It is compared
+//! with the picture of the software renderer, which other cases compare with the display itself.
 
 use std::time::Duration;
 
@@ -13,13 +14,13 @@ use crate::pipeline::{FrameRecord, Path, parse_frames};
 use crate::vm::config::Config;
 use crate::vm::guest::Guest;
 
-/// Time limit for a GPU driver to compile its shaders and to render a few frames, on a busy machine without KVM.
+/// The time limit for a GPU driver to compile its shaders and to render a few frames, on a busy machine without KVM.
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// The largest difference of a channel between two renderers that round differently.
+/// The allowed difference of each channel between two renderers, which may round differently.
 const TOLERANCE: u8 = 2;
 
-/// The largest difference of a channel of YUV, which the CPU converts with numbers of 16 bits.
+/// The allowed difference of each channel of a YUV picture, which the CPU converts with 16-bit integers.
 const YUV_TOLERANCE: u8 = 4;
 
 pub(super) const CASES: &[Case] = &[
@@ -43,9 +44,9 @@ pub(super) const CASES: &[Case] = &[
 /// The result of one run of a client.
 struct RunResult {
     picture: RgbImage,
-    /// The frames of the client alone.
+    /// The frames that show a buffer of the client.
     frames: Vec<FrameRecord>,
-    /// The compositor's stderr.
+    /// The stderr of the compositor.
     log: String,
 }
 
@@ -75,7 +76,7 @@ fn run_client(guest: &Guest, compositor: &str, client: &str) -> anyhow::Result<R
     })
 }
 
-/// Returns the largest difference of a channel between two pictures of one size.
+/// Returns the largest difference of a channel between two pictures of the same size.
 fn difference(one: &RgbImage, other: &RgbImage) -> anyhow::Result<u8> {
     ensure!(
         one.dimensions() == other.dimensions(),
@@ -106,7 +107,7 @@ fn check_frames(shown: &RunResult, renderer: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes the camera's picture constant, so that two runs show the same.
+/// Makes the camera's picture constant, so that two runs show the same picture.
 fn set_still_picture(guest: &Guest) -> anyhow::Result<()> {
     let output = guest.sh(
         "v4l2-ctl -d /dev/video0 -c test_pattern=0,osd_text_mode=2",
@@ -120,7 +121,8 @@ fn windows(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const DMABUF: &str = "covalent-pattern --window --size 320x240 --frames 4 --fps 5 --dmabuf";
     const SHM: &str = "covalent-pattern --window --size 320x240 --frames 4 --fps 5";
     const CAMERA: &str = "covalent-camera --window --size 320x240 --fps 15 --frames 10";
-    // The number of bytes that the CPU copies for each frame: a wl_shm buffer has to be uploaded.
+    // The last number of each entry is the number of bytes that the CPU copies for each frame. A wl_shm buffer has to be
+    // uploaded.
     let clients = [
         ("dmabuf", DMABUF, 0),
         ("shm", SHM, 320 * 240 * 4),
@@ -182,7 +184,8 @@ fn cannot_import(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
             "frame {} has no reason why the GPU did not import the buffer: {why:?}",
             frame.frame
         );
-        // The bytes are uploaded twice: as luma of each pixel, and as chroma of each pair.
+        // The bytes are uploaded twice: as a texture with the luma of each pixel, and as a texture with the chroma of each pair
+        // of pixels.
         let uploaded = 320 * 240 * 2 * 2;
         ensure!(
             frame.cpu_copied_bytes == uploaded,
@@ -213,7 +216,7 @@ fn no_gpu(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .collect::<Vec<_>>();
     ensure!(
         matches!(reason.as_slice(), [reason] if reason.len() > 10),
-        "the compositor does not log exactly one reason why the CPU composes:\n{}",
+        "the compositor does not log exactly one reason for the software renderer:\n{}",
         shown.log
     );
     Ok(Outcome::Passed)

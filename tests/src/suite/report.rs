@@ -1,7 +1,7 @@
 //! The order in which the results of checks are printed.
 //!
-//! Checks run at the same time and end in any order. A check that has passed is printed when all checks before it in the list have
-//! ended, so that the reports of two runs can be compared. A failure is printed at once.
+//! Checks run in parallel and end in any order. The result of a check that passed is printed when all checks before it in the
+//! list have ended, so that the reports of two runs can be compared. A failure is printed at once.
 
 use std::collections::VecDeque;
 
@@ -9,12 +9,12 @@ use super::record::{Record, Verdict};
 
 /// The checks of a run whose results are not printed yet.
 #[derive(Debug, Default)]
-pub struct Order {
+pub struct ReportOrder {
     checks: VecDeque<(&'static str, Option<Vec<Record>>)>,
 }
 
-impl Order {
-    /// Makes the order of these checks, in which none has ended.
+impl ReportOrder {
+    /// Creates the order of these checks, of which none has ended.
     #[must_use]
     pub fn new(checks: &[&'static str]) -> Self {
         Self {
@@ -22,7 +22,7 @@ impl Order {
         }
     }
 
-    /// Takes the records of a check that has ended, and returns the records to print now.
+    /// Adds the records of a check that has ended. Returns the records that are to be printed now.
     #[must_use]
     pub fn end(&mut self, check: &str, records: Vec<Record>) -> Vec<Record> {
         let has_failed = |record: &Record| record.verdict == Verdict::Failed;
@@ -42,7 +42,8 @@ impl Order {
         printed
     }
 
-    /// Returns the records that still wait for a check before them; for a run that has ended early.
+    /// Returns the records that are not printed yet, because a check before them has not ended. This is for a run that ended
+    /// early.
     #[must_use]
     pub fn rest(self) -> Vec<Record> {
         let ended = self.checks.into_iter().filter_map(|(_, records)| records);
@@ -62,7 +63,7 @@ mod tests {
         Record::new(name, "", verdict, Duration::ZERO, "")
     }
 
-    fn end(order: &mut Order, name: &str, verdict: Verdict) -> String {
+    fn end(order: &mut ReportOrder, name: &str, verdict: Verdict) -> String {
         names(order.end(name, vec![record(name, verdict)]))
     }
 
@@ -72,7 +73,7 @@ mod tests {
 
     #[test]
     fn end_of_checks_in_any_order_prints_them_in_that_of_the_list() {
-        let mut order = Order::new(&CHECKS);
+        let mut order = ReportOrder::new(&CHECKS);
         assert_eq!(end(&mut order, "c", Verdict::Passed), "");
         assert_eq!(end(&mut order, "b", Verdict::Skipped), "");
         assert_eq!(end(&mut order, "a", Verdict::Passed), "abc");
@@ -82,7 +83,7 @@ mod tests {
 
     #[test]
     fn end_of_a_failed_check_prints_it_at_once_and_only_once() {
-        let mut order = Order::new(&CHECKS);
+        let mut order = ReportOrder::new(&CHECKS);
         assert_eq!(end(&mut order, "d", Verdict::Passed), "");
         assert_eq!(end(&mut order, "b", Verdict::Failed), "b");
         assert_eq!(end(&mut order, "a", Verdict::Failed), "a");
@@ -91,14 +92,14 @@ mod tests {
 
     #[test]
     fn end_of_a_check_with_one_failure_prints_all_its_records_together() {
-        let mut order = Order::new(&CHECKS);
+        let mut order = ReportOrder::new(&CHECKS);
         let records = vec![record("x", Verdict::Failed), record("y", Verdict::Passed)];
         assert_eq!(names(order.end("c", records)), "xy");
     }
 
     #[test]
     fn rest_of_a_run_that_ended_early_has_what_waits() {
-        let mut order = Order::new(&CHECKS);
+        let mut order = ReportOrder::new(&CHECKS);
         assert_eq!(end(&mut order, "b", Verdict::Passed), "");
         assert_eq!(end(&mut order, "d", Verdict::Passed), "");
         assert_eq!(names(order.rest()), "bd");

@@ -1,7 +1,9 @@
-//! Runs checks, and cases in several guests, at the same time; enforces the cases' time limits, and reports how each ended.
+//! Runs checks, and cases in several guests, in parallel. Enforces the time limits of cases, and reports the result of each check
+//! and case.
 //!
-//! Each worker takes one check after the other as long as one can start (`check_queue.rs`), and then boots guests (`case_queue.rs`). So
-//! a check whose compiler or test runs on one processor has a guest, or another check, beside it. The images are made meanwhile.
+//! Each worker runs one check after another as long as a check can start (`check_queue.rs`), and then boots guests
+//! (`case_queue.rs`). So while a check uses only one processor, a guest or another check uses the other processors. The images
+//! are built at the same time.
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,16 +33,16 @@ use super::{Case, Needs, Outcome};
 
 pub use super::images::{ImageKind, Images};
 
-/// What a run of the suite uses.
+/// The settings of a run of the suite.
 #[derive(Debug)]
 pub struct Runner<'a> {
-    /// The images that guests are booted from, which the run makes. The PC's has the root for checks.
+    /// The images from which guests boot. The run builds them. The PC's image contains the root file system in which checks run.
     pub images: &'a Images,
-    /// Where the progress of checks and images appears.
+    /// The progress of checks and images.
     pub progress: &'a Progress,
     /// The list of cases that may be skipped.
     pub skips: &'a Skips,
-    /// The folder in which cases keep files for a person to look at.
+    /// The folder in which cases save files that a person may inspect after the run.
     pub artefacts: PathBuf,
     /// Whether `--full` was given.
     pub full: bool,
@@ -57,7 +59,7 @@ pub enum Ended {
     Case(Record),
 }
 
-/// The state that the workers share: the remaining work, the event that an image was made, and the compiled programs.
+/// The state that the workers share: the remaining work, the event that an image was built, and the compiled programs.
 #[derive(Debug)]
 struct Shared {
     work: Mutex<Work>,
@@ -65,7 +67,7 @@ struct Shared {
     programs: Programs,
 }
 
-/// The programs that guests run, by platform. They are compiled once in a run, when the first case needs them.
+/// The programs that guests run, by platform. A run compiles them once, when the first case needs them.
 #[derive(Debug, Default)]
 struct Programs(Mutex<BTreeMap<Platform, Compiled>>);
 
@@ -80,11 +82,11 @@ impl Programs {
     }
 }
 
-/// The most memory, in bytes, that one guest takes from the host; QEMU itself and the helper process of Venus are included.
+/// The most memory in bytes that one guest takes from the host, including QEMU itself and the helper process of Venus.
 const GUEST_BYTES: u64 = 5 << 30;
 
-/// Returns how many workers a run has: one for each guest, and two where there are checks, if the host has two processors. More
-/// checks would only wait for each other: most of them compile in the same folder.
+/// Returns the number of workers of a run: one for each guest, or at least two if there are checks and the host has two
+/// processors. More workers for checks would only wait for each other, because most checks compile in the same folder.
 fn worker_count(guests: usize, processors: usize, has_checks: bool) -> usize {
     let for_checks = if has_checks { processors.min(2) } else { 1 };
     guests.max(for_checks).max(1)
@@ -94,11 +96,11 @@ fn processors() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Returns how many guests this machine can run at the same time.
+/// Returns the number of guests that this machine can run in parallel.
 ///
 /// A guest has two processors and seldom uses more than one of them: it boots on one, and then waits for cameras and displays,
-/// which have a fixed rate. So the number is that of the host's processors, as far as memory allows. It is four at the most,
-/// because more guests would wait for the disk that they share.
+/// which have a fixed rate. So the number is that of the host's processors, unless there is too little memory. It is at most
+/// four, because more guests would wait for the disk that they share.
 #[must_use]
 pub fn parallel_guests() -> usize {
     let available = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -110,7 +112,7 @@ fn guest_count(processors: usize, available_bytes: u64) -> usize {
     processors.min(by_memory).clamp(1, 4)
 }
 
-/// Returns the memory that the kernel reports as available, in bytes; 0 where it reports none.
+/// Returns the memory that the kernel reports as available, in bytes; 0 if it reports none.
 fn available_bytes(meminfo: &str) -> u64 {
     let kibibytes = |line: &str| {
         let line = line.strip_prefix("MemAvailable:")?;
@@ -123,20 +125,21 @@ fn available_bytes(meminfo: &str) -> u64 {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // The panics of cases are caught, and no other code panics while it has one of these locks.
+    // A lock may be poisoned, but its data is valid: the panics of cases are caught, and no other code panics while it holds one
+    // of these locks.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn wait<'a, T>(event: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-    // As in `lock`.
+    // The data is valid for the same reason as in `lock`.
     event.wait(guard).unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Runner<'_> {
-    /// Makes the images, runs `checks` and `cases`, and calls `report` with the result of each as soon as it has ended.
+    /// Builds the images, runs `checks` and `cases`, and calls `report` with each result as soon as the check or case has ended.
     ///
     /// # Errors
-    /// Where the PC's image cannot be made. Then the checks that need no image have run, and nothing else.
+    /// The PC's image cannot be built. In this case only the checks that need no image have run.
     pub fn run(
         &self,
         checks: &[&'static str],
@@ -152,7 +155,8 @@ impl Runner<'_> {
             image_made: Condvar::new(),
             programs: Programs::default(),
         };
-        // Only the images that a case of this run needs are made. Most runs have no case that needs the board or an older kernel.
+        // Only the images that a case of this run needs are built. Most runs have no case that needs the board or an older
+        // kernel.
         let needed: BTreeSet<_> = cases
             .iter()
             .map(|case| ImageKind::of(&case.needs))
@@ -168,7 +172,7 @@ impl Runner<'_> {
             drop(sender);
             scope.spawn(|| {
                 self.images.make(&needed, self.progress, || {
-                    // A worker that has just found no image still has the lock, so it cannot miss this event.
+                    // A worker that has just found that the image is missing still holds the lock, so it cannot miss this event.
                     drop(lock(&shared.work));
                     shared.image_made.notify_all();
                 });
@@ -183,15 +187,15 @@ impl Runner<'_> {
         }
     }
 
-    /// The loop of one worker: does one job after the other, until none is left for it.
+    /// The loop of one worker, which does one job after another until no job is left for it.
     fn run_worker(&self, shared: &Shared, sender: &mpsc::Sender<Ended>) {
-        // The receiver lives longer than every worker.
+        // The receiver exists longer than every worker, so sending cannot fail.
         let report = |ended| drop(sender.send(ended));
         let is_made = |kind| self.images.get(kind).is_some();
         let mut boots_guests = false;
         let mut work = lock(&shared.work);
         loop {
-            // Where the PC's image could not be made, there is no root, so no further check or case is started.
+            // If the PC's image could not be built, there is no root, so this worker starts no further check or case.
             if let Some(Err(_)) = self.images.get(ImageKind::PC) {
                 return;
             }
@@ -218,20 +222,20 @@ impl Runner<'_> {
         }
     }
 
-    /// Compiles what guests with these needs run, where it is not compiled yet, and runs cases in them.
+    /// Compiles the programs for guests with these needs, if they are not compiled yet, and runs cases in such guests.
     fn run_guest(&self, shared: &Shared, needs: Needs, report: impl Fn(Record)) {
         let next = || lock(&shared.work).cases.next(&needs);
         let image = match self.images.get(ImageKind::of(&needs)) {
             Some(Ok(image)) => Ok(image),
             Some(Err(message)) => Err(message.to_owned()),
-            None => Err("its image was not made".to_owned()),
+            None => Err("the image of the guest was not built".to_owned()),
         };
         let programs = |image| {
             let share = shared.programs.get(image)?;
             Ok((image, share))
         };
         let programs = image.and_then(programs);
-        // Cases of the theme `harness` start `./x`, which waits while any image is made.
+        // Cases of the theme `harness` start `./x`, which waits while an image is being built.
         let mut work = lock(&shared.work);
         while !self.images.is_finished() {
             work = wait(&shared.image_made, work);
@@ -251,7 +255,7 @@ impl Runner<'_> {
         }
     }
 
-    /// Runs cases from `next` in one guest after the other, all of which meet `needs`.
+    /// Runs the cases that `next` returns in one guest after another. All these guests meet `needs`.
     fn run_group(
         &self,
         needs: Needs,
@@ -289,7 +293,7 @@ impl Runner<'_> {
                 ),
             };
             if verdict == Verdict::Failed {
-                // The state of the guest after a failure is not known.
+                // After a failure the state of the guest is not known, so the guest is not used again.
                 context.discard();
             }
             report(Record {
@@ -322,7 +326,7 @@ impl Runner<'_> {
     }
 }
 
-/// Returns the verdict for a skipped case: a skip that is not on the committed list is a failure.
+/// Returns the verdict on a skipped case. A skip that is not in the committed list is a failure.
 #[must_use]
 pub fn judge_skip(skips: &Skips, name: &str, reason: String) -> (Verdict, String) {
     if skips.allows(name) {
@@ -366,7 +370,7 @@ enum Timed<T> {
     TooLate,
 }
 
-/// Runs `work`. When `limit` has passed, the guest's process is killed, and everything that waits for the guest fails at once.
+/// Runs `work`. When `limit` has passed, kills the guest's process, so that everything that waits for the guest fails at once.
 fn run_with_limit<T>(
     limit: Duration,
     guest_process: &GuestProcessId,
@@ -381,7 +385,7 @@ fn run_with_limit<T>(
             return;
         }
         *flag.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        // The kill is repeated, because the case may be booting another guest.
+        // The kill is repeated, because the case may boot another guest.
         while wait.recv_timeout(Duration::from_secs(1)) == Err(mpsc::RecvTimeoutError::Timeout) {
             let running = guest_process
                 .lock()
@@ -394,7 +398,7 @@ fn run_with_limit<T>(
     });
     let result = work();
     drop(done);
-    // A watcher thread that panicked has not set the flag, so its result does not matter.
+    // If the watcher thread panicked, it has not set the flag, so its result does not matter.
     let _ = watcher.join();
     if *late.lock().unwrap_or_else(PoisonError::into_inner) {
         Timed::TooLate
@@ -427,7 +431,7 @@ mod tests {
         assert_eq!(guest_count(1, 16_000 * mib), 1);
         assert_eq!(guest_count(2, 7_900 * mib), 1);
         assert_eq!(guest_count(64, u64::MAX), 4);
-        // Without information about memory, one guest runs.
+        // If the available memory is not known, one guest runs.
         assert_eq!(guest_count(8, available_bytes("")), 1);
         let meminfo = "MemTotal:  24 kB\nMemAvailable:   20971520 kB\n";
         assert_eq!(available_bytes(meminfo), 20 << 30);

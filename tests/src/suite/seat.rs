@@ -1,5 +1,5 @@
-//! Theme `seat`: the compositor as an ordinary user, other programs that use the display, and displays that are unplugged and
-//! plugged in.
+//! Theme `seat`: checks the compositor as an ordinary user, with other programs that use the display, and with displays that are
+//! unplugged and plugged in.
 
 use std::time::Duration;
 
@@ -9,19 +9,19 @@ use super::context::run_checked;
 use super::display::set_pattern;
 use super::{Case, Outcome, TestContext};
 use crate::picture::{BARS_100, Region, check_bars};
-use crate::pipeline::{Path, Pipeline, Running, check_order};
+use crate::pipeline::{Path, Pipeline, RunningPipeline, check_order};
 use crate::vm::config::Config;
 use crate::vm::guest::{Guest, shell};
 use crate::vm::link::Process;
 use crate::wire::Status;
 
-/// Time limit of one command on a busy machine without KVM.
+/// The time limit of one command on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// Time limit to show a few hundred frames.
+/// The time limit to show a few hundred frames.
 const FRAMES_LIMIT: Duration = Duration::from_secs(180);
 
-/// The compositor's exit code where it can drive no display.
+/// The compositor's exit code if it can drive no display.
 const NO_DISPLAY: u8 = 10;
 
 pub(super) const CASES: &[Case] = &[
@@ -57,14 +57,14 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// A running seatd, and the prefix that starts a user's programs. Dropping the value ends seatd.
+/// A running seatd, and the prefix that starts programs as the user. When the value is dropped, seatd is ended.
 struct Session {
     seatd: Process,
     wrapper: String,
 }
 
 impl Session {
-    /// Starts seatd, and makes a runtime folder for a user who is only in the groups of cards, cameras and inputs.
+    /// Starts seatd, and creates a runtime folder for a user who is only in the groups of cards, cameras and input devices.
     fn start(guest: &Guest) -> anyhow::Result<Self> {
         let seatd = guest.start(shell("exec seatd -g video"))?;
         let output = run_checked(
@@ -82,8 +82,8 @@ impl Session {
         Ok(Self { seatd, wrapper })
     }
 
-    /// Returns a pipeline whose compositor and camera run as that user. Root makes the folder of the reports and gives it to
-    /// the user.
+    /// Returns a pipeline whose compositor and camera client run as this user. Root creates the folder of the reports and gives
+    /// it to the user.
     fn pipeline(&self, frames: u32) -> Pipeline {
         Pipeline {
             client: format!("--size 640x480 --fps 30 --frames {frames}"),
@@ -102,8 +102,9 @@ fn check_bars_shown(guest: &Guest) -> anyhow::Result<()> {
     Ok(check_bars(&picture, Region::whole(&picture), &BARS_100, 1)?)
 }
 
-/// Checks that no frame reaches the display for three seconds, after a second for the frames that were already submitted.
-fn check_no_frames(running: &Running<'_>) -> anyhow::Result<usize> {
+/// Checks that no frame reaches the display for three seconds. Before that, waits one second for the frames that were already
+/// submitted.
+fn check_no_frames(running: &RunningPipeline<'_>) -> anyhow::Result<usize> {
     std::thread::sleep(Duration::from_secs(1));
     let before = running.progress()?;
     std::thread::sleep(Duration::from_secs(3));
@@ -200,7 +201,7 @@ fn unplug(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     }
     run_checked(guest, "pkill -TERM covalent-camera", COMMAND_LIMIT)?;
     running.finish(FRAMES_LIMIT)?;
-    // Without any connected display, the compositor reports that.
+    // If no display is connected, the compositor must report this.
     run_checked(guest, &format!("echo off > {CONNECTOR}"), COMMAND_LIMIT)?;
     let refused = guest.sh("covalent-compositor -- true", COMMAND_LIMIT)?;
     run_checked(guest, &format!("echo detect > {CONNECTOR}"), COMMAND_LIMIT)?;
@@ -213,13 +214,14 @@ fn unplug(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Runs the freezer test of the kernel's suspend: every process is frozen for five seconds, as before devices are suspended.
-/// The guest cannot suspend further, because virtio-serial and 9p do not resume.
+/// Runs the freezer test of the kernel's suspend: every process is frozen for five seconds, as before devices are suspended. The
+/// guest cannot be suspended completely, because virtio-serial and 9p do not resume.
 fn freeze(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const ROUNDS: usize = 2;
     const FREEZE: &str = "echo freezer > /sys/power/pm_test && echo freeze > /sys/power/state; status=$?; \
         echo none > /sys/power/pm_test; exit $status";
-    /// A gap that only the freezer causes; it lasts five seconds.
+    /// The smallest gap between two frames, in nanoseconds, that counts as caused by the freezer. The freezer stops frames for
+    /// five seconds.
     const GAP_NS: u64 = 4_000_000_000;
     let guest = context.guest()?;
     set_pattern(guest, 1)?;
@@ -292,7 +294,7 @@ fn match_mode(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     check_bars(&picture, Region::whole(&picture), &BARS_100, 1)?;
     let finished = running.finish(FRAMES_LIMIT)?;
     let frames = finished.camera_frames();
-    // The first frames are scaled, until the client knows the display's mode.
+    // The first frames are scaled until the client knows the display's mode.
     let composited = frames
         .iter()
         .skip(15)

@@ -1,4 +1,4 @@
-//! A program in the guest that shows a picture on a display, and QEMU's picture of this display.
+//! Runs a program in the guest that shows a picture on a display, and takes QEMU's picture of this display.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use crate::check_support::pixels::checksum;
 use crate::vm::guest::shell;
 use crate::wire::Stream;
 
-/// What a program showed.
+/// The picture that a program showed.
 pub(super) struct ShownPicture {
     /// The line that the program printed when the display showed its picture.
     pub(super) detail: String,
-    /// QEMU's picture of the display; `None` on a card of which QEMU makes none.
+    /// QEMU's picture of the display; `None` if QEMU makes no picture of this card.
     pub(super) picture: Option<RgbImage>,
 }
 
 impl ShownPicture {
-    /// Runs a program that prints one line within `shown_within`, and shows its picture until its standard input ends. It has to end with
-    /// success within `ended_within` then.
+    /// Runs a program that prints one line within `shown_within`, and shows its picture until its standard input ends. The
+    /// program must then exit with success within `ended_within`.
     pub(super) fn of(
         context: &mut TestContext<'_>,
         program: &str,
@@ -47,8 +47,8 @@ impl ShownPicture {
         Ok(Self { detail, picture })
     }
 
-    /// Checks that QEMU's picture has the checksum with which the line begins. Where QEMU has no picture, the program in the guest
-    /// has compared the writeback.
+    /// Checks that QEMU's picture has the checksum with which the line begins. If there is no picture of QEMU, the program in the
+    /// guest has compared the writeback.
     pub(super) fn check_checksum(&self) -> anyhow::Result<()> {
         let Some(picture) = &self.picture else {
             return Ok(());

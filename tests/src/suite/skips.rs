@@ -6,11 +6,11 @@ use serde::Deserialize;
 
 const COMMITTED: &str = include_str!("../../skips.toml");
 
-/// The parsed list.
+/// The list of cases that may be skipped.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Skips {
-    /// The reason of each skip that is allowed, by the case's name.
+    /// The reason why a case may be skipped, by the name of the case.
     skip: BTreeMap<String, String>,
 }
 
@@ -18,7 +18,7 @@ impl Skips {
     /// Parses `tests/skips.toml`.
     ///
     /// # Errors
-    /// Where the file is not valid.
+    /// The file is not valid.
     pub fn committed() -> Result<Self, toml::de::Error> {
         Self::parse(COMMITTED)
     }
@@ -33,7 +33,7 @@ impl Skips {
         self.skip.contains_key(name)
     }
 
-    /// Returns the names on the list.
+    /// Returns the names of the cases on the list.
     pub fn names(&self) -> impl Iterator<Item = &String> {
         self.skip.keys()
     }

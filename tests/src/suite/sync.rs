@@ -1,5 +1,5 @@
-//! Theme `sync`: fences, timelines and dma-buf reservations behave as documented; sw_sync keeps fences pending until the test
-//! signals them.
+//! Theme `sync`: checks that fences, timelines and reservation objects of dma-bufs behave as documented. sw_sync keeps fences
+//! pending until the test signals them.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::vm::config::Config;
 use super::alloc::check;
 use super::{Case, Outcome, TestContext};
 
-/// Time limit to load a module on a busy machine without KVM.
+/// The time limit to load a module on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) const CASES: &[Case] = &[

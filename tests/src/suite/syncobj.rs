@@ -1,5 +1,5 @@
-//! Theme `syncobj`: the compositor implements linux-drm-syncobj-v1, and a client that makes errors or hangs affects only
-//! itself.
+//! Theme `syncobj`: checks that the compositor implements linux-drm-syncobj-v1, and that a client that makes errors or hangs
+//! affects only itself.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use anyhow::ensure;
 
 use super::compositor::{SIGKILL, TestCompositor, run_line, wait_for_exit};
 use super::{Case, Outcome, TestContext};
-use crate::pipeline::{Finished, FrameRecord, Path, Pipeline};
+use crate::pipeline::{FrameRecord, Path, Pipeline, PipelineReports};
 use crate::vm::config::Config;
 use crate::wire::Stream;
 
-/// Time limit of one command on a busy machine without KVM.
+/// The time limit of one command on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// Time limit to show a few hundred frames.
+/// The time limit to show a few hundred frames.
 const FRAMES_LIMIT: Duration = Duration::from_secs(120);
 
 pub(super) const CASES: &[Case] = &[
@@ -51,7 +51,7 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// Runs a theme of the check client, and checks that the compositor survives it.
+/// Runs a theme of the check client, and checks that the compositor still serves other clients.
 fn run_theme(context: &mut TestContext<'_>, theme: &str) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let exit = compositor.run_client(context, "", &format!("covalent-syncobj-check {theme}"))?;
@@ -72,8 +72,8 @@ fn run_theme(context: &mut TestContext<'_>, theme: &str) -> anyhow::Result<Outco
     Ok(Outcome::Passed)
 }
 
-/// Frames whose rendering is pending when they are committed, some scanned out (the card's own memory) and some composited (a
-/// heap's). Without the fences, the client has to notice wrong frames.
+/// Commits frames whose rendering is pending. Frames in the card's own memory are scanned out; frames in a heap's memory are
+/// composited. If the fences are left out, the check client must detect wrong frames.
 fn pending_fences(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context.sh("modprobe sw_sync", COMMAND_LIMIT)?;
     let compositor = TestCompositor::start(context)?;
@@ -109,7 +109,7 @@ fn pending_fences(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// A stopped compositor releases no buffer. The clients report that, wait, and continue when the compositor does.
+/// A stopped compositor releases no buffers. The clients must report this, wait, and continue when the compositor continues.
 fn missing_releases(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     for client in [
@@ -164,8 +164,8 @@ fn killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// The camera's buffers use explicit sync by default, and implicit sync when an option asks for it. All frames are shown in
-/// both cases.
+/// Checks that the camera's buffers use explicit synchronisation by default, and implicit synchronisation if an option requests
+/// it, and that all frames are shown in both cases.
 fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     for (option, sync) in [
         ("", "explicit"),
@@ -176,7 +176,7 @@ fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
             client: format!("--size 640x480 --frames 120 {option}"),
             ..Pipeline::default()
         };
-        let Finished { camera, frames, .. } =
+        let PipelineReports { camera, frames, .. } =
             pipeline.start(context.guest()?)?.finish(FRAMES_LIMIT)?;
         ensure!(
             camera.sync == sync,

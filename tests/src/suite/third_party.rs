@@ -1,5 +1,5 @@
-//! Theme `third_party`: programs of other projects are shown by the compositor, import this machine's buffers, and pass their
-//! own checks; each known exception is listed with its reason.
+//! Theme `third_party`: checks that programs of other projects are shown by the compositor, import this machine's buffers, and
+//! pass their own checks. Each known failure is listed with its reason.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::compositor::TestCompositor;
 use super::{Case, Outcome, TestContext};
 use crate::vm::config::Config;
 
-/// Time limit to render a few frames with llvmpipe on a busy machine without KVM.
+/// The time limit to render a few frames with llvmpipe on a busy machine without KVM.
 const LONG_LIMIT: Duration = Duration::from_secs(300);
 
 pub(super) const CASES: &[Case] = &[
@@ -30,7 +30,8 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// Both programs draw with Vulkan's own swapchains. With lavapipe, Mesa presents these through shared memory.
+/// Checks vkcube and vkmark, which draw with Vulkan's own swapchains. With lavapipe, Mesa presents these swapchains through
+/// shared memory.
 fn vulkan_programs(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const FRAMES: usize = 20;
     let compositor = TestCompositor::start(context)?;
@@ -63,7 +64,7 @@ fn vulkan_programs(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Tests of v4l2-compliance that fail on vivid without Covalent, and the reason of each.
+/// The tests of v4l2-compliance that fail on vivid even without Covalent, each with the reason.
 const KNOWN_FAILURES: &[(&str, &str)] = &[
     (
         "test VIDIOC_G/S/ENUMINPUT",
@@ -75,7 +76,7 @@ const KNOWN_FAILURES: &[(&str, &str)] = &[
     ),
 ];
 
-/// The camera streams into dma-bufs that another queue exports, as it does into the buffers of a plan.
+/// Checks v4l2-compliance with dma-bufs that another queue exports, into which the camera streams as into the buffers of a plan.
 fn compliance(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let output = context.guest()?.sh(
         "v4l2-compliance -P -d /dev/video0 -e /dev/video1 -s 5 2>&1",
@@ -94,21 +95,21 @@ fn compliance(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         })
         .collect();
     ensure!(unknown.is_empty(), "{unknown:#?}");
-    // The tool prints its progress on the same lines, before the verdicts.
+    // v4l2-compliance prints its progress on the same lines before the verdicts.
     let streamed = |kind: &str| text.matches(&format!("test {kind}")).count();
     ensure!(
         streamed("DMABUF (select): OK") > 0 && streamed("DMABUF (no poll): OK") > 0,
-        "it did not stream: {}",
+        "v4l2-compliance did not stream: {}",
         text.lines().last().unwrap_or_default()
     );
     ensure!(
         text.contains("Total for vivid device /dev/video0: "),
-        "it did not reach its end"
+        "v4l2-compliance did not run to its end"
     );
     Ok(Outcome::Passed)
 }
 
-/// The result of a piglit test on virgl without Covalent, and the reason where it does not pass.
+/// The result of a piglit test on virgl without Covalent, and the reason if it does not pass.
 struct Baseline {
     test: &'static str,
     result: &'static str,
@@ -146,7 +147,7 @@ const BASELINE: &[Baseline] = &[
     ),
 ];
 
-/// Checks what EGL on this card does with dma-bufs. Where a result changes, the compositor's GPU renderer may be affected.
+/// Checks how EGL on this card handles dma-bufs. If a result changes, the compositor's GPU renderer may be affected.
 fn piglit(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let mut results = String::new();
     let mut differ = Vec::new();

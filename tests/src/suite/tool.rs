@@ -1,4 +1,5 @@
-//! Theme `tool`: the JSON output of `covalent` matches its schemas, and an interrupted command prints the results that it has.
+//! Theme `tool`: checks that the JSON output of `covalent` matches its schemas, and that an interrupted command prints its
+//! results so far.
 
 use std::fs;
 
@@ -25,8 +26,7 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// Each schema, and a line that prints such a report. Some of the commands end with a code other than 0 because of their
-/// findings.
+/// Each schema, and a command that prints such a report. Some commands exit with a code other than 0 because of their findings.
 const REPORTS: [(&str, &str); 14] = [
     (
         "alloc",
@@ -98,7 +98,7 @@ fn json(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
             .with_context(|| format!("`{line}` ended with {}: {stderr}", output.status))?;
         let schema = read(name)?;
         schema::check(&schema, &report).with_context(|| format!("`{line}` and {name}.json"))?;
-        // A schema that accepts every report would find no error. So the schema has to reject the report when any of its fields is
+        // A schema that accepts every report would detect no error. So the schema must reject the report if any of its fields is
         // removed.
         let mut less = report.clone();
         for field in report
@@ -116,7 +116,7 @@ fn json(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
             less = report.clone();
         }
     }
-    // Every schema is used by at least one report.
+    // Each schema must be used by at least one report.
     for entry in fs::read_dir(&folder)? {
         let file = entry?.file_name().to_string_lossy().into_owned();
         let name = file.trim_end_matches(".json");
@@ -130,7 +130,7 @@ fn json(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 fn interrupted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
-        // The matrix has thousands of cells, so it is far from its end when the first progress line appears.
+        // The matrix has thousands of cells, so it is far from complete when the first progress line appears.
         let line = format!(
             "cd /tmp; covalent matrix --json --svg cut.svg >cut.json 2>cut.log & pid=$!; \
              for try in $(seq 400); do grep -q ' tried' cut.log && break; sleep 0.1; done; \
@@ -157,7 +157,7 @@ fn interrupted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
             "SIG{signal}: {} of {total} cells",
             cells.len()
         );
-        // No cell is reported as wrong because of the signal.
+        // The signal must not make any cell wrong.
         ensure!(
             report["summary"]["mismatches"] == 0 && report["helper_deaths"] == 0,
             "{}",

@@ -1,4 +1,5 @@
-//! Theme `trace`: `--trace` records every frame from the camera's timestamp to the display, in two files that match each other.
+//! Theme `trace`: checks that `--trace` records every frame from the camera's timestamp to the display, in a file of the client
+//! and a file of the compositor that match each other.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,13 +8,13 @@ use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
 use super::{Case, Outcome, TestContext};
-use crate::pipeline::{Finished, FrameRecord, Path, Pipeline};
+use crate::pipeline::{FrameRecord, Path, Pipeline, PipelineReports};
 use crate::vm::config::Config;
 
-/// Time limit of one command on a busy machine without KVM.
+/// The time limit of one command on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// Time limit to show a few hundred frames.
+/// The time limit to show a few hundred frames.
 const FRAMES_LIMIT: Duration = Duration::from_secs(120);
 
 const CLIENT: &str = "/tmp/trace-client.json";
@@ -37,7 +38,7 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// A slice of a trace: one step of a buffer.
+/// A slice of a trace: one action on a buffer, on the track of the buffer's owner.
 #[derive(Clone, Debug)]
 struct Slice {
     track: String,
@@ -46,18 +47,18 @@ struct Slice {
     until: f64,
 }
 
-/// The steps of one round of a buffer through camera, compositor and display.
+/// The slices of one cycle of a buffer through camera, compositor and display.
 #[derive(Clone, Debug, Default)]
-struct Round {
+struct BufferCycle {
     slices: Vec<Slice>,
-    /// The phases of its flow events.
+    /// The phases of the flow events of this cycle.
     arrow: Vec<String>,
 }
 
-type Rounds = BTreeMap<(u64, u64), Round>;
+type BufferCycles = BTreeMap<(u64, u64), BufferCycle>;
 
-/// Parses a trace into the rounds of each buffer.
-fn parse(text: &str) -> anyhow::Result<Rounds> {
+/// Parses a trace into the cycles of each buffer.
+fn parse(text: &str) -> anyhow::Result<BufferCycles> {
     let events: Vec<Value> = serde_json::from_str(text).context("the trace is not JSON")?;
     let tracks: BTreeMap<u64, String> = events
         .iter()
@@ -67,15 +68,15 @@ fn parse(text: &str) -> anyhow::Result<Rounds> {
             Some((event["tid"].as_u64()?, name.to_owned()))
         })
         .collect();
-    let mut rounds = Rounds::new();
+    let mut cycles = BufferCycles::new();
     for event in &events {
         let track = || -> Option<String> { tracks.get(&event["tid"].as_u64()?).cloned() };
         match event["ph"].as_str() {
             Some("X") => {
                 let of = |field: &str| event["args"][field].as_u64().context("args");
                 let from = event["ts"].as_f64().context("ts")?;
-                let round = rounds.entry((of("buffer")?, of("round")?)).or_default();
-                round.slices.push(Slice {
+                let cycle = cycles.entry((of("buffer")?, of("round")?)).or_default();
+                cycle.slices.push(Slice {
                     track: track().context("a track without a name")?,
                     action: event["name"].as_str().context("name")?.to_owned(),
                     from,
@@ -84,17 +85,17 @@ fn parse(text: &str) -> anyhow::Result<Rounds> {
             }
             Some(phase @ ("s" | "t" | "f")) => {
                 let id = event["id"].as_str().context("id")?;
-                let (buffer, round) = id.split_once(':').context("id")?;
-                let round = rounds.entry((buffer.parse()?, round.parse()?)).or_default();
-                round.arrow.push(phase.to_owned());
+                let (buffer, cycle) = id.split_once(':').context("id")?;
+                let cycle = cycles.entry((buffer.parse()?, cycle.parse()?)).or_default();
+                cycle.arrow.push(phase.to_owned());
             }
             _ => {}
         }
     }
-    Ok(rounds)
+    Ok(cycles)
 }
 
-impl Round {
+impl BufferCycle {
     fn slice(&self, track: &str, action: &str) -> anyhow::Result<&Slice> {
         self.slices
             .iter()
@@ -103,11 +104,11 @@ impl Round {
     }
 }
 
-/// Checks one presented frame by the round of its buffer, which both traces contain.
+/// Checks a presented frame by the cycle of its buffer, which both traces contain.
 fn check(
     frame: &FrameRecord,
-    client: &Round,
-    compositor: &Round,
+    client: &BufferCycle,
+    compositor: &BufferCycle,
     display: &str,
     path: Path,
 ) -> anyhow::Result<()> {
@@ -159,8 +160,8 @@ fn traced(context: &mut TestContext<'_>, size: &str, path: Path) -> anyhow::Resu
         ..Pipeline::default()
     };
     let guest = context.guest()?;
-    let Finished { frames, .. } = pipeline.start(guest)?.finish(FRAMES_LIMIT)?;
-    let mut read = |path: &str| -> anyhow::Result<Rounds> {
+    let PipelineReports { frames, .. } = pipeline.start(guest)?.finish(FRAMES_LIMIT)?;
+    let mut read = |path: &str| -> anyhow::Result<BufferCycles> {
         let text = context.sh(&format!("cat {path}"), COMMAND_LIMIT)?.text();
         context.save_artefact(path.trim_start_matches("/tmp/"), text.as_bytes())?;
         parse(&text)
@@ -176,24 +177,24 @@ fn traced(context: &mut TestContext<'_>, size: &str, path: Path) -> anyhow::Resu
     let mut checked = 0;
     for frame in frames.iter().filter(|frame| frame.path == path) {
         let buffer = frame.buffer.context("a frame without a buffer")?;
-        // The round of this buffer that the compositor's trace shows at the time of the flip.
-        let round = compositor.iter().find(|((inode, _), round)| {
-            let flip = round.slice(display.trim(), "flip");
+        // The cycle of this buffer that contains the time of the flip in the compositor's trace.
+        let cycle = compositor.iter().find(|((inode, _), cycle)| {
+            let flip = cycle.slice(display.trim(), "flip");
             let at = frame.flipped_ns.map(float).unwrap_or_default();
             *inode == buffer && flip.is_ok_and(|flip| (flip.from * 1_000.0 - at).abs() < 1_000.0)
         });
-        let (key, compositor_round) = round.with_context(|| format!("no trace of {frame:?}"))?;
+        let (key, compositor_round) = cycle.with_context(|| format!("no trace of {frame:?}"))?;
         let client_round = client
             .get(key)
-            .with_context(|| format!("the client's trace has no round {key:?}"))?;
+            .with_context(|| format!("the client's trace has no cycle {key:?}"))?;
         check(frame, client_round, compositor_round, display.trim(), path)?;
         checked += 1;
     }
     ensure!(checked >= 50, "only {checked} frames went {path:?}");
-    let count = |rounds: &Rounds, action: &str| {
-        rounds
+    let count = |cycles: &BufferCycles, action: &str| {
+        cycles
             .values()
-            .flat_map(|round| &round.slices)
+            .flat_map(|cycle| &cycle.slices)
             .filter(|slice| slice.action == action)
             .count()
     };
@@ -201,7 +202,7 @@ fn traced(context: &mut TestContext<'_>, size: &str, path: Path) -> anyhow::Resu
         let found = count(&client, action);
         ensure!(found >= 3, "the client's trace has {action} {found} times");
     }
-    // Either the queue imports the card's memory, or the compositor imports the queue's.
+    // Either the queue imports the card's memory, or the compositor imports the queue's memory.
     let imports = count(&client, "import") + count(&compositor, "import");
     ensure!(imports >= 3, "neither trace has an import");
     Ok(Outcome::Passed)

@@ -1,5 +1,5 @@
-//! Theme `trial_results`: trial results that were stored on one boot and at one size apply to others, and a damaged, foreign or
-//! unwritable file does no harm.
+//! Theme `trial_results`: checks that trial results that were stored in one boot and at one size apply to other boots and sizes,
+//! and that a damaged, foreign or unwritable file does no harm.
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
@@ -43,7 +43,7 @@ pub(super) const CASES: &[Case] = &[
 fn reused_after_reboot(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context.fresh_guest()?;
     write_wrong_claim(context, "640x360", "/tmp/small.json")?;
-    // Before any trial, the solver trusts the recorded claim.
+    // Before any trial, the solver trusts the wrong claim in the request.
     let untried: Value = serde_json::from_slice(
         &context
             .sh("covalent plan --from /tmp/small.json --json", COMMAND_LIMIT)?
@@ -69,7 +69,7 @@ fn reused_after_reboot(context: &mut TestContext<'_>) -> anyhow::Result<Outcome>
     let file = context.guest()?.get(&path)?;
     context.save_artefact("facts.json", &file)?;
 
-    // After a reboot and at another size the stored results apply: nothing is tried again, and every verdict is correct.
+    // After a reboot and at another size the stored results apply: no trial is repeated, and every verdict is correct.
     context.fresh_guest()?;
     copy_file(context, &path, &file)?;
     write_wrong_claim(context, "640x480", "/tmp/large.json")?;
@@ -89,7 +89,7 @@ fn reused_after_reboot(context: &mut TestContext<'_>) -> anyhow::Result<Outcome>
         "--size 640x480 --size 1280x720 --format XR24 --format NV12",
     )?;
 
-    // Another memory size is another machine: the results are listed, but do not apply.
+    // A guest with another memory size is another machine: the results are listed, but do not apply.
     let mut boot = context.boot();
     boot.machine.memory = Memory::FOUR_GIBIBYTES;
     context.discard();
@@ -119,8 +119,8 @@ fn reused_after_reboot(context: &mut TestContext<'_>) -> anyhow::Result<Outcome>
     Ok(Outcome::Passed)
 }
 
-/// The request claims that Mesa's driver for a virtio-gpu with a renderer imports any memory. The driver refuses, and the
-/// refusal is stored for GBM alone.
+/// The request claims that Mesa's driver for a virtio-gpu with a renderer imports any memory. The driver refuses, and the refusal
+/// is stored only for GBM.
 fn gbm_refusal(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let path = "/tmp/gbm.json";
     let record = "covalent plan --gbm /dev/dri/card0 --format XR24";
@@ -130,16 +130,16 @@ fn gbm_refusal(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     request["participants"][0]["constraints"]["memory"]["imports"] = "any".into();
     let sources = request["sources"].as_array_mut().context("no sources")?;
     sources.retain(|source| source["id"] == "heap:system");
-    ensure!(sources.len() == 1, "the heap is not there");
+    ensure!(sources.len() == 1, "the request has no heap as source");
     guest.put(path, &serde_json::to_vec(&request)?, 0o644)?;
     let line = format!("XDG_CACHE_HOME=/tmp/gbm covalent plan --from {path}");
     let output = guest.sh(&format!("{line} --prove --json"), LONG_LIMIT)?;
-    // No candidate is left, which is exit code 4.
+    // No further plan is left, so the exit code is 4.
     expect(&output, 4, &[])?;
     let tried: Value = serde_json::from_slice(&output.stdout)?;
     let learnt = tried["learnt"].as_array().context("nothing was learnt")?;
     ensure!(!learnt.is_empty(), "{tried}");
-    // All of Mesa's drivers are in one library, whose name contains the version.
+    // All drivers of Mesa are in one library, whose name contains the version.
     let library = "basename /usr/lib/x86_64-linux-gnu/libgallium-*.so .so";
     let library = context.sh(library, COMMAND_LIMIT)?.text();
     let mesa = library.strip_prefix("libgallium-").context("no Mesa")?;
@@ -147,7 +147,7 @@ fn gbm_refusal(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         ensure!(result["participant"]["interface"] == "gbm", "{result}");
         ensure!(
             result["conditions"]["mesa"] == mesa,
-            "it does not depend on Mesa {mesa}: {result}"
+            "the trial result does not depend on Mesa {mesa}: {result}"
         );
     }
     let guest = context.guest()?;
@@ -164,8 +164,8 @@ fn copy_file(context: &mut TestContext<'_>, path: &str, file: &[u8]) -> anyhow::
     Ok(())
 }
 
-/// Writes a request in which the display claims to import any memory, which is wrong, and in which the display's own memory
-/// ranks last.
+/// Writes a request in which the display wrongly claims to import any memory, and in which the display's own memory is the last
+/// choice.
 fn write_wrong_claim(context: &mut TestContext<'_>, size: &str, path: &str) -> anyhow::Result<()> {
     let record = "covalent plan --camera /dev/video0 --display /dev/dri/card0 --format XR24";
     context.sh(
@@ -222,7 +222,7 @@ fn damaged(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         let guest = context.guest()?;
         let line = format!("{cache} covalent plan --camera /dev/video0 --display /dev/dri/card0");
         let output = guest.sh(&line, COMMAND_LIMIT)?;
-        // The tool makes the plan although the file is damaged.
+        // Although the file is damaged, the tool must print the plan.
         expect(
             &output,
             0,
@@ -236,11 +236,11 @@ fn damaged(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         let again = guest.sh(&line, COMMAND_LIMIT)?;
         ensure!(
             again.stderr.is_empty(),
-            "it is reported again: {}",
+            "the damaged file is reported again: {}",
             exit_message(&again)
         );
     }
-    // A file that Covalent did not write is not moved.
+    // The tool must not move a file that Covalent did not write.
     let foreign = b"\xff\xfe\0";
     let cache = with_file(context, foreign)?;
     let guest = context.guest()?;
@@ -254,7 +254,7 @@ fn damaged(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         beside == "facts.json",
         "the folder has more files: {beside}"
     );
-    // An empty file has no results, and causes no message.
+    // An empty file contains no results, and must cause no message.
     let cache = with_file(context, b"")?;
     let line = format!("{cache} covalent facts list");
     let empty = context.guest()?.sh(&line, COMMAND_LIMIT)?;
@@ -289,7 +289,7 @@ fn newer_version(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 fn unwritable_folder(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     write_wrong_claim(context, "640x480", "/tmp/claim.json")?;
     let guest = context.guest()?;
-    // Root may write everywhere, except below a file and in /proc.
+    // Root may write everywhere, except below a path that is no folder, and in /proc.
     for folder in ["/dev/null", "/proc/nowhere"] {
         let line =
             format!("XDG_CACHE_HOME={folder} covalent plan --from /tmp/claim.json --prove --json");

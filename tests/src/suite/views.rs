@@ -1,5 +1,5 @@
-//! Theme `views`: CPU access needs access guards. A test exporter has separate memory for the CPU and the device, and copies
-//! between them only in its cache maintenance.
+//! Theme `views`: checks that CPU access through access guards is necessary and sufficient. A test exporter has separate memory
+//! for the CPU and the device, and copies between them only in its cache maintenance.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::{Case, Outcome, TestContext};
 use crate::vm::config::Config;
 use crate::vm::views::build;
 
-/// Time limit of one command on a busy machine without KVM.
+/// The time limit of one command on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) const CASES: &[Case] = &[Case::new(

@@ -1,6 +1,7 @@
-//! Theme `vulkan_client`: a client that draws with Vulkan into its own swapchain, judged by what the display shows.
+//! Theme `vulkan_client`: checks the display's picture of a client that draws with Vulkan into its own swapchain.
 //!
-//! Every picture contains its frame's number in strips of cells. The judge reads which frame it is, and whether it is complete.
+//! Every picture contains the number of its frame in strips of cells, from which the check reads the number and whether the
+//! picture is complete.
 
 mod client;
 
@@ -11,7 +12,7 @@ use anyhow::{Context as _, bail, ensure};
 use image::RgbImage;
 use serde::Deserialize;
 
-use client::Running;
+use client::RunningClient;
 
 use super::compositor::{SIGKILL, TestCompositor, wait_for_exit};
 use super::display::set_pattern;
@@ -21,16 +22,16 @@ use crate::picture::{BARS_100, Region, check_bars};
 use crate::pipeline::Path;
 use crate::vm::config::Config;
 
-/// Time limit of one command on a busy machine without KVM.
+/// The time limit of one command on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// Time limit for a driver to compile its shaders for an emulated processor and to render a few frames.
+/// The time limit for a driver to compile its shaders for an emulated processor and to render a few frames.
 const FRAMES_LIMIT: Duration = Duration::from_secs(180);
 
 /// The folder of the programs' reports in the guest.
 const FOLDER: &str = "/tmp/vulkan";
 
-/// The number of bands of a scene that begin with a strip; a camera's picture has one.
+/// The number of bands of a scene that begin with a strip. A camera's picture has only one such band.
 const SCENE_BANDS: u32 = 8;
 
 pub(super) const CASES: &[Case] = &[
@@ -72,12 +73,15 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// Returns the region of a window that fills the display.
-#[expect(clippy::unnecessary_wraps, reason = "other windows may not fit")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the functions for other regions return None if they do not fit"
+)]
 fn whole(picture: &RgbImage) -> Option<Region> {
     Some(Region::whole(picture))
 }
 
-/// Writes a picture to a file for a person to look at, and reads the number that its strips show.
+/// Writes a picture to a file that a person may inspect, and reads the frame number from its strips.
 fn number(
     context: &TestContext<'_>,
     name: &str,
@@ -93,7 +97,7 @@ fn number(
         .with_context(|| format!("the display's picture, saved as {}", path.display()))
 }
 
-/// Checks that a scene is neither of one colour nor only the numbered pattern: the cube and the rings have to be there.
+/// Checks that a scene contains the cube and the rings, and not only the numbered pattern or a single colour.
 fn check_scene(picture: &RgbImage, region: Region) -> anyhow::Result<()> {
     let row = region.y + region.height / 2 + region.height / 20;
     let columns = region.x..region.x + region.width;
@@ -110,9 +114,9 @@ fn check_scene(picture: &RgbImage, region: Region) -> anyhow::Result<()> {
 fn explicit_sync(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const FRAMES: u32 = 20;
     let guest = context.guest()?;
-    // The first frame has a number that no earlier run used.
+    // The number of the first frame is one that no earlier run used.
     let client = format!("--first 4711 --frames {FRAMES} --hold");
-    let mut running = Running::start(guest, "", &client)?;
+    let mut running = RunningClient::start(guest, "", &client)?;
     running.wait_for_frames(4)?;
     let flowing = guest.screendump()?;
     let last = running.wait_for_number(4711 + FRAMES - 1, whole, SCENE_BANDS)?;
@@ -132,7 +136,7 @@ fn explicit_sync(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         report.sync == "explicit" && report.path.as_deref() == Some("direct"),
         "{report:?}"
     );
-    // lavapipe exports a fence only after its work is done.
+    // lavapipe exports a fence only after its work is complete.
     ensure!(
         report.is_processor && report.completion == "helper_thread",
         "{report:?}"
@@ -159,7 +163,7 @@ fn implicit_sync(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         "--sync implicit --completion fence --window --size {}x{} --frames 8 --hold",
         SIZE.0, SIZE.1
     );
-    let running = Running::start(guest, "", &client)?;
+    let running = RunningClient::start(guest, "", &client)?;
     let window = |picture: &RgbImage| Region::centred(picture, SIZE.0, SIZE.1);
     let last = running.wait_for_number(7, window, SCENE_BANDS)?;
     running.stop()?;
@@ -171,7 +175,7 @@ fn implicit_sync(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         report.sync == "implicit" && report.path.as_deref() == Some("composited"),
         "{report:?}"
     );
-    // The fence that the device exports is attached to the dma-buf, as with a GPU.
+    // As with a GPU, the fence that the device exports is added to the reservation object of the dma-buf.
     ensure!(report.completion == "sync_file", "{report:?}");
     Ok(Outcome::Passed)
 }
@@ -179,7 +183,7 @@ fn implicit_sync(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 fn recreated(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     let client = "--window-after 4 --frames 16 --hold";
-    let running = Running::start(guest, "", client)?;
+    let running = RunningClient::start(guest, "", client)?;
     let window = |picture: &RgbImage| Region::centred(picture, 320, 240);
     let last = running.wait_for_number(15, window, SCENE_BANDS)?;
     running.stop()?;
@@ -192,7 +196,7 @@ fn recreated(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         first.why == "begin" && first.size == "640x480" && first.source == "virtio_gpu dumb",
         "{first:?}"
     );
-    // A window is not scanned out, so memory of the display's card has no advantage any more.
+    // A window is not scanned out, so memory of the display's card is no longer preferred.
     ensure!(
         second.why == "feedback"
             && second.size == "320x240"
@@ -208,7 +212,7 @@ fn recreated(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
                 .buffer
                 .is_some_and(|buffer| chain.buffers.contains(&buffer))
         });
-        // A fullscreen buffer that a window still shows is composited until the window's next buffer arrives.
+        // After the window has left fullscreen, its buffer is composited until its next buffer arrives.
         ensure!(
             own.any(|frame| frame.path == path),
             "{chain:?} was never {path:?}"
@@ -218,7 +222,7 @@ fn recreated(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    // Each of the two conversions, to BT.601 and back in 8 bits, can round by up to two.
+    // The conversions to BT.601 and back with 8 bits can each round by up to two.
     for (format, tolerance) in [("XR24", 1), ("YUYV", 4), ("NV12", 4)] {
         one_format(context, format, tolerance).with_context(|| format.to_owned())?;
     }
@@ -229,13 +233,13 @@ fn one_format(context: &mut TestContext<'_>, format: &str, tolerance: u8) -> any
     let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let client = format!("--camera /dev/video0 --format {format} --size 640x480 --frames 8 --hold");
-    let running = Running::start(guest, "", &client)?;
+    let running = RunningClient::start(guest, "", &client)?;
     let last = running.wait_for_number(7, whole, 1)?;
     running.stop()?;
     let finished = running.finish()?;
     let name = format!("{format}.png");
     number(context, &name, &last, Region::whole(&last), 1)?;
-    // The rows between the strip and the lens, which moves in the lower half.
+    // These rows are between the strip and the lens, which moves in the lower half.
     let bars = Region {
         x: 0,
         y: 20,
@@ -243,7 +247,7 @@ fn one_format(context: &mut TestContext<'_>, format: &str, tolerance: u8) -> any
         height: 200,
     };
     check_bars(&last, bars, &BARS_100, tolerance)?;
-    // The lens has a white rim; the white bar of the picture ends left of the columns that are searched.
+    // The lens has a white rim. The white bar of the picture ends to the left of the searched columns.
     let white = |x: u32, y: u32| last.get_pixel(x, y).0.iter().all(|channel| *channel > 240);
     let has_rim = (240..480).any(|y| (160..640).any(|x| white(x, y)));
     ensure!(has_rim, "no lens is drawn over the lower half");
@@ -288,7 +292,7 @@ fn killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 /// One line of the compositor's writeback report.
 #[derive(Debug, Deserialize)]
-struct WrittenBack {
+struct WritebackRecord {
     buffer: u64,
     width: u32,
     height: u32,
@@ -297,7 +301,7 @@ struct WrittenBack {
 
 fn without_syncobj(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
-    let running = Running::start(
+    let running = RunningClient::start(
         guest,
         "--writeback /tmp/writeback --writeback-every 2",
         "--frames 8",
@@ -314,7 +318,7 @@ fn without_syncobj(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let mut previous = None;
     let mut checked = 0;
     for line in lines.lines() {
-        let written: WrittenBack =
+        let written: WritebackRecord =
             serde_json::from_str(line).with_context(|| format!("a line of writeback: {line}"))?;
         let (Some(offset), true) = (written.offset, own.contains(&written.buffer)) else {
             continue;
@@ -356,13 +360,13 @@ fn xrgb(pixels: &[u8], offset: u64, width: u32, height: u32) -> anyhow::Result<R
 fn device_choice(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     let client = "--window --size 320x240 --frames 4";
-    let finished = Running::start(guest, "", client)?.finish()?;
+    let finished = RunningClient::start(guest, "", client)?.finish()?;
     ensure!(
         finished.report.driver == "llvmpipe" && finished.report.frames == 4,
         "{:?}",
         finished.report
     );
-    // Venus can share no images on this host; a request for it ends with the reason.
+    // Venus cannot share images on this host. A request for it must fail with the reason.
     let output = guest.sh(
         "covalent-compositor --mode 640x480 -- covalent-vulkan --device venus --frames 1",
         FRAMES_LIMIT,

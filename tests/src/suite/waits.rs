@@ -1,5 +1,5 @@
-//! Theme `waits`: compositor and clients wait only in their event loops, and a frame costs the camera client few system calls, as
-//! `strace` shows.
+//! Theme `waits`: checks with `strace` that compositor and clients wait only in their event loops, and that the camera client
+//! makes few system calls for each frame.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,15 +12,15 @@ use super::{Case, Outcome, TestContext};
 use crate::pipeline::{Path, Pipeline};
 use crate::vm::config::Config;
 
-/// Time limit of one command on a busy machine without KVM.
+/// The time limit of one command on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// Time limit of the frames under strace, which slows every system call.
+/// The time limit for the frames under strace, which makes every system call slow.
 const FRAMES_LIMIT: Duration = Duration::from_secs(300);
 
 const TRACE: &str = "/tmp/waits.txt";
 
-/// Every system call by which a thread can wait, and the ioctls of devices.
+/// The system calls with which a thread can wait, and the ioctls of devices.
 const TRACED: &str = "poll,ppoll,select,pselect6,epoll_wait,epoll_pwait,epoll_pwait2,futex,nanosleep,clock_nanosleep,\
                       wait4,waitid,pause,rt_sigtimedwait,flock,fsync,recvmsg,sendmsg,ioctl,openat,io_uring_enter,\
                       eventfd2,epoll_ctl,read,close,fcntl";
@@ -62,7 +62,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("waits::planted_wait_is_found", Config::Virtio, planted),
 ];
 
-/// Returns the name of the call in a line of strace, and the text after its opening parenthesis.
+/// Returns the name of the system call in a line of strace, and the text after its opening parenthesis.
 fn parse_call(line: &str) -> Option<(&str, &str)> {
     let (_, call) = line.split_once(' ')?;
     let call = call.trim_start();
@@ -72,14 +72,16 @@ fn parse_call(line: &str) -> Option<(&str, &str)> {
         .then_some((name, rest))
 }
 
-/// Returns why a call may block; `None` where it cannot.
+/// Returns why a system call may block; `None` if it cannot block.
 fn wait_cause(name: &str, rest: &str) -> Option<&'static str> {
     match name {
-        // The event loop itself.
+        // These are the waits of the event loop itself.
         "epoll_wait" | "epoll_pwait" | "epoll_pwait2" => None,
         // A poll with a timeout of zero does not block.
         "poll" | "ppoll" if rest.contains(", 0)") || rest.contains("{tv_sec=0, tv_nsec=0}") => None,
-        "poll" | "ppoll" | "select" | "pselect6" => Some("waits for files by itself"),
+        "poll" | "ppoll" | "select" | "pselect6" => {
+            Some("waits for files outside of the event loop")
+        }
         "futex" if rest.contains("FUTEX_WAKE") => None,
         "futex" => Some("waits for another thread"),
         "recvmsg" | "sendmsg" if rest.contains("MSG_DONTWAIT") => None,
@@ -93,14 +95,14 @@ fn wait_cause(name: &str, rest: &str) -> Option<&'static str> {
         ]
         .into_iter()
         .find_map(|(request, why)| rest.contains(request).then_some(why)),
-        // These do not block: the programs call them on fds that the event loop reported as ready.
+        // These calls do not block, because the programs make them only on fds that the event loop reported as ready.
         "openat" | "eventfd2" | "epoll_ctl" | "read" | "close" | "fcntl" => None,
         _ => Some("waits"),
     }
 }
 
-/// Returns the lines of a trace with each call on one line. strace splits a call into two lines where another process makes a call
-/// before the first one returns.
+/// Returns the lines of a trace with each system call in one line. strace splits a call into two lines if another thread makes a
+/// call before the first call returns.
 fn joined(trace: &str) -> Vec<String> {
     let mut begun: BTreeMap<&str, &str> = BTreeMap::new();
     let mut lines = Vec::new();
@@ -118,9 +120,9 @@ fn joined(trace: &str) -> Vec<String> {
     lines
 }
 
-/// Returns the part of a trace in which the camera streams steadily: from the end of the first quarter of the frames that the camera
-/// delivers to the tenth before the last. On a busy machine many of the first frames are skipped, and a buffer may be shown first when
-/// the camera has delivered dozens.
+/// Returns the part of a trace in which the camera streams steadily: from the end of the first quarter of the frames that the
+/// camera delivers to the tenth before the last. On a busy machine many of the first frames are skipped, and some buffers are
+/// shown for the first time only after dozens of frames.
 fn steady(trace: &str) -> anyhow::Result<Vec<String>> {
     let lines = joined(trace);
     let frames: Vec<usize> = lines
@@ -138,7 +140,7 @@ fn steady(trace: &str) -> anyhow::Result<Vec<String>> {
     Ok(lines[from..until].to_vec())
 }
 
-/// Returns every call in a trace's steady part that may block, and the number of times that it occurs.
+/// Returns every system call in the steady part of a trace that may block, with the number of its occurrences.
 fn waits_in(trace: &str) -> anyhow::Result<BTreeMap<String, usize>> {
     let mut found = BTreeMap::new();
     for line in steady(trace)? {
@@ -190,7 +192,7 @@ fn only_in_event_loop(
     Ok(Outcome::Passed)
 }
 
-/// A driver that renders on the processor: another thread submits the work and waits for it, and the main thread waits only in
+/// Checks a driver that renders on the CPU: another thread submits the work and waits for it, and the main thread waits only in
 /// its event loop. Each frame registers one eventfd for its release point.
 fn drawn(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context.sh(
@@ -229,26 +231,26 @@ fn drawn(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         found.is_empty(),
         "these wait outside of the event loop: {found:#?}"
     );
-    // The other threads do wait, for example for the driver. Where the check finds no wait of theirs, it cannot detect waits at
-    // all.
+    // The other threads do wait, for example for the driver. If the check found no wait of these threads, it could not detect
+    // waits at all.
     let elsewhere = lines.iter().filter(|line| process(line) != first);
     let waiting = elsewhere
         .filter_map(|line| parse_call(line))
         .any(|(name, rest)| wait_cause(name, rest).is_some());
     ensure!(
         waiting,
-        "no other thread was seen to wait, so the check may be blind"
+        "no other thread was seen to wait, so the check may detect no waits at all"
     );
     Ok(Outcome::Passed)
 }
 
-/// Returns how many system calls the camera client makes for `frames` frames from start to end, by name.
+/// Returns the numbers of system calls, by name, that the camera client makes from start to end for `frames` frames.
 fn client_calls(
     context: &mut TestContext<'_>,
     frames: u32,
 ) -> anyhow::Result<BTreeMap<String, u32>> {
     let pipeline = Pipeline {
-        // At this rate the client waits for each event, also under strace.
+        // The frame rate is so low that the client waits for each event, even under strace.
         client: format!("--size 640x480 --sync explicit --fps 10 --frames {frames}"),
         compositor: "--mode 640x480".to_owned(),
         wrapper: format!("strace -f -qq -o {TRACE}"),
@@ -270,21 +272,21 @@ fn client_calls(
     context.save_artefact(&format!("strace-{frames}.txt"), &trace)?;
     let mut calls: BTreeMap<String, u32> = BTreeMap::new();
     for line in joined(std::str::from_utf8(&trace)?) {
-        // A late frame has a DQBUF of its own, which finds out whether the next one is ready too.
+        // For a late frame, the client calls DQBUF once more, to find out whether the next frame is ready too.
         let is_late = line.contains("VIDIOC_DQBUF") && line.contains("EAGAIN");
         if let Some((name, _)) = parse_call(&line).filter(|_| !is_late) {
             *calls.entry(name.to_owned()).or_default() += 1;
         }
     }
-    // On a busy machine the display is slower than the camera. A frame that is captured and not shown costs a DQBUF and a QBUF.
+    // On a busy machine the display is slower than the camera. A frame that is captured but not shown costs a DQBUF and a QBUF.
     let unshown = finished.camera.captured.saturating_sub(frames.into());
     let ioctls = calls.entry("ioctl".to_owned()).or_default();
     *ioctls = ioctls.saturating_sub(u32::try_from(unshown)?.saturating_mul(2));
     Ok(calls)
 }
 
-/// Runs the client twice, for different numbers of frames. The additional frames cause the difference between the numbers of
-/// calls.
+/// Runs the client twice, with different numbers of frames. The difference between the numbers of calls is caused by the
+/// additional frames.
 fn calls_per_frame(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     /// The limit that client-demo/DESIGN.md states.
     const MOST: f64 = 10.0;
@@ -304,7 +306,7 @@ fn calls_per_frame(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         total <= MOST,
         "{total:.2} system calls a frame; the limit is {MOST}: {per_frame:.2?}"
     );
-    // Each of these calls occurs for every frame, so the trace is complete.
+    // Each of these system calls occurs for every frame. If one occurs less often, the trace is incomplete.
     for name in ["ioctl", "epoll_pwait", "recvmsg"] {
         ensure!(
             per_frame
@@ -316,7 +318,7 @@ fn calls_per_frame(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Runs a script beside the camera that sleeps again and again. The check has to find the script's waits.
+/// Runs a script beside the camera client that sleeps again and again. The check must find the waits of the script.
 fn planted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let script = "#!/bin/sh\nwhile :; do sleep 0.05; done &\nsleeper=$!\n\"$@\"\nstatus=$?\nkill $sleeper\nexit $status\n";
     let line = format!("cat > /tmp/sleeper <<'END'\n{script}END\nchmod +x /tmp/sleeper");

@@ -1,4 +1,4 @@
-//! Theme `watch`: `covalent watch` shows what a compositor with a display does, to its own user alone.
+//! Theme `watch`: checks that `covalent watch` shows the state of a compositor with a display, and only to the compositor's user.
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
@@ -56,7 +56,7 @@ fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let held = at("/clients/0/holdings/dmabufs").as_array();
     let is_listed = held.is_some_and(|held| held.iter().any(|one| one.get("inode") == Some(inode)));
     ensure!(is_listed, "{snapshot}");
-    // A window is not scanned out, so the snapshot states the reason for the last frame.
+    // A window is not scanned out, so the snapshot must state the reason for the last frame.
     let window = compositor.start_client(context, "covalent-pattern --window --size 320x240")?;
     let mut reason = Value::Null;
     for _ in 0..50 {
@@ -70,7 +70,7 @@ fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
     let is_reason = reason.as_str().is_some_and(|why| {
-        // The window's own reasons, or the camera's below it.
+        // The reasons of the window itself, or of the camera's surface below it.
         ["not fullscreen", "wl_shm", "a surface above it is drawn"]
             .iter()
             .any(|cause| why.contains(cause))
@@ -83,7 +83,10 @@ fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     compositor.check_nothing_left(context, "the watch")?;
     let clients = watch(context)?.pointer("/snapshot/clients").cloned();
     let count = clients.as_ref().and_then(Value::as_array).map(Vec::len);
-    ensure!(count == Some(0), "clients are left: {clients:?}");
+    ensure!(
+        count == Some(0),
+        "the snapshot still lists clients: {clients:?}"
+    );
     compositor.stop(context)?;
     Ok(Outcome::Passed)
 }
@@ -94,7 +97,7 @@ fn another_user(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .sh(&format!("stat -c '%a %U' {SOCKET}"), COMMAND_LIMIT)?
         .text();
     ensure!(mode == "600 root", "the socket is {mode}");
-    // The folder is opened for the other user, so that the socket's own mode decides.
+    // The folder is made accessible for the other user, so that only the mode of the socket refuses the connection.
     let line = format!(
         "chmod 711 $XDG_RUNTIME_DIR; setpriv --reuid=65534 --clear-groups covalent watch --once --socket {SOCKET}; \
          status=$?; chmod 700 $XDG_RUNTIME_DIR; exit $status"

@@ -1,19 +1,20 @@
-//! The remaining work of a run: checks, and cases grouped by the guest that they need. Workers take their next job from here.
+//! The remaining work of a run: checks, and cases grouped by the guest that they need. Workers take their next job from this
+//! list.
 
 use super::Needs;
 use super::case_queue::CaseQueue;
 use super::check_queue::CheckQueue;
 use super::images::ImageKind;
 
-/// What a worker does next.
+/// The next job of a worker.
 #[derive(Debug, PartialEq)]
 pub(super) enum Job {
     Check(&'static str),
     /// Boots guests that meet these needs, and runs cases in them.
     Guest(Needs),
-    /// An image has to be made first.
+    /// The worker waits until an image is built.
     Wait,
-    /// Nothing is left for this worker.
+    /// No job is left for this worker.
     End,
 }
 
@@ -22,13 +23,13 @@ pub(super) enum Job {
 pub(super) struct Work {
     pub(super) checks: CheckQueue,
     pub(super) cases: CaseQueue,
-    /// How many more workers may boot guests.
+    /// The number of further workers that may boot guests.
     pub(super) guests: usize,
 }
 
 impl Work {
-    /// Takes the next job of a worker. `boots_guests` is whether it is one of those that boot guests, and `is_made` whether an
-    /// image is made.
+    /// Takes the next job of a worker. `boots_guests` is whether the worker is one of those that boot guests; the function sets
+    /// it. `is_made` returns whether an image is built.
     pub(super) fn next(
         &mut self,
         boots_guests: &mut bool,
@@ -43,7 +44,8 @@ impl Work {
             return Job::Wait;
         }
         if !*boots_guests {
-            // The worker whose check occupies a folder takes the checks that wait for this folder.
+            // A worker that may not boot guests ends here. Checks that wait for a folder are left to the worker whose check is
+            // using the folder.
             let Some(others) = self.guests.checked_sub(1) else {
                 return Job::End;
             };
@@ -110,7 +112,7 @@ mod tests {
         assert_eq!(work.next(&mut worker, none), Job::Check("check::tree"));
         assert_eq!(work.next(&mut worker, none), Job::Wait);
         assert_eq!(work.next(&mut worker, pc), Job::Check("check::lints"));
-        // The board's image is not made yet, so the worker has to wait.
+        // The board's image is not built yet, so the worker has to wait.
         assert_eq!(work.next(&mut worker, pc), Job::Wait);
         let guest = work.next(&mut worker, |_| true);
         assert_eq!(config(&guest), Some(Config::Board));

@@ -13,37 +13,37 @@ const SW_SYNC: &str = "/sys/kernel/debug/sync/sw_sync";
 
 /// A timeline of sw_sync, whose counter starts at 0 and changes only by [`SwSyncTimeline::advance`].
 ///
-/// Dropping the timeline signals its pending fences with an error.
+/// When the timeline is dropped, its pending fences are signalled with an error.
 #[derive(Debug)]
 pub struct SwSyncTimeline {
     file: File,
 }
 
 impl SwSyncTimeline {
-    /// Makes a timeline whose counter is 0.
+    /// Creates a timeline whose counter is 0.
     ///
     /// # Errors
-    /// Where the module is not loaded, or the caller is not root.
+    /// The module is not loaded, or the caller is not root.
     pub fn new() -> Result<Self> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
             .open(SW_SYNC)
-            .with_context(|| format!("open {SW_SYNC}; modprobe sw_sync makes it"))?;
+            .with_context(|| format!("open {SW_SYNC}; `modprobe sw_sync` creates this file"))?;
         Ok(Self { file })
     }
 
-    /// Makes a fence that signals when the counter reaches `value`, and checks that it is unsignalled.
+    /// Creates a fence that is signalled when the counter reaches `value`, and checks that it is unsignalled.
     ///
     /// # Errors
-    /// Where no file descriptor is left, or the counter has reached `value` already.
+    /// No file descriptor is left, or the counter has reached `value` already.
     pub fn fence(&self, value: u32) -> Result<Fence> {
         let fence = Fence::import(sys::create_fence(&self.file, value)?)?;
         check_unsignalled(&fence)?;
         Ok(fence)
     }
 
-    /// Returns the file of the timeline. When its last descriptor is closed, the pending fences signal with an error.
+    /// Returns the open file of the timeline. When its last fd is closed, the pending fences are signalled with an error.
     #[must_use]
     pub fn file(&self) -> &File {
         &self.file
@@ -61,7 +61,7 @@ impl SwSyncTimeline {
 /// Checks that a fence is unsignalled, by its status and by poll.
 ///
 /// # Errors
-/// Where the fence is signalled, or polls as readable.
+/// The fence is signalled, or polls as readable.
 pub fn check_unsignalled(fence: &Fence) -> Result<()> {
     let status = fence.status()?;
     ensure!(
@@ -78,7 +78,7 @@ pub fn check_unsignalled(fence: &Fence) -> Result<()> {
 /// Checks that a fence is signalled without an error, by its status and by poll.
 ///
 /// # Errors
-/// Where the fence is unsignalled or signalled with an error, or does not poll as readable.
+/// The fence is unsignalled or signalled with an error, or does not poll as readable.
 pub fn check_signalled(fence: &Fence) -> Result<()> {
     let status = fence.status()?;
     ensure!(status == FenceStatus::Signalled, "the fence is {status:?}");

@@ -23,7 +23,7 @@ struct CreateFence {
 const CREATE_FENCE: ioctl::Opcode = ioctl::opcode::read_write::<CreateFence>(b'W', 0);
 const INCREMENT: ioctl::Opcode = ioctl::opcode::write::<u32>(b'W', 1);
 
-/// Makes a fence that signals when the timeline's counter reaches `value`.
+/// Creates a fence that is signalled when the timeline's counter reaches `value`.
 ///
 /// # References
 /// Linux, `drivers/dma-buf/sw_sync.c`, SW_SYNC_IOC_CREATE_FENCE.
@@ -33,14 +33,14 @@ pub(super) fn create_fence(timeline: impl AsFd, value: u32) -> io::Result<OwnedF
         name: [0; 32],
         fence: -1,
     };
-    // SAFETY: the request is of the size in its opcode and holds no pointers.
+    // SAFETY: the request has the size in its opcode and contains no pointers.
     unsafe {
         ioctl::ioctl(
             timeline.as_fd(),
             Updater::<CREATE_FENCE, CreateFence>::new(&mut request),
         )
     }?;
-    // SAFETY: the request has just made this fd.
+    // SAFETY: the ioctl has just created this fd, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(request.fence) })
 }
 
@@ -49,21 +49,21 @@ pub(super) fn create_fence(timeline: impl AsFd, value: u32) -> io::Result<OwnedF
 /// # References
 /// Linux, `drivers/dma-buf/sw_sync.c`, SW_SYNC_IOC_INC.
 pub(super) fn increment(timeline: impl AsFd, by: u32) -> io::Result<()> {
-    // SAFETY: the request reads one u32.
+    // SAFETY: the ioctl reads one u32, which is the request.
     unsafe { ioctl::ioctl(timeline.as_fd(), Setter::<INCREMENT, u32>::new(by)) }
 }
 
-/// A mapping of a dma-buf that is written as a device writes: without the guards for CPU access, which would wait for the very
-/// fence that the test signals after the write.
+/// A mapping of a dma-buf without DMA_BUF_IOCTL_SYNC, through which a test writes as a device does. The guards for CPU access
+/// would wait for the fence that the test signals after the write.
 #[derive(Debug)]
 pub struct DeviceView {
     start: NonNull<AtomicU8>,
     bytes: usize,
 }
 
-// SAFETY: the bytes are atomic, and the mapping is this value's own until it is dropped.
+// SAFETY: all accesses to the bytes are atomic, and only this value owns the mapping until it is dropped.
 unsafe impl Send for DeviceView {}
-// SAFETY: as for Send.
+// SAFETY: all accesses to the bytes are atomic, and only this value owns the mapping until it is dropped.
 unsafe impl Sync for DeviceView {}
 
 impl Drop for DeviceView {
@@ -79,7 +79,7 @@ impl DeviceView {
     /// # Errors
     /// The kernel's error.
     pub fn map(dmabuf: impl AsFd, bytes: usize) -> io::Result<Self> {
-        // SAFETY: a new mapping at an address of the kernel's choice changes no memory of this program.
+        // SAFETY: the kernel chooses the address of the new mapping, so it replaces no memory of this program.
         let start = unsafe {
             mm::mmap(
                 std::ptr::null_mut(),

@@ -1,8 +1,8 @@
-//! The accelerator of the guest's CPU: KVM where it works, otherwise QEMU's emulation (TCG).
+//! The accelerator of the guest's CPU: KVM if it works, otherwise QEMU's emulation (TCG).
 //!
-//! A process may be able to open `/dev/kvm` although KVM does not work: on some hosts, which are virtual machines themselves, a
-//! guest kernel hangs at its first instruction or aborts later. So a guest is booted once with KVM and a deadline, and the result
-//! is kept for this kernel, CPU and QEMU.
+//! On some hosts that are virtual machines themselves, `/dev/kvm` can be opened although KVM does not work: a guest kernel hangs
+//! at its first instruction or aborts later. So a guest is booted once with KVM and a time limit, and the result is stored for
+//! this kernel, CPU and QEMU.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,22 +12,22 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// How long a result is kept: a host can change in ways that its kernel's version does not show.
+/// How long a stored result is used. A host can change in ways that the version of its kernel does not show.
 const RESULT_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Time limit of the trial guest. With KVM it is ready within five seconds.
+/// The time limit of the trial guest. With KVM, the guest is ready within five seconds.
 pub(super) const TRIAL_LIMIT: Duration = Duration::from_secs(20);
 
 /// The accelerator of the guest's CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Accelerator {
-    /// KVM: the host's CPU.
+    /// KVM, which runs the guest on the host's CPU.
     Kvm,
-    /// TCG: QEMU's emulation in software, with one thread for each processor.
+    /// TCG, QEMU's emulation in software, with one thread for each processor.
     Tcg,
-    /// TCG with one processor whose executed instructions are the clock: each takes one nanosecond, whatever else the host
-    /// does. Devices with a real rate, such as cameras, have no meaning there.
+    /// TCG with one processor, whose clock advances one nanosecond for each executed instruction, whatever other programs the
+    /// host runs. Devices with a real rate, such as cameras, cannot be used with this clock.
     Counted,
 }
 
@@ -39,8 +39,8 @@ impl Accelerator {
             Self::Kvm => &[("-accel", "kvm"), ("-cpu", "host")],
             // QEMU discards all translated code at once when the buffer is full, so a small buffer costs much time.
             Self::Tcg => &[("-accel", "tcg,thread=multi,tb-size=1024"), ("-cpu", "max")],
-            // With sleep=off, an idle guest's clock is set forward to its next timer; otherwise the guest would wait for it in
-            // the host's time.
+            // With sleep=off, the clock of an idle guest jumps to its next timer. Otherwise the guest would wait until the host's
+            // clock reaches the timer.
             Self::Counted => &[
                 ("-accel", "tcg,thread=single,tb-size=1024"),
                 ("-cpu", "max"),
@@ -53,7 +53,7 @@ impl Accelerator {
     pub(super) fn processors(self) -> u32 {
         match self {
             Self::Kvm | Self::Tcg => 2,
-            // The instructions of a second processor would count too.
+            // The instructions of a second processor would also advance the clock, so there is only one.
             Self::Counted => 1,
         }
     }
@@ -72,15 +72,15 @@ impl std::fmt::Display for Accelerator {
 /// A stored result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct StoredResult {
-    /// A digest of everything that the result depends on.
+    /// A digest of everything on which the result depends.
     key: String,
-    /// When the result was found, in seconds since 1970.
+    /// The time of the trial, in seconds since 1970.
     found: u64,
     accelerator: Accelerator,
 }
 
-/// Chooses the accelerator: the result that is stored in the folder `cache`, or that of `trial`, which boots a guest with KVM
-/// and returns whether it became ready.
+/// Chooses the accelerator: the stored result in the folder `cache`, or the result of `trial`, which boots a guest with KVM and
+/// returns whether it became ready.
 pub(super) fn choose(
     cache: &Path,
     qemu_version: &str,
@@ -144,7 +144,7 @@ fn store(path: &Path, result: &StoredResult) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns a digest of everything that the result depends on: the host's kernel, its CPU, and QEMU's version.
+/// Returns a digest of everything on which the result depends: the host's kernel, its CPU, and QEMU's version.
 fn key(qemu_version: &str) -> String {
     let uname = rustix::system::uname();
     let cpus = fs::read_to_string(PathBuf::from("/proc/cpuinfo")).unwrap_or_default();

@@ -1,8 +1,8 @@
 //! apt with its own state in the cache: it resolves the versions of packages and downloads them.
 //!
-//! The host's apt state is neither read nor changed. The host's configuration (proxies, certificates) applies, except for its
-//! hooks, which are for the host's own packages. All of trixie-backports is allowed, and not only Mesa, QEMU and the kernel:
-//! their dependencies from there change from week to week, and pins by name would break.
+//! The host's apt state is neither read nor changed. The host's configuration of apt (proxies, certificates) applies, except its
+//! hooks, which are for the host's own packages. All packages of trixie-backports are allowed, and not only Mesa, QEMU and the
+//! kernel, because their dependencies in trixie-backports change from week to week.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -13,32 +13,33 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::mirror;
 use super::namespace::namespace;
-use super::packages::{AnswerError, Package, Resolution, parse_answer};
+use super::packages::{AptOutputError, Package, Resolution, parse_print_uris};
 use super::platform::Platform;
 use super::progress::{Progress, Step};
 use super::task::{Task, TaskError};
 
-/// Package lists take 10 MB. A mirror that needs longer for them is too slow for the 600 MB of packages.
+/// The time limit to download the package lists, which have 10 MB. A mirror that needs longer is too slow for the 600 MB of
+/// packages.
 const LISTS_DEADLINE: Duration = Duration::from_secs(180);
-/// Dependency resolution takes seconds.
+/// The time limit to resolve the dependencies, which takes seconds.
 const SOLVE_DEADLINE: Duration = Duration::from_secs(120);
-/// 600 MB at 0.5 MB/s.
+/// The time limit to download the packages: 600 MB at 0.5 MB/s.
 const DOWNLOAD_DEADLINE: Duration = Duration::from_secs(20 * 60);
 
-/// The suites of the root and of the board.
+/// The suites of Debian from which the packages of the root and of the board come.
 const SUITES: &[&str] = &["trixie", "trixie-updates", "trixie-backports"];
 
 /// apt's pattern for the essential packages of the native architecture.
 const ESSENTIAL: &str = "?and(?essential,?architecture(native))";
 
-/// The pin by which backports have the same priority as trixie, so that the newer version wins.
+/// The apt pin that gives backports the same priority as trixie, so that the newer version is installed.
 const PREFERENCES: &str = "Package: *\nPin: release n=trixie-backports\nPin-Priority: 500\n";
-/// The pin by which compilers come from trixie alone. A compiler and the library of another architecture must have one version,
-/// and backports of different architectures are built on different days.
+/// The apt pin that takes compilers only from trixie. A compiler and the library of another architecture must have the same
+/// version, and backports for different architectures are built on different days.
 const COMPILER_PREFERENCES: &str =
     "\nPackage: src:rustc:any\nPin: release n=trixie-backports\nPin-Priority: -1\n";
 
-/// Why the packages could not be resolved or downloaded.
+/// The reason why the packages could not be resolved or downloaded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AptError {
@@ -47,14 +48,14 @@ pub enum AptError {
         "verify Debian's packages: this machine has no keys; install the package debian-archive-keyring"
     )]
     NoKeyring,
-    /// No mirror gave package lists that can be verified.
+    /// No mirror has package lists whose signatures can be verified.
     #[error("no mirror has {suites}; tried {tried}. The last error: {last}")]
     NoMirror {
-        /// The suites, separated by commas.
+        /// The names of the suites, separated by commas.
         suites: String,
-        /// The addresses, separated by commas.
+        /// The addresses of the mirrors, separated by commas.
         tried: String,
-        /// The failure of the last mirror.
+        /// The error of the last mirror.
         last: Box<TaskError>,
     },
     /// apt failed.
@@ -62,8 +63,8 @@ pub enum AptError {
     Task(#[from] TaskError),
     /// apt's output cannot be parsed.
     #[error(transparent)]
-    Answer(#[from] AnswerError),
-    /// apt succeeded, but a package is missing.
+    Output(#[from] AptOutputError),
+    /// apt succeeded, but a package was not downloaded.
     #[error(
         "apt-get download: {0} is missing after the download; the network or the disk failed, try again"
     )]
@@ -80,7 +81,7 @@ pub enum AptError {
     },
 }
 
-/// Packages and package lists in the cache. The caller must hold the cache's lock.
+/// The packages and package lists in the cache. The caller must hold the cache's lock.
 #[derive(Debug)]
 pub struct Apt<'a> {
     folder: PathBuf,
@@ -91,7 +92,7 @@ pub struct Apt<'a> {
 }
 
 impl<'a> Apt<'a> {
-    /// Makes an apt for `platform` whose state is in `folder`, and which writes logs to the folder `logs`.
+    /// Creates an apt for `platform` whose state is in `folder`, and which writes its logs to the folder `logs`.
     #[must_use]
     pub fn new(folder: &Path, platform: Platform, logs: &'a Path, progress: &'a Progress) -> Self {
         Self {
@@ -103,7 +104,7 @@ impl<'a> Apt<'a> {
         }
     }
 
-    /// Resolves packages of these suites of Debian, instead of those of the root.
+    /// Sets the suites of Debian from which packages are resolved, instead of those of the root.
     #[must_use]
     pub fn with_suites(mut self, suites: &'static [&'static str]) -> Self {
         self.suites = suites;
@@ -122,23 +123,23 @@ impl<'a> Apt<'a> {
         self.folder.join("lists")
     }
 
-    /// Returns the sources list that belongs to the package lists.
+    /// Returns the path of the sources list from which the package lists were downloaded.
     #[must_use]
     pub fn sources(&self) -> PathBuf {
         self.folder.join("sources.list")
     }
 
-    /// Returns the file with the pins.
+    /// Returns the path of the file with the pins.
     #[must_use]
     pub fn preferences(&self) -> PathBuf {
         self.folder.join("preferences")
     }
 
-    /// Returns the stored resolution for `names`, and whether it is less than a day old.
+    /// Returns the stored resolution for the packages `names`, and whether it is less than a day old.
     #[must_use]
     pub fn stored_resolution(&self, names: &[String]) -> Option<(Resolution, bool)> {
         let text = fs::read(self.folder.join("answer.json")).ok()?;
-        // A damaged file counts as none, and is replaced by the next resolution.
+        // A damaged file is ignored, and the next resolution replaces it.
         let answer: Resolution = serde_json::from_slice(&text).ok()?;
         (answer.names == names).then(|| {
             let fresh = answer.is_fresh();
@@ -146,10 +147,11 @@ impl<'a> Apt<'a> {
         })
     }
 
-    /// Resolves the packages and their dependencies to the current versions of the first mirror that answers, and stores the result.
+    /// Resolves the packages and their dependencies to the current versions on the first mirror that answers, and stores the
+    /// result.
     ///
     /// # Errors
-    /// Where no mirror works, or the dependencies cannot be met.
+    /// No mirror works, or the dependencies cannot be met.
     pub fn resolve(&self, names: &[String]) -> Result<Resolution, AptError> {
         let keyring = mirror::keyring().ok_or(AptError::NoKeyring)?;
         let step = self.progress.step("ask for versions");
@@ -199,19 +201,19 @@ impl<'a> Apt<'a> {
         }
     }
 
-    /// Restores apt's configuration for `resolution`, after an attempt at a newer one has failed.
+    /// Restores apt's configuration for `resolution`, after a newer resolution has failed.
     ///
     /// # Errors
-    /// Where a file cannot be written.
+    /// A file cannot be written.
     pub fn restore(&self, resolution: &Resolution) -> Result<(), AptError> {
         let keyring = mirror::keyring().ok_or(AptError::NoKeyring)?;
         self.configure(&resolution.mirror, &keyring)
     }
 
-    /// Downloads the packages that are missing. Files of an interrupted run are used.
+    /// Downloads the packages that are not in the cache yet. Files of an interrupted run are used.
     ///
     /// # Errors
-    /// Where apt fails or exceeds its deadline.
+    /// A call of apt fails or exceeds its deadline.
     pub fn download(&self, resolution: &Resolution) -> Result<(), AptError> {
         let archives = self.archives();
         let step = self
@@ -227,7 +229,7 @@ impl<'a> Apt<'a> {
         };
         let mut polls = 0_u32;
         task.run_with_poll(command, || {
-            // There are hundreds of files, so the sizes are summed up only now and then.
+            // There are hundreds of files, so the sizes are summed up only at every tenth poll.
             if polls % 10 == 0 {
                 step.bytes(downloaded_bytes(&archives, resolution));
             }
@@ -239,7 +241,7 @@ impl<'a> Apt<'a> {
         Ok(())
     }
 
-    /// Downloads `packages` of the resolution without what they depend on. `title` names the step for a person.
+    /// Downloads `packages` of the resolution without their dependencies. `title` describes the step for a person.
     ///
     /// # Errors
     /// Those of [`Apt::download`].
@@ -252,7 +254,7 @@ impl<'a> Apt<'a> {
             packages: packages.to_vec(),
         };
         let step = self.progress.step_bytes(title, only.size_bytes());
-        // A file name begins with the name of its package and an underscore.
+        // The name of a package file begins with the name of the package and an underscore.
         let names = packages
             .iter()
             .filter_map(|package| package.file.split('_').next());
@@ -295,7 +297,7 @@ impl<'a> Apt<'a> {
     }
 
     fn solve(&self, names: &[String], step: &Step) -> Result<Vec<Package>, AptError> {
-        // apt omits packages that are already downloaded, so this call uses an empty folder.
+        // apt omits packages that it finds in its archive folder, so this call uses an empty folder.
         let empty = self.folder.join("nothing");
         fs::create_dir_all(empty.join("partial")).map_err(file_error("make the folder", &empty))?;
         let mut command = self.apt(&[
@@ -316,7 +318,7 @@ impl<'a> Apt<'a> {
             deadline: SOLVE_DEADLINE,
         }
         .run(command, step)?;
-        Ok(parse_answer(
+        Ok(parse_print_uris(
             &fs::read_to_string(&log).map_err(file_error("read", &log))?,
         )?)
     }
@@ -372,7 +374,7 @@ impl<'a> Apt<'a> {
         let namespace = namespace();
         let mut command = Command::new(namespace[0]);
         command.args(&namespace[1..]).arg("apt-get").args(args);
-        // apt reads this file after the host's configuration, so it takes precedence.
+        // apt reads this file after the host's configuration, so this file takes precedence.
         command
             .env("APT_CONFIG", self.folder.join("apt.conf"))
             .env("LC_ALL", "C");
@@ -380,7 +382,7 @@ impl<'a> Apt<'a> {
     }
 }
 
-/// Checks that every package is there with its size.
+/// Checks that the file of every package exists and has the expected size.
 fn check_sizes(archives: &Path, packages: &[Package]) -> Result<(), AptError> {
     for package in packages {
         let path = archives.join(&package.file);
@@ -388,8 +390,8 @@ fn check_sizes(archives: &Path, packages: &[Package]) -> Result<(), AptError> {
             .map(|metadata| metadata.len())
             .unwrap_or_default();
         if size_bytes != package.size_bytes {
-            // apt verifies the checksums of its downloads, but not of files that are already there. A file of the wrong size is
-            // removed, and the next run downloads it.
+            // apt verifies the checksums of its downloads, but not of files that already exist. A file of the wrong size is
+            // removed, so that the next run downloads it.
             let _ = fs::remove_file(&path);
             return Err(AptError::Missing(path));
         }

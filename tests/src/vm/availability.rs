@@ -1,11 +1,11 @@
-//! What a guest needs of this machine and of its kernel.
+//! Checks whether this machine and the image's kernel can run a guest.
 
 use super::config::Config;
 use super::image::Image;
 use super::qemu::{Machine, has_desktop};
 use crate::wire::Module;
 
-/// Returns why this machine cannot run such a guest; `None` where it can.
+/// Returns why this machine cannot run a guest with this hardware; `None` if it can run the guest.
 #[must_use]
 pub fn unavailable(image: &Image, machine: &Machine) -> Option<String> {
     let lacks = |program: &str| !image.root.folder().join("usr/bin").join(program).exists();
@@ -27,12 +27,12 @@ pub fn unavailable(image: &Image, machine: &Machine) -> Option<String> {
         ));
     }
     if machine.config.needs_x_server() && !machine.watch && lacks("Xvfb") {
-        return Some("the root has no Xvfb, under which QEMU draws by GL".to_owned());
+        return Some("the root has no Xvfb, the X server that QEMU needs to draw with GL".to_owned());
     }
     None
 }
 
-/// Returns the modules that the guest loads: those of its configuration that the kernel has.
+/// Returns the kernel modules that the guest loads: the modules of its configuration that the kernel has.
 pub(super) fn loaded_modules(image: &Image, config: Config) -> Vec<Module> {
     let is_missing = |name: &str| {
         image

@@ -1,6 +1,7 @@
-//! Compiles the project inside the root, against the guest's own libraries.
+//! Compiles the project inside the root (the Debian tree in the cache), against the guest's own libraries.
 //!
-//! The checkout is mounted as `/src`, and its `target/guest` as `/target`, since the host's compiled files cannot be used there.
+//! The checkout is mounted as `/src`, and its folder `target/guest` as `/target`. The host's own compiled files cannot be used in
+//! the root.
 
 use std::ffi::OsString;
 use std::fs;
@@ -18,13 +19,13 @@ use super::progress::{Progress, has_bars};
 use super::root::{Root, RootCommand};
 use super::toolchain::Toolchain;
 
-/// The profile in Cargo.toml that suits an emulated CPU.
+/// The cargo profile for programs that run on an emulated CPU.
 pub(super) const PROFILE: &str = "guest";
 
-/// The features of the programs that are compiled in the root. Only the root is sure to have the libraries of every backend.
+/// The features of the programs that are compiled in the root. On other machines the libraries of some backends may be missing.
 pub const FEATURES: &str = "covalent-cli/gbm,covalent-cli/vulkan,covalent-client-demo/vulkan,covalent-tests/gbm,covalent-tests/vulkan";
 
-/// Returns the features of what is checked: [`FEATURES`] and the harness, which runs on the host.
+/// Returns the features with which the checks compile: [`FEATURES`] and the harness, which runs on the host.
 #[must_use]
 pub fn checked_features() -> String {
     format!("{FEATURES},covalent-tests/harness")
@@ -51,10 +52,10 @@ const EXAMPLES: [&str; 11] = [
 /// The packages that only unit tests use.
 const TESTS_ALONE: [&str; 2] = ["covalent-machine-tests", "covalent-solver-tests"];
 
-/// How long cargo may take on a busy machine to find that nothing has changed.
+/// The longest time that cargo needs on a busy machine to find that nothing has changed.
 const QUIET_LIMIT: Duration = Duration::from_secs(8);
 
-/// Time limit of a build. A full build with Debian's compiler on two busy cores took 20 minutes.
+/// The time limit of a build. A full build with Debian's compiler on two busy cores took 20 minutes.
 const DEADLINE: Duration = Duration::from_secs(40 * 60);
 
 /// The files in which distributions keep trusted certificates.
@@ -76,7 +77,7 @@ const PROXIES: [&str; 8] = [
     "ALL_PROXY",
 ];
 
-/// Why the project was not compiled.
+/// The reason why the project was not compiled.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
@@ -93,7 +94,7 @@ pub enum BuildError {
     },
     /// Cargo's output cannot be parsed.
     #[error("cargo --message-format=json: {0}")]
-    Answer(String),
+    CargoOutput(String),
     /// A file operation failed.
     #[error("{operation} {path}: {source}")]
     File {
@@ -106,14 +107,14 @@ pub enum BuildError {
     },
 }
 
-/// Returns the checkout's folder, where this package was compiled.
+/// Returns the folder of the checkout in which this package was compiled.
 #[must_use]
 pub fn checkout() -> &'static Path {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     package.parent().unwrap_or(package)
 }
 
-/// Compiles the programs of a guest of this image, and returns the folder to share with the guest.
+/// Compiles the programs for guests of this image, and returns the folder that is shared with the guest.
 ///
 /// # Errors
 /// Those of [`binaries`] and of [`cross::binaries`].
@@ -128,7 +129,7 @@ pub fn programs(image: &Image, features: &[&str]) -> Result<PathBuf, BuildError>
 /// contains them.
 ///
 /// # Errors
-/// Where the compiler fails, or a file cannot be copied.
+/// The compiler fails, or a file cannot be copied.
 pub fn binaries(root: &Root, features: &[&str]) -> Result<PathBuf, BuildError> {
     let list = features.join(",");
     let examples = EXAMPLES.iter().flat_map(|name| ["--example", *name]);
@@ -143,7 +144,8 @@ pub fn binaries(root: &Root, features: &[&str]) -> Result<PathBuf, BuildError> {
 /// # Errors
 /// Those of [`binaries`].
 pub fn variant(root: &Root, name: &str, feature: &str) -> Result<PathBuf, BuildError> {
-    // Unoptimised and with the features of unit tests, so that what they have compiled is used.
+    // The variant is compiled without optimisation and with the features of unit tests, so that cargo can use what the unit tests
+    // have compiled.
     let features = format!("{},{feature}", checked_features());
     let args = [
         "build",
@@ -159,10 +161,11 @@ pub fn variant(root: &Root, name: &str, feature: &str) -> Result<PathBuf, BuildE
     Ok(share.join("bin").join(name))
 }
 
-/// Compiles only the programs that show a camera on a display, and returns a folder of their own to share with a guest.
+/// Compiles only the programs that show a camera on a display, and returns a separate folder with them that is shared with a
+/// guest.
 ///
-/// The whole workspace is selected nevertheless: the selection decides the features of dependencies, and with equal features
-/// both builds share their compiled files.
+/// Cargo nevertheless selects the whole workspace: the selected packages determine the features of dependencies, and with equal
+/// features both builds share their compiled files.
 ///
 /// # Errors
 /// Those of [`binaries`].
@@ -171,7 +174,8 @@ pub fn pipeline(root: &Root) -> Result<PathBuf, BuildError> {
     build(root, PROFILE, &args, "", "pipeline")
 }
 
-/// Compiles the programs as releases, without the checks of what the suite runs, and returns a folder of their own to share with a guest.
+/// Compiles the programs with the profile `release`, without the checks that programs of the suite have, and returns a separate
+/// folder with them that is shared with a guest.
 ///
 /// # Errors
 /// Those of [`binaries`].
@@ -195,7 +199,7 @@ fn build(
     compile(root, cargo(root, &args), &target, share)
 }
 
-/// Runs a `cargo build` of the root, and returns the folder with its programs: `share`, or `share-NAME` with a `name`.
+/// Runs a `cargo build` in the root. Returns the folder with its programs: `share`, or `share-NAME` if `name` is not empty.
 pub(super) fn compile(
     root: &Root,
     mut command: RootCommand,
@@ -203,8 +207,8 @@ pub(super) fn compile(
     name: &str,
 ) -> Result<PathBuf, BuildError> {
     command.arg("--message-format=json-render-diagnostics");
-    // Where stderr is no terminal, and where bars of other steps are on it, cargo's progress is left out. Errors of the compiler
-    // appear nevertheless.
+    // Cargo's progress is left out if stderr is not a terminal, or if progress bars of other steps are shown. Errors of the
+    // compiler are still printed.
     let quiet = !io::stderr().is_terminal() || has_bars();
     if quiet {
         command.arg("--quiet");
@@ -232,7 +236,7 @@ pub(super) fn compile(
         if is_newer(&to, &from) {
             continue;
         }
-        // The program is replaced by a rename when it is complete, because a running guest holds the old file open.
+        // A running guest holds the old program open, so the new program is copied completely and then renamed.
         fs::copy(&from, &new).map_err(file_error("copy", &from))?;
         fs::rename(&new, &to).map_err(file_error("move to", &to))?;
     }
@@ -240,9 +244,9 @@ pub(super) fn compile(
     Ok(share)
 }
 
-/// Waits for cargo, and returns its stdout. Reports progress where cargo is quiet and has work to do.
+/// Waits for cargo, and returns its stdout. If cargo prints no progress and takes long, reports progress itself.
 fn wait(mut cargo: Child, quiet: bool, folder: &Path) -> Result<String, BuildError> {
-    // Another thread reads stdout, so that cargo never waits on a full pipe while this thread waits for cargo.
+    // Another thread reads stdout, so that cargo does not block on a full pipe while this thread waits for cargo.
     let pipe = cargo.stdout.take();
     let reader = thread::spawn(move || {
         let mut answer = String::new();
@@ -259,7 +263,7 @@ fn wait(mut cargo: Child, quiet: bool, folder: &Path) -> Result<String, BuildErr
             break status;
         }
         if started.elapsed() > DEADLINE {
-            // The namespace ends with its first process, and all compilers with it.
+            // When the first process of the namespace is killed, the kernel kills all compilers in it too.
             let _ = cargo.kill();
             let _ = cargo.wait();
             return Err(BuildError::Deadline {
@@ -291,12 +295,12 @@ pub fn cargo(root: &Root, args: &[&str]) -> RootCommand {
     cargo_for(root, Platform::Pc, args)
 }
 
-/// Prepares a cargo command in the root of any platform.
+/// Prepares a cargo command in the root of a platform.
 pub(super) fn cargo_for(root: &Root, platform: Platform, args: &[&str]) -> RootCommand {
     let mut command = root.command("cargo");
     Toolchain::find(platform).add_to(&mut command);
     command.args(args).workdir("/src").bind(checkout(), "/src");
-    // A missing folder fails at the bind, and that error is clear enough.
+    // If the folder cannot be created, the bind mount fails with an error that names the folder.
     command.bind(
         &target(platform).unwrap_or_else(|_| target_folder(platform)),
         "/target",
@@ -304,12 +308,12 @@ pub(super) fn cargo_for(root: &Root, platform: Platform, args: &[&str]) -> RootC
     command
         .env("CARGO_TARGET_DIR", "/target")
         .env("CARGO_HOME", "/cargo");
-    // The host's configuration file is mounted for its registries. These variables override its compiler settings.
+    // The host's configuration file is mounted for its registries. These variables override the compiler settings in it.
     command
         .env("RUSTFLAGS", "")
         .env("RUSTC_WRAPPER", "")
         .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER", "cc");
-    // Incremental compilation is useless where no second build follows, and takes a third of the disk space.
+    // Incremental compilation is useless if no second build follows, and it takes a third of the disk space.
     if let Some(value) = incremental(std::env::var_os("CARGO_INCREMENTAL"), is_ci()) {
         command.env("CARGO_INCREMENTAL", value);
     }
@@ -317,7 +321,7 @@ pub(super) fn cargo_for(root: &Root, platform: Platform, args: &[&str]) -> RootC
     if let Some(home) = cargo_home() {
         for folder in ["registry", "git"] {
             let host = home.join(folder);
-            // The folder is made here, so that downloads are shared with the host and with later runs.
+            // The folder is created on the host, so that downloads are shared with the host and with later runs.
             if fs::create_dir_all(&host).is_ok() {
                 command.bind(&host, &format!("/cargo/{folder}"));
             }
@@ -356,12 +360,12 @@ pub(super) fn cargo_for(root: &Root, platform: Platform, args: &[&str]) -> RootC
     command
 }
 
-/// Returns whether continuous integration runs this: every such service sets `CI`.
+/// Returns whether this program runs in continuous integration. Every such service sets `CI`.
 fn is_ci() -> bool {
     std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false")
 }
 
-/// Returns the value of `CARGO_INCREMENTAL`; `None` where the profile decides.
+/// Returns the value for `CARGO_INCREMENTAL`; `None` if the profile determines it.
 fn incremental(named: Option<OsString>, is_ci: bool) -> Option<OsString> {
     named.or_else(|| is_ci.then(|| "0".into()))
 }
@@ -381,32 +385,32 @@ fn target_folder(platform: Platform) -> PathBuf {
     })
 }
 
-/// Makes the platform's own target folder where it is missing, and returns it.
+/// Creates the target folder of the platform if it is missing, and returns its path.
 pub(super) fn target(platform: Platform) -> Result<PathBuf, BuildError> {
     let target = target_folder(platform);
     fs::create_dir_all(&target).map_err(file_error("make the folder", &target))?;
     Ok(target)
 }
 
-/// Parses cargo's messages, and returns the paths of the programs relative to the target folder.
+/// Parses cargo's JSON messages, and returns the paths of the programs relative to the target folder.
 fn parse_programs(text: &str) -> Result<Vec<PathBuf>, BuildError> {
     let mut programs = Vec::new();
     for line in text.lines().filter(|line| line.starts_with('{')) {
-        let message: serde_json::Value =
-            serde_json::from_str(line).map_err(|error| BuildError::Answer(error.to_string()))?;
+        let message: serde_json::Value = serde_json::from_str(line)
+            .map_err(|error| BuildError::CargoOutput(error.to_string()))?;
         let Some(path) = message.get("executable").and_then(|path| path.as_str()) else {
             continue;
         };
         let path = Path::new(path)
             .strip_prefix("/target")
-            .map_err(|_| BuildError::Answer(format!("{path} is not in /target")))?;
+            .map_err(|_| BuildError::CargoOutput(format!("{path} is not in /target")))?;
         programs.push(path.to_owned());
     }
     programs.sort();
     Ok(programs)
 }
 
-/// Makes a folder name from a list of features.
+/// Returns a folder name for a list of features.
 fn folder_name(list: &str) -> String {
     list.chars()
         .map(|character| {
@@ -424,7 +428,7 @@ pub(super) fn is_newer(made: &Path, from: &Path) -> bool {
     matches!((modified(made), modified(from)), (Ok(made), Ok(from)) if made >= from)
 }
 
-/// Removes programs that the workspace no longer has.
+/// Removes programs from `bin` that the workspace no longer has.
 fn remove_stale_programs(bin: &Path, programs: &[PathBuf]) -> Result<(), BuildError> {
     for entry in fs::read_dir(bin).map_err(file_error("list", bin))? {
         let path = entry.map_err(file_error("list", bin))?.path();
@@ -471,7 +475,7 @@ mod tests {
     fn parse_programs_outside_the_target_folder_is_an_error() {
         assert!(matches!(
             parse_programs("{\"executable\":\"/bin/sh\"}"),
-            Err(BuildError::Answer(_))
+            Err(BuildError::CargoOutput(_))
         ));
     }
 

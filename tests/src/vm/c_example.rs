@@ -1,4 +1,4 @@
-//! The example of the C interface, which cc compiles in the root.
+//! Compiles the example of the C interface with `cc` in the root.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,8 @@ use super::root::Root;
 /// The name of the source file and of the program.
 pub(super) const NAME: &str = "capture";
 
-/// Compiles the example of the C interface against the library that cargo has made, and puts it beside the programs.
+/// Compiles the example of the C interface against the library that cargo has compiled, and puts it into the folder of the
+/// programs.
 pub(super) fn build(root: &Root, share: &Path) -> Result<(), BuildError> {
     const SOURCE: &str = "alloc/capi/examples/capture.c";
     const HEADER: &str = "alloc/capi/include/covalent.h";
@@ -22,7 +23,7 @@ pub(super) fn build(root: &Root, share: &Path) -> Result<(), BuildError> {
     if is_newer(&program, &library) && sources.iter().all(|source| is_newer(&program, source)) {
         return Ok(());
     }
-    // The program is replaced by a rename, because a running guest holds the old file open.
+    // A running guest holds the old program open, so the new program is renamed to its path.
     let new = share.join("new");
     let in_root = |path: &Path| {
         let inside = path.strip_prefix(&target).unwrap_or(path);
@@ -41,7 +42,7 @@ pub(super) fn build(root: &Root, share: &Path) -> Result<(), BuildError> {
         .args(["-Ialloc/capi/include", SOURCE, "-o"])
         .arg(in_root(&new))
         .arg(in_root(&library))
-        // The library has every backend, so it needs these libraries.
+        // The library contains every backend, so the example must link with these libraries.
         .args(["-lgbm", "-lm"])
         .workdir("/src")
         .bind(checkout(), "/src")

@@ -1,4 +1,4 @@
-//! The cache folder, outside of the checkout. It holds what is slow to make: packages, roots, images and stored results.
+//! The cache folder, outside of the checkout. It contains what takes long to build: packages, roots, images and stored results.
 //!
 //! ```text
 //! covalent/
@@ -13,8 +13,8 @@
 //!   partial/             unfinished files; without a lock holder they are left over
 //!   rubbish/             files that are being removed
 //! ```
-//! Removing a tree of 50,000 files can take a minute. So it is moved to `rubbish` at once, and removed in the background while
-//! the caller goes on. Where the run ends before that, the next run removes the rest.
+//! Removing a tree of 50,000 files can take a minute. So the tree is moved to `rubbish` at once, and its files are removed in the
+//! background while the caller continues. If the run ends before all files are removed, the next run removes the remaining files.
 
 use std::fs::{self, File};
 use std::io;
@@ -30,21 +30,21 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use super::namespace::{namespace, spawn_bound_to_process};
 use super::progress::Progress;
 
-/// How long one run waits for another that makes the image: longer than the slowest first run.
+/// How long one run waits for another run that builds the image. It is longer than the slowest first run.
 const LOCK_DEADLINE: Duration = Duration::from_secs(30 * 60);
 
-/// Time limit to remove a tree: 50,000 files on a slow disk.
+/// The time limit to remove a tree of 50,000 files on a slow disk.
 const REMOVE_DEADLINE: Duration = Duration::from_secs(600);
 
-/// Flags of open(2): no symbolic link is followed, and no FIFO blocks. Their values are small positive numbers.
+/// Flags of open(2), with which no symbolic link is followed and no FIFO blocks. Their values fit an `i32`.
 #[allow(clippy::cast_possible_wrap, reason = "open(2) takes them as an int")]
 const OPEN_FLAGS: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits() as i32;
 
-/// Why the cache folder cannot be used.
+/// The reason why the cache folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CacheError {
-    /// No variable names a folder.
+    /// No environment variable names a folder.
     #[error(
         "find the cache folder: neither COVALENT_CACHE nor XDG_CACHE_HOME nor HOME is an absolute path; set COVALENT_CACHE"
     )]
@@ -56,12 +56,12 @@ pub enum CacheError {
     Owner {
         /// The folder.
         path: PathBuf,
-        /// Its owner.
+        /// The user to whom the folder belongs.
         owner: u32,
-        /// The user who runs this.
+        /// The user who runs this program.
         user: u32,
     },
-    /// Every user may write to the folder.
+    /// Every user can write to the folder.
     #[error(
         "every user may write to the cache {}, and its programs would be run as you: `chmod o-w` it, or set COVALENT_CACHE to another folder", .path.display()
     )]
@@ -98,26 +98,27 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// Opens the folder that the environment names: `COVALENT_CACHE`, otherwise `XDG_CACHE_HOME/covalent`, otherwise
+    /// Opens the folder that the environment names: `COVALENT_CACHE`, or else `XDG_CACHE_HOME/covalent`, or else
     /// `~/.cache/covalent`.
     ///
     /// # Errors
-    /// Where no variable holds an absolute path, or the folder cannot be made.
+    /// No variable holds an absolute path, or the folder cannot be made.
     pub fn from_environment() -> Result<Self, CacheError> {
         let folder =
             folder(|name| std::env::var_os(name).map(PathBuf::from)).ok_or(CacheError::NoFolder)?;
         Self::open(&folder)
     }
 
-    /// Opens the cache in `folder`, and makes the folder where it is missing.
+    /// Opens the cache in `folder`, and creates the folder if it is missing.
     ///
     /// # Errors
-    /// Where the folder cannot be made, belongs to another user, or is writable for everybody.
+    /// The folder cannot be made, belongs to another user, or is writable for everybody.
     pub fn open(folder: &Path) -> Result<Self, CacheError> {
         make_folder(folder, FileAccess::Private)
             .map_err(|error| file_error("make the folder", folder)(error.into()))?;
         let folder = folder.canonicalize().map_err(file_error("find", folder))?;
-        // Programs in this folder are run, by root too. A user who can write here could run anything as this user.
+        // This user, and even root, runs programs in this folder. A user who can write to the folder could make this user run any
+        // program.
         let metadata = fs::metadata(&folder).map_err(file_error("look at", &folder))?;
         let user = rustix::process::geteuid().as_raw();
         if metadata.uid() != user {
@@ -145,7 +146,7 @@ impl Cache {
         self.folder.join("packages")
     }
 
-    /// Returns the folder of one kind of item.
+    /// Returns the folder for items of one kind.
     #[must_use]
     pub fn subfolder(&self, kind: CacheFolder) -> PathBuf {
         self.folder.join(match kind {
@@ -164,16 +165,17 @@ impl Cache {
         self.folder.join("logs")
     }
 
-    /// Returns the folder of unfinished files. Only the holder of the lock may write or remove files there.
+    /// Returns the folder of unfinished files. Only the holder of the lock may create or remove files in it.
     #[must_use]
     pub fn partial(&self) -> PathBuf {
         self.folder.join("partial")
     }
 
-    /// Waits until no other run makes or removes something, and locks the cache. Dropping the value unlocks it.
+    /// Waits until no other run creates or removes items, and locks the cache. When the returned value is dropped, the cache is
+    /// unlocked.
     ///
     /// # Errors
-    /// Where the lock file cannot be made, or another run holds it for half an hour.
+    /// The lock file cannot be made, or another run holds it for half an hour.
     pub fn lock(&self, progress: &Progress) -> Result<Lock, CacheError> {
         let path = self.folder.join("lock");
         let file = File::options()
@@ -208,10 +210,11 @@ impl Cache {
 }
 
 impl Cache {
-    /// Makes an empty folder `name` under [`Cache::partial`], in which an item is made before it is moved to its place.
+    /// Creates an empty folder `name` below [`Cache::partial`]. An item is built in this folder, and then moved to its final
+    /// path.
     ///
     /// # Errors
-    /// Where a file operation fails.
+    /// A file operation fails.
     pub fn partial_folder(&self, lock: &Lock, name: &str) -> Result<PathBuf, CacheError> {
         let path = self.partial().join(name);
         self.discard(lock, &path)?;
@@ -222,7 +225,7 @@ impl Cache {
     /// Discards the unfinished files of runs that were killed.
     ///
     /// # Errors
-    /// Where a file operation fails.
+    /// A file operation fails.
     pub fn discard_partial(&self, lock: &Lock) -> Result<(), CacheError> {
         self.discard(lock, &self.partial())
     }
@@ -230,16 +233,16 @@ impl Cache {
     /// Discards the packages and package lists.
     ///
     /// # Errors
-    /// Where a file operation fails.
+    /// A file operation fails.
     pub fn discard_packages(&self, lock: &Lock) -> Result<(), CacheError> {
         self.discard(lock, &self.packages())
     }
 
-    /// Discards a file or a tree: moves it away as a whole, so that no half of it is ever found in its place.
+    /// Discards a file or a tree. It is moved away by one rename, so that an incomplete item is never found at its path.
     /// [`Cache::remove_discarded`] deletes it.
     ///
     /// # Errors
-    /// Where the path cannot be moved. A missing path is no error.
+    /// The path cannot be moved. A missing path is no error.
     pub fn discard(&self, _lock: &Lock, path: &Path) -> Result<(), CacheError> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let discarded = self.discarded_folder();
@@ -260,10 +263,10 @@ impl Cache {
     /// Starts to remove all discarded files in the background.
     ///
     /// # Errors
-    /// Where the process that removes them cannot be started.
+    /// The process that removes them cannot be started.
     pub fn remove_discarded(&self) -> Result<(), CacheError> {
         if let Some(mut child) = self.start_removal()? {
-            // Where it does not finish, the next run removes the rest.
+            // If the process does not finish, the next run removes the remaining files.
             std::thread::spawn(move || child.wait());
         }
         Ok(())
@@ -272,7 +275,7 @@ impl Cache {
     /// Removes all discarded files, and waits until they are gone.
     ///
     /// # Errors
-    /// Where a file cannot be removed.
+    /// A file cannot be removed.
     pub fn remove_discarded_and_wait(&self, progress: &Progress) -> Result<(), CacheError> {
         let discarded = self.discarded_folder();
         let Some(mut child) = self.start_removal()? else {
@@ -292,7 +295,7 @@ impl Cache {
                     ))));
                 }
                 None if started.elapsed() > REMOVE_DEADLINE => {
-                    // The next run removes the rest.
+                    // The next run removes the remaining files.
                     let _ = child.kill();
                     let _ = child.wait();
                     return Err(file_error("remove", &discarded)(
@@ -313,8 +316,8 @@ impl Cache {
         self.folder.join("rubbish")
     }
 
-    /// Starts a process that removes the discarded files, where there are any. The process runs in the namespaces of
-    /// [`namespace`], because a user other than root can remove the files of subordinate user ids only there.
+    /// Starts a process that removes the discarded files, if there are any. The process runs in the namespaces of [`namespace`],
+    /// because only there can a user other than root remove files of subordinate user ids.
     fn start_removal(&self) -> Result<Option<Child>, CacheError> {
         let discarded = self.discarded_folder();
         let is_empty =
@@ -326,7 +329,7 @@ impl Cache {
         let mut command = Command::new(args[0]);
         command.args(&args[1..]).args(["find"]).arg(&discarded);
         command.args(["-mindepth", "1", "-xdev", "-delete"]);
-        // Two runs may do this at the same time; each then fails on files that the other has removed.
+        // Two runs may remove files at the same time. Each of them then gets errors for files that the other run has removed.
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -336,10 +339,10 @@ impl Cache {
             .map_err(file_error("start the removal of", &discarded))
     }
 
-    /// Discards all items of a kind, except the `keep` that were used last, and those that a run is using.
+    /// Discards all items of a kind, except the `keep` items that were used last, and the items that a run is using.
     ///
     /// # Errors
-    /// Where a file operation fails.
+    /// A file operation fails.
     pub fn keep_newest(
         &self,
         lock: &Lock,
@@ -357,7 +360,7 @@ impl Cache {
         Ok(())
     }
 
-    /// Returns the folders of a kind, the most recently used first.
+    /// Returns the folders of the items of a kind, the most recently used first.
     fn newest_first(&self, kind: CacheFolder) -> Result<Vec<PathBuf>, CacheError> {
         let folder = self.subfolder(kind);
         let entries = match fs::read_dir(&folder) {
@@ -368,7 +371,7 @@ impl Cache {
         let mut items = Vec::new();
         for entry in entries {
             let path = entry.map_err(file_error("list", &folder))?.path();
-            // An unfinished item has no mark, and sorts last.
+            // An unfinished item has no mark of its last use, and sorts last.
             let used = fs::metadata(path.join(USE_MARK)).and_then(|metadata| metadata.modified());
             items.push((used.ok(), path));
         }
@@ -377,10 +380,10 @@ impl Cache {
     }
 }
 
-/// The kinds of items that the cache keeps, each under a key.
+/// The kinds of items in the cache. Each item has a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheFolder {
-    /// Debian trees of the PC.
+    /// Root file systems (Debian trees) for the PC.
     Roots,
     /// Images of the PC.
     Images,
@@ -388,7 +391,7 @@ pub enum CacheFolder {
     Kernels,
     /// Disks with the programs of other projects.
     Peers,
-    /// Debian trees that cross-compile for the board.
+    /// Root file systems (Debian trees) with the cross-compilers for the board.
     BoardRoots,
     /// Images of the board.
     BoardImages,
@@ -406,20 +409,20 @@ impl CacheFolder {
     ];
 }
 
-/// The file whose modification time is the item's last use, and whose lock shows that a run is using the item.
+/// The name of the file whose modification time is the last use of the item. A run that uses the item holds the file's lock.
 const USE_MARK: &str = "used";
 
-/// Marks a root or an image as in use, so that no run removes it. Dropping the value ends that.
+/// Marks a root or an image as in use, so that no run removes it. When the value is dropped, the item is no longer in use.
 #[derive(Debug)]
 pub struct InUse {
     _mark: File,
 }
 
 impl InUse {
-    /// Marks `item` as in use from now on.
+    /// Marks `item` as in use, from now until the value is dropped.
     ///
     /// # Errors
-    /// Where the mark cannot be made or locked.
+    /// The mark cannot be made or locked.
     pub fn new(item: &Path) -> Result<Self, CacheError> {
         let path = item.join(USE_MARK);
         let mark = File::options()
@@ -451,14 +454,14 @@ fn is_in_use(item: &Path) -> Result<bool, CacheError> {
     }
 }
 
-/// The lock that allows a run to make and remove items in the cache. Dropping it unlocks the cache.
+/// The lock that allows a run to create and remove items in the cache. When it is dropped, the cache is unlocked.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
 }
 
 fn folder(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
-    // A relative path would depend on the working directory; the XDG specification says to ignore it.
+    // A relative path would depend on the working directory. The XDG specification requires that it is ignored.
     let absolute = |name: &str| variable(name).filter(|path| path.is_absolute());
     absolute("COVALENT_CACHE")
         .or_else(|| Some(absolute("XDG_CACHE_HOME")?.join("covalent")))

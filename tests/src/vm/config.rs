@@ -8,10 +8,10 @@
 //! | `/dev/video1` | vivid, output over HDMI; it can be looped back into the capture's HDMI input |
 //! | `/dev/video2`, `/dev/video3` | the same again, with queues that take contiguous memory only (dma-contig) |
 //!
-//! Cards have the same number in every boot: the configuration's own displays come first, vgem last.
+//! Cards have the same number in every boot. The displays of the configuration come first, and vgem is the last card.
 //!
-//! The board has the heaps of the memory that its devicetree reserves, and one camera, `/dev/video0`, where the tree has a node
-//! for it.
+//! The board has the dma-heaps of the memory that its devicetree reserves. If the devicetree has a node for a camera, the board
+//! has the camera `/dev/video0`.
 
 use std::fmt;
 use std::path::Path;
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::platform::Platform;
 use crate::wire::Module;
 
-/// A configuration.
+/// A configuration of the guest's hardware.
 #[derive(
     Debug,
     Clone,
@@ -38,16 +38,16 @@ use crate::wire::Module;
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Config {
-    /// A virtio-gpu without 3D. It has `blob=on`, and with it imports foreign buffers, only where the *host* has
-    /// `/dev/udmabuf`: elsewhere QEMU refuses the option.
+    /// A virtio-gpu without 3D. If the *host* has `/dev/udmabuf`, it has `blob=on` and imports buffers of other devices.
+    /// Otherwise QEMU refuses this option.
     Virtio,
     /// A bochs display: a framebuffer in PCI memory, without a GPU.
     Bochs,
-    /// vkms with writeback and overlay planes, and no PCI display.
+    /// vkms with writeback and overlay planes, without a PCI display.
     Vkms,
-    /// A virtio-gpu with virgl and Venus (GL and Vulkan by the host's drivers), under an X server inside the root.
+    /// A virtio-gpu with virgl and Venus (GL and Vulkan through the host's drivers), under an X server inside the root.
     Venus,
-    /// virtio-gpu, bochs and vkms together. virgl is left out, because QEMU has no picture of a display that GL draws.
+    /// virtio-gpu, bochs and vkms together. virgl is left out, because QEMU makes no picture of a display that GL draws.
     Full,
     /// An aarch64 board with a devicetree, a camera with reserved memory, and a bochs display. It is always emulated.
     Board,
@@ -63,7 +63,7 @@ impl Config {
         Self::Full,
     ];
 
-    /// Returns the configuration's platform.
+    /// Returns the platform of the configuration.
     #[must_use]
     pub fn platform(self) -> Platform {
         match self {
@@ -72,7 +72,7 @@ impl Config {
         }
     }
 
-    /// Returns the name, as on a command line.
+    /// Returns the name of the configuration on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -85,7 +85,7 @@ impl Config {
         }
     }
 
-    /// Returns whether QEMU draws the display by GL, which needs an X server.
+    /// Returns whether QEMU draws the display with GL, which requires an X server.
     #[must_use]
     pub fn needs_x_server(self) -> bool {
         self == Self::Venus
@@ -108,13 +108,13 @@ impl Config {
         }
     }
 
-    /// Returns the arguments of QEMU's `-device` for the displays. `in_window` is true where a window shows them.
+    /// Returns the arguments of QEMU's option `-device` for the displays. `in_window` is whether a window shows them.
     #[must_use]
     pub fn devices(self, size: Size, host: Host, in_window: bool) -> Vec<String> {
         let Size { width, height } = size;
         let blob = if host.udmabuf { ",blob=on" } else { "" };
-        // A window tells virtio-gpu its own size, and QEMU's EDID then lacks the requested one. Without EDID the kernel offers
-        // all usual sizes.
+        // A window reports its own size to virtio-gpu, and QEMU's EDID then lacks the requested size. Without EDID the kernel
+        // offers all usual sizes.
         let edid = if in_window { ",edid=off" } else { "" };
         let virtio = format!("virtio-gpu-pci,id=display,xres={width},yres={height}{blob}{edid}");
         let bochs = |id| format!("bochs-display,id={id},xres={width},yres={height}");
@@ -185,8 +185,9 @@ impl Config {
     }
 }
 
-/// Two instances of vivid: the first has vmalloc queues, the second dma-contig ones. Each has a capture node (0x1) with a
-/// webcam input (0) and an HDMI input (3), in two bits an input from the lowest, and an output node (0x100) over HDMI.
+/// The options for two instances of vivid: the first has vmalloc queues, the second dma-contig queues. Each has a capture node
+/// (0x1) with a webcam input (0) and an HDMI input (3), with two bits for each input from the lowest bit, and an output node
+/// (0x100) over HDMI.
 ///
 /// # References
 /// Linux, `Documentation/admin-guide/media/vivid.rst`.
@@ -200,7 +201,7 @@ const VIVID: [&str; 7] = [
     "output_types=1,1",
 ];
 
-/// The board's camera: one webcam, whose queue takes contiguous memory only.
+/// The options for the board's camera: one webcam whose queue imports only contiguous memory.
 const BOARD_CAMERA: [&str; 5] = [
     "n_devs=1",
     "allocators=1",
@@ -232,17 +233,17 @@ impl Host {
     }
 }
 
-/// A display's size in pixels.
+/// The size of a display in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Size {
-    /// The width.
+    /// The width in pixels.
     pub width: u32,
-    /// The height.
+    /// The height in pixels.
     pub height: u32,
 }
 
 impl Size {
-    /// 640x480, a size that vivid's webcam has too. Larger pictures only take an emulated guest longer.
+    /// 640x480, which is also a size of vivid's webcam. Larger pictures only take an emulated guest longer.
     pub const SMALL: Self = Self {
         width: 640,
         height: 480,
@@ -277,7 +278,7 @@ impl FromStr for Size {
                     height: number(height)?,
                 })
             })
-            .ok_or_else(|| format!("{text:?} is no size: write 640x480, each 1 to 16384"))
+            .ok_or_else(|| format!("{text:?} is not a size: write WIDTHxHEIGHT, such as 640x480, each from 1 to 16384"))
     }
 }
 
@@ -288,19 +289,19 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// 2 GiB. All of it is below 4 GiB, where 32-bit devices can address it.
+    /// 2 GiB. All of this memory is below 4 GiB, where 32-bit devices can address it.
     pub const TWO_GIBIBYTES: Self = Self { mebibytes: 2048 };
-    /// 4 GiB. A part of it is above 4 GiB, where 32-bit devices cannot address it.
+    /// 4 GiB. A part of this memory is above 4 GiB, where 32-bit devices cannot address it.
     pub const FOUR_GIBIBYTES: Self = Self { mebibytes: 4096 };
-    /// 6 GiB. A 32-bit DMA mask cannot address half of it.
+    /// 6 GiB. 32-bit devices cannot address half of this memory.
     pub const SIX_GIBIBYTES: Self = Self { mebibytes: 6144 };
 
-    /// The smallest memory that the guest boots with, in MiB.
+    /// The smallest memory with which the guest boots, in MiB.
     const LEAST: u32 = 512;
-    /// The largest memory, in MiB; more than any host of this project has.
+    /// The largest accepted memory size, in MiB. It is more than a host has.
     const MOST: u32 = 1 << 20;
 
-    /// Returns a memory of this many MiB; `None` where a guest cannot have it.
+    /// Returns a memory size of this many MiB; `None` if no guest can have it.
     #[must_use]
     pub fn mebibytes(mebibytes: u32) -> Option<Self> {
         (Self::LEAST..=Self::MOST)

@@ -1,4 +1,4 @@
-//! The log of a guest's console, and what it shows of a guest that has ended or hangs.
+//! The log of a guest's console, and the extract of it for an error about a guest that has ended or hangs.
 
 use std::fmt::Display;
 use std::fs;
@@ -11,17 +11,18 @@ use super::config::Config;
 use super::qemu::Qemu;
 use super::qmp::Qmp;
 
-/// How much of a log an error shows, in bytes: the stack trace of a panic with its headline takes 3 KB.
+/// The number of bytes of a log that an error contains. The stack trace of a panic with its first line takes 3 KB.
 const TAIL_BYTES: usize = 4096;
 
-/// Asks QEMU for the registers of a guest that does not answer, and appends them to its log. Returns the instruction pointers.
+/// Reads the registers of a guest that does not answer from QEMU's monitor, and appends them to the guest's log. Returns the
+/// instruction pointers.
 pub(super) fn append_registers(monitor: UnixStream, log: &Path) -> Option<String> {
     let mut monitor = Qmp::new(monitor).ok()?;
     let command = serde_json::json!({"command-line": "info registers -a"});
     let answer = monitor.execute("human-monitor-command", &command).ok()?;
     let registers = answer.as_str()?;
     if let Ok(mut file) = fs::File::options().append(true).open(log) {
-        // The registers help a person; where they cannot be written, the failure before matters more.
+        // The registers only help a person. If they cannot be written, the earlier failure is still reported.
         let _ = writeln!(file, "\nThe CPUs at the end:\n{registers}");
     }
     let pointers: Vec<&str> = registers
@@ -31,7 +32,7 @@ pub(super) fn append_registers(monitor: UnixStream, log: &Path) -> Option<String
     Some(format!("its CPUs are at {}", pointers.join(" ")))
 }
 
-/// Writes a guest's log to the cache. Returns its end and its path.
+/// Writes the log of a guest to the cache. Returns the last lines of the log and the path.
 pub(super) fn save_log(qemu: &Qemu, config: Config) -> (String, PathBuf) {
     let lost = |error: &dyn Display| (format!("(lost: {error})"), PathBuf::from("/dev/null"));
     let bytes = match qemu.log() {

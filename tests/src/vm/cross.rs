@@ -1,7 +1,7 @@
-//! Cross-compiles for the board, in a root whose own programs are of this machine's architecture.
+//! Cross-compiles for the board, in a root whose programs have the architecture of this machine.
 //!
-//! Only the programs that a board runs are compiled: the tool, its helper for trial imports, and the guest's first process.
-//! They link only with the C library, because GBM and Vulkan would need Mesa of the other architecture.
+//! Only the programs that a board runs are compiled: the tool, its helper for trial imports, and the guest's first process. The
+//! programs link only with the C library, because GBM and Vulkan would need Mesa for the board's architecture.
 
 use std::path::PathBuf;
 
@@ -9,17 +9,17 @@ use super::build::{BuildError, PROFILE, cargo_for, compile, target};
 use super::platform::Platform;
 use super::root::Root;
 
-/// The packages that have the programs.
+/// The packages of the workspace that contain the board's programs.
 const PACKAGES: [&str; 2] = ["covalent-cli", "covalent-tests"];
 
-/// The programs.
+/// The programs that a board runs.
 const PROGRAMS: [&str; 3] = ["covalent", "covalent-prove", "covalent-guest"];
 
-/// Compiles the board's programs with `features` (as `package/feature`), and returns the folder to share with the board. The
-/// programs are in its `bin`.
+/// Compiles the board's programs with `features` (as `package/feature`), and returns the folder that is shared with the board.
+/// The programs are in its subfolder `bin`.
 ///
 /// # Errors
-/// Where the compiler fails, or a file cannot be copied.
+/// The compiler fails, or a file cannot be copied.
 pub fn binaries(root: &Root, features: &[&str]) -> Result<PathBuf, BuildError> {
     let triple = Platform::Board.triple();
     let mut args = vec![
@@ -42,7 +42,7 @@ pub fn binaries(root: &Root, features: &[&str]) -> Result<PathBuf, BuildError> {
         "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER",
         "aarch64-linux-gnu-gcc",
     );
-    // The host's own settings are for the host's processors; this variable takes precedence over them.
+    // The host's compiler settings are for the host's processors. This variable takes precedence over them.
     command.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "");
     compile(root, command, &target(Platform::Board)?, &list)
 }

@@ -1,7 +1,7 @@
 //! The board's devicetree: QEMU's own tree, and overlays that change it.
 //!
-//! QEMU describes its machine to the kernel by a devicetree, which it also writes to a file. In the root, `dtc` and
-//! `fdtoverlay` apply overlays to that file as a board's maker or boot loader does, and QEMU boots with the result.
+//! QEMU passes a devicetree of its machine to the kernel, and can write it to a file. In the root, `dtc` and `fdtoverlay` apply
+//! overlays to this file, as the manufacturer or the boot loader of a board does. QEMU then boots with the result.
 
 use std::fs;
 use std::io;
@@ -13,25 +13,26 @@ use super::platform::Platform;
 use super::qemu::{self, Machine};
 use super::root::{Root, RootCommand};
 
-/// The overlay with the board's camera. QEMU has no camera; vivid binds to this node.
+/// The overlay with the board's camera. QEMU emulates no camera, so vivid binds to this node.
 pub const CAMERA: &str = include_str!("../../board/camera.dts");
-/// The overlay with reserved memory, and the link from the camera to it.
+/// The overlay with reserved memory, and with the `memory-region` property that links the camera to it.
 pub const POOLS: &str = include_str!("../../board/pools.dts");
 
-/// The path in the root of the folder with a step's files.
+/// The path in the root where the folder with the files of a step is mounted.
 const MOUNT_PATH: &str = "/run/covalent/tree";
 
-/// Writes QEMU's own tree, and packs it: QEMU leaves a megabyte of free space in it. The arguments after `$0` are QEMU's.
+/// Writes QEMU's own devicetree, and compacts it, because QEMU leaves a megabyte of free space in it. The arguments after `$0`
+/// are QEMU's options.
 const DUMP: &str =
     r#""$0" "$@" -machine dumpdtb=dump.dtb && exec dtc -q -I dtb -O dtb -o own.dtb dump.dtb"#;
 /// Compiles the source of an overlay.
 const COMPILE: &str = "dtc -q -@ -I dts -O dtb -o overlay.dtbo overlay.dts";
-/// Applies the overlay in the file `$0` to the tree.
+/// Applies the overlay in the file `$0` to the devicetree.
 const APPLY: &str = r#"exec fdtoverlay -i tree.dtb -o made.dtb "$0""#;
-/// Prints the tree's source.
+/// Prints the source of the devicetree.
 const SOURCE: &str = "exec dtc -q -I dtb -O dts tree.dtb";
 
-/// Why a devicetree could not be made.
+/// The reason why a devicetree could not be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DevicetreeError {
@@ -55,7 +56,7 @@ pub enum DevicetreeError {
     },
 }
 
-/// A flattened devicetree.
+/// A compiled (flattened) devicetree.
 #[derive(Debug, Clone)]
 pub struct Devicetree {
     root: Root,
@@ -63,10 +64,10 @@ pub struct Devicetree {
 }
 
 impl Devicetree {
-    /// Returns the tree that QEMU makes for this machine.
+    /// Returns the devicetree that QEMU generates for this machine.
     ///
     /// # Errors
-    /// Where QEMU does not write it.
+    /// QEMU does not write the devicetree.
     pub fn from_qemu(image: &Image, machine: &Machine) -> Result<Self, DevicetreeError> {
         let mut step = Step::new(&image.root)?;
         step.run("dump QEMU's devicetree", DUMP, |command| {
@@ -80,8 +81,8 @@ impl Devicetree {
         })
     }
 
-    /// Returns the tree that a machine boots with: the one in `machine`, otherwise the board's usual one, which is QEMU's with
-    /// a camera and memory for it. `None` for a PC.
+    /// Returns the devicetree with which a machine boots: the one in `machine`, or else the board's usual devicetree, which is
+    /// QEMU's own with a camera and memory for the camera. Returns `None` for a PC.
     ///
     /// # Errors
     /// Those of [`Devicetree::from_qemu`] and [`Devicetree::with_overlay`].
@@ -93,10 +94,10 @@ impl Devicetree {
         board.with_overlay(CAMERA)?.with_overlay(POOLS).map(Some)
     }
 
-    /// Returns this tree with an overlay, given as source.
+    /// Returns this devicetree with an overlay. `source` is the source of the overlay.
     ///
     /// # Errors
-    /// Where the source does not compile, or does not apply to the tree.
+    /// The source does not compile, or the overlay does not apply to this devicetree.
     pub fn with_overlay(&self, source: &str) -> Result<Self, DevicetreeError> {
         let mut step = Step::new(&self.root)?;
         step.write("overlay.dts", source.as_bytes())?;
@@ -104,10 +105,11 @@ impl Devicetree {
         self.apply(step, "overlay.dtbo")
     }
 
-    /// Returns this tree with the overlay that a line of shell makes in `file`, as a user runs the line that a tool printed.
+    /// Returns this devicetree with the overlay that a shell command writes to `file`. This runs a command that a tool printed as
+    /// a user would.
     ///
     /// # Errors
-    /// Where the line fails, makes no file of this name, or its overlay does not apply to the tree.
+    /// The command fails, writes no file of this name, or the overlay does not apply to this devicetree.
     pub fn with_overlay_from(&self, line: &str, file: &str) -> Result<Self, DevicetreeError> {
         let mut step = Step::new(&self.root)?;
         step.run("run the line that makes an overlay", line, |_| {})?;
@@ -116,7 +118,7 @@ impl Devicetree {
 
     fn apply(&self, mut step: Step, overlay: &str) -> Result<Self, DevicetreeError> {
         step.write("tree.dtb", &self.bytes)?;
-        step.run("lay an overlay over the tree", APPLY, |command| {
+        step.run("apply an overlay to the devicetree", APPLY, |command| {
             command.arg(overlay);
         })?;
         Ok(Self {
@@ -134,7 +136,7 @@ impl Devicetree {
     /// Returns the tree's source.
     ///
     /// # Errors
-    /// Where `dtc` cannot read the tree.
+    /// `dtc` cannot read the devicetree.
     pub fn source(&self) -> Result<String, DevicetreeError> {
         let mut step = Step::new(&self.root)?;
         step.write("tree.dtb", &self.bytes)?;
@@ -142,7 +144,7 @@ impl Devicetree {
     }
 }
 
-/// A temporary folder in which tools of the root work.
+/// A temporary folder in which programs of the root run.
 struct Step {
     root: Root,
     folder: tempfile::TempDir,
@@ -167,7 +169,7 @@ impl Step {
         fs::read(&path).map_err(file_error("read", path))
     }
 
-    /// Runs a line of shell in the folder, and returns its stdout.
+    /// Runs a shell command in the folder, and returns its stdout.
     fn run(
         &mut self,
         step: &'static str,

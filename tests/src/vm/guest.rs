@@ -41,22 +41,22 @@ use super::qmp::{Qmp, QmpError};
 use super::shared_folder::SharedFolder;
 use crate::wire::{Exec, Prepare, Ready, VERSION};
 
-/// Time limit of a boot. An emulated boot needs 20 seconds of CPU time, which takes minutes on a machine with ten other users.
-/// A kernel that panics ends QEMU, so a broken guest is noticed at once.
+/// The time limit of a boot. An emulated boot needs 20 seconds of CPU time, which takes minutes on a machine that many programs
+/// use. A kernel that panics ends QEMU, so a broken guest is detected at once.
 pub const BOOT_LIMIT: Duration = Duration::from_secs(600);
 
-/// Time limit of the first attempt to boot. QEMU's emulation with a thread for each processor sometimes lets a kernel hang before its
-/// first line on the console: both processors then run with interrupts off, in `multi_cpu_stop` and in the function that is called there.
-/// It was seen once in a few hundred boots. The second attempt has the whole time.
+/// The time limit of the first attempt to boot. With QEMU's emulation with a thread for each processor, a kernel sometimes hangs
+/// before its first line on the console: both processors then run with interrupts off, in `multi_cpu_stop` and in the function
+/// that it calls. This happens once in a few hundred boots. The second attempt may take the whole time of the limit.
 const FIRST_BOOT_LIMIT: Duration = Duration::from_secs(200);
 
-/// Time limit for a guest to power off.
+/// The time limit for a guest to power off.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
-/// Time limit for QEMU to end after it was told to.
+/// The time limit for QEMU to end after the monitor command `quit`.
 const QUIT_LIMIT: Duration = Duration::from_secs(5);
 
-/// Time limit to transfer a file.
+/// The time limit to transfer a file.
 const FILE_LIMIT: Duration = Duration::from_secs(120);
 
 /// The guest's host name.
@@ -65,16 +65,16 @@ const HOSTNAME: &str = "covalent";
 /// The id of a configuration's first display in QEMU.
 pub const DISPLAY: &str = "display";
 
-/// Returns whether a kernel's boot failed at the breakpoint that replaces an instruction while the kernel patches it.
+/// Returns whether a kernel's boot failed at a breakpoint that replaces an instruction while the kernel patches it.
 ///
-/// On hardware, the other processors see the breakpoint, and the kernel's handler continues. QEMU's emulation with a thread for
-/// each processor sometimes lets a processor hit the breakpoint after the handler was removed: once in a few hundred boots of a
-/// busy machine.
+/// On hardware, the other processors see the breakpoint, and the kernel's handler continues. With QEMU's emulation with a thread
+/// for each processor, a processor sometimes hits the breakpoint after the handler was removed. This happens once in a few
+/// hundred boots of a busy machine.
 fn is_half_patched(console: &str) -> bool {
     console.contains("Oops: int3:")
 }
 
-/// Why a guest failed.
+/// The reason why a guest failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GuestError {
@@ -83,13 +83,13 @@ pub enum GuestError {
     Unavailable {
         /// The configuration.
         config: Config,
-        /// What is missing.
+        /// The missing property of this machine.
         reason: String,
     },
     /// QEMU could not be started.
     #[error("start QEMU: {0}")]
     Start(#[source] io::Error),
-    /// The guest did not become ready.
+    /// The guest was not ready within the time limit.
     #[error("the guest ({config}, {memory}) did not start: {source}\nthe end of its log (all of it: {}):\n{tail}", .log.display())]
     Boot {
         /// The configuration.
@@ -98,7 +98,7 @@ pub enum GuestError {
         memory: Memory,
         /// The cause.
         source: Box<GuestError>,
-        /// The last lines of its console.
+        /// The last lines of the guest's console.
         tail: String,
         /// The file with the whole log.
         log: PathBuf,
@@ -111,15 +111,15 @@ pub enum GuestError {
     Ended {
         /// The error of the connection.
         source: LinkError,
-        /// The last lines of its console.
+        /// The last lines of the guest's console.
         tail: String,
         /// The file with the whole log.
         log: PathBuf,
     },
-    /// The guest failed at a request.
+    /// A request to the guest failed.
     #[error(transparent)]
     Link(LinkError),
-    /// QEMU failed at a request.
+    /// A request to QEMU's monitor failed.
     #[error(transparent)]
     Monitor(#[from] QmpError),
     /// A file could not be transferred.
@@ -135,7 +135,7 @@ pub enum GuestError {
     /// The guest did not power off by itself and was killed.
     #[error("the guest did not power off within {} s and was ended", STOP_LIMIT.as_secs())]
     NotStopped,
-    /// The board's devicetree could not be made.
+    /// The board's devicetree could not be built.
     #[error("the board's devicetree: {0}")]
     Devicetree(#[from] DevicetreeError),
     /// The cache failed.
@@ -143,19 +143,19 @@ pub enum GuestError {
     Cache(#[from] CacheError),
 }
 
-/// How to boot a guest.
+/// The options for booting a guest.
 #[derive(Debug, Clone)]
 pub struct Boot {
-    /// The machine.
+    /// The hardware of the guest.
     pub machine: Machine,
-    /// The accelerator; `None` chooses it by a trial.
+    /// The accelerator; `None` chooses it by a trial boot.
     pub accelerator: Option<Accelerator>,
-    /// Time limit until the guest is ready.
+    /// The time limit until the guest is ready.
     pub limit: Duration,
 }
 
 impl Boot {
-    /// Makes the options for a guest of this configuration that runs the programs in the folder `share`.
+    /// Creates the options for a guest of this configuration that runs the programs in the folder `share`.
     #[must_use]
     pub fn new(config: Config, share: &Path) -> Self {
         Self {
@@ -175,7 +175,7 @@ impl Boot {
     }
 }
 
-/// A guest that accepts commands. Dropping it kills it; [`Guest::stop`] powers it off.
+/// A guest that accepts commands. When it is dropped, the guest is killed; [`Guest::stop`] powers it off.
 #[derive(Debug)]
 pub struct Guest {
     config: Config,
@@ -184,7 +184,7 @@ pub struct Guest {
     qemu: Mutex<Qemu>,
     ready: Ready,
     accelerator: Accelerator,
-    /// Declared after QEMU, so that it is dropped after QEMU: the folder is made safe when nothing writes to it any more.
+    /// Declared after `qemu`, so that it is dropped after QEMU: then the guest can no longer write to the folder.
     out: Option<SharedFolder>,
 }
 
@@ -192,8 +192,7 @@ impl Guest {
     /// Boots a guest and waits until it is ready.
     ///
     /// # Errors
-    /// Where this machine cannot run it, or it is not ready in time. The error shows the end of its console, and the whole log
-    /// is in the cache.
+    /// This machine cannot run the guest, or the guest is not ready in time. The error has the end of the console log.
     pub fn boot(image: &Image, boot: &Boot) -> Result<Self, GuestError> {
         let config = boot.machine.config;
         if let Some(reason) = unavailable(image, &boot.machine) {
@@ -227,7 +226,7 @@ impl Guest {
             }
         }
         if matches!(booted, Err(GuestError::Boot { .. })) {
-            // The next run then reads every byte of the image. An error here matters less than the failed boot.
+            // The next run then reads every byte of the image. An error here is ignored, because the failed boot matters more.
             let _ = image.request_full_check();
         }
         booted
@@ -241,8 +240,8 @@ impl Guest {
             Qemu::start(image, machine, accelerator).map_err(GuestError::Start)?;
         let spare = sockets.monitor.try_clone().map_err(GuestError::Start)?;
         let connect = || -> Result<(Link, Ready, Qmp), GuestError> {
-            // The connection to the guest is made before that to the monitor: QEMU's monitor answers only while QEMU runs, and
-            // its errors explain less.
+            // The guest's port is connected before the monitor: QEMU's monitor answers only while QEMU runs, and its errors
+            // contain less information.
             let link = Link::new(sockets.port).map_err(GuestError::Link)?;
             let prepare = Prepare {
                 version: VERSION,
@@ -288,7 +287,7 @@ impl Guest {
         self.config
     }
 
-    /// Returns the guest's answer when it became ready.
+    /// Returns the message that the guest sent when it became ready.
     #[must_use]
     pub fn ready(&self) -> &Ready {
         &self.ready
@@ -300,16 +299,16 @@ impl Guest {
         self.accelerator
     }
 
-    /// Returns the id of the process on the host that contains QEMU and all that it started.
+    /// Returns the process id, on the host, of the process whose namespace contains QEMU and all processes that it started.
     #[must_use]
     pub fn process_id(&self) -> u32 {
         lock(&self.qemu).id()
     }
 
-    /// Starts a command, and does not wait for it. See [`Link::start`].
+    /// Starts a command without waiting for its end. See [`Link::start`].
     ///
     /// # Errors
-    /// Where the guest has ended.
+    /// The guest has ended.
     pub fn start(&self, exec: Exec) -> Result<Process, GuestError> {
         self.link.start(exec).map_err(|error| self.explain(error))
     }
@@ -317,13 +316,13 @@ impl Guest {
     /// Runs a command to its end. See [`Link::run`].
     ///
     /// # Errors
-    /// Where the guest has ended, or the command runs longer than `limit`; then the command is killed.
+    /// The guest has ended, or the command runs longer than `limit`; then the command is killed.
     pub fn run(&self, exec: Exec, input: &[u8], limit: Duration) -> Result<Output, GuestError> {
         let result = self.link.run(exec, input, limit);
         result.map_err(|error| self.explain(error))
     }
 
-    /// Runs a line of shell to its end.
+    /// Runs a shell command to its end.
     ///
     /// # Errors
     /// Those of [`Guest::run`].
@@ -331,10 +330,10 @@ impl Guest {
         self.run(shell(line), b"", limit)
     }
 
-    /// Writes a file in the guest. The file appears under its name when it is complete.
+    /// Writes a file in the guest. A rename puts the file in place when it is complete.
     ///
     /// # Errors
-    /// Where the guest cannot write it.
+    /// The guest cannot write the file.
     pub fn put(&self, path: &str, bytes: &[u8], mode: u32) -> Result<(), GuestError> {
         let mode = format!("{mode:o}");
         self.transfer("write", path, &["put", path, &mode], bytes)
@@ -344,7 +343,7 @@ impl Guest {
     /// Reads a file in the guest.
     ///
     /// # Errors
-    /// Where the guest cannot read it.
+    /// The guest cannot read the file.
     pub fn get(&self, path: &str) -> Result<Vec<u8>, GuestError> {
         self.transfer("read", path, &["get", path], b"")
     }
@@ -373,23 +372,24 @@ impl Guest {
         })
     }
 
-    /// Returns the picture that the guest's display shows now, as QEMU sees it.
+    /// Returns QEMU's picture of what the guest's display shows now.
     ///
     /// # Errors
-    /// Where QEMU cannot see it; see [`Config::has_screendump`].
+    /// QEMU makes no picture of this display; see [`Config::has_screendump`].
     pub fn screendump(&self) -> Result<RgbImage, GuestError> {
         Ok(self.monitor().screendump(DISPLAY)?)
     }
 
-    /// Returns QEMU's monitor.
+    /// Returns the connection to QEMU's monitor.
     pub fn monitor(&self) -> MutexGuard<'_, Qmp> {
         lock(&self.monitor)
     }
 
-    /// Writes all files of the guest to its disk and to the shared folder, and makes the shared folder safe.
+    /// Writes all files of the guest to its disk and to the shared folder, and makes the files in the shared folder safe for the
+    /// host.
     ///
     /// # Errors
-    /// Where the guest has ended, or takes too long.
+    /// The guest has ended, or takes too long.
     pub fn sync(&self) -> Result<(), GuestError> {
         let result = self.link.sync(FILE_LIMIT);
         result.map_err(|error| self.explain(error))?;
@@ -398,7 +398,7 @@ impl Guest {
             .map_err(GuestError::Shared)
     }
 
-    /// Returns the messages that the guest's first process did not understand since the last call.
+    /// Returns the messages that the guest's first process could not handle since the last call.
     #[must_use]
     pub fn protocol_errors(&self) -> Vec<String> {
         self.link.protocol_errors()
@@ -410,10 +410,10 @@ impl Guest {
         self.link.has_ended()
     }
 
-    /// Returns what the guest's console and QEMU have written so far.
+    /// Returns the output of the guest's console and of QEMU so far.
     ///
     /// # Errors
-    /// Where the log cannot be read.
+    /// The log cannot be read.
     pub fn console(&self) -> io::Result<Vec<u8>> {
         lock(&self.qemu).log()
     }
@@ -421,12 +421,12 @@ impl Guest {
     /// Powers the guest off.
     ///
     /// # Errors
-    /// Where it did not power off in time and was killed.
+    /// The guest did not power off in time and was killed.
     pub fn stop(self) -> Result<(), GuestError> {
         let qemu = &mut *lock(&self.qemu);
-        // An error means that the guest has ended already.
+        // The call fails only if the guest has already ended.
         let _ = self.link.power_off();
-        // The kernel's log is kept for a person who looks for a cause later.
+        // The kernel's log is saved for a person who may need it later.
         save_log(qemu, self.config);
         if qemu.wait(STOP_LIMIT).map_err(GuestError::Start)?.is_some() {
             return Ok(());
@@ -438,7 +438,7 @@ impl Guest {
         Err(GuestError::NotStopped)
     }
 
-    /// Adds the console's last lines to the error that the guest has ended.
+    /// Adds the last lines of the console to an error that the guest has ended.
     fn explain(&self, error: LinkError) -> GuestError {
         if !matches!(error, LinkError::GuestEnded { .. }) {
             return GuestError::Link(error);
@@ -455,7 +455,7 @@ impl Guest {
     }
 }
 
-/// Returns a command that runs a line of shell.
+/// Returns a command that runs a line with a shell.
 #[must_use]
 pub fn shell(line: &str) -> Exec {
     Exec {
@@ -482,7 +482,7 @@ fn accelerator(image: &Image, boot: &Boot) -> Result<Accelerator, GuestError> {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A thread that panicked has left a closed stream at worst, and the next use of it reports that.
+    // If a thread panicked while it held the lock, the stream may be closed, and the next use of the stream reports this.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

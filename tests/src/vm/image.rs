@@ -1,10 +1,11 @@
-//! The guest's image. It is made in stages; each is made in a folder of its own and moved to its place when it is complete.
+//! The guest's image. It is built in stages. Each stage is built in a separate folder, which is moved to its final path when it
+//! is complete.
 //!
 //! ```text
 //! packages ─▶ root ─▶ modules ─▶ record      keyed by packages and their exact versions, modules' recipe
 //!                                  └─▶ kernel, initrd, disk ─▶ manifest     keyed by that, and their recipes
 //! ```
-//! A run that was interrupted continues at the incomplete stage. Damaged files are made again.
+//! The run after an interrupted run continues at the incomplete stage. Damaged files are built again.
 
 use std::fs;
 use std::io;
@@ -31,25 +32,25 @@ use crate::wire::SecondDisk;
 
 pub use super::tree::Versions;
 
-/// The version of the images' format, a part of the key. It is increased where images of an earlier version cannot be used
-/// although scripts and packages are the same.
+/// The version of the format of images, which is a part of their key. It is increased if images of an earlier version cannot be
+/// used although scripts and packages are the same.
 const FORMAT: u32 = 2;
-/// The number of images and roots that are kept: the one in use, and the previous one.
+/// The number of images and roots that stay in the cache: the current one and the previous one.
 const KEPT_ITEMS: usize = 2;
 /// The size of the guest's disk in bytes. Unused blocks take no space in the cache.
 const DISK_BYTES: u64 = 2 << 30;
 const DISK_SCRIPT: &str = include_str!("scripts/disk.sh");
-/// The disk takes ten seconds on an idle machine.
+/// The time limit to build the disk, which takes ten seconds on an idle machine.
 const DISK_DEADLINE: Duration = Duration::from_secs(300);
 
-/// The file that makes the next run read every byte of the image.
+/// The name of the file whose existence makes the next run read every byte of the image.
 const FULL_CHECK_FILE: &str = "suspect";
 
-/// Why there is no image.
+/// The reason why there is no image.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImageError {
-    /// This machine has another architecture.
+    /// The architecture of this machine is not supported.
     #[error("make the image: its tools run on x86_64 alone, and this machine is {0}")]
     Architecture(&'static str),
     /// This machine does not allow namespaces and mounts.
@@ -61,10 +62,10 @@ pub enum ImageError {
     /// The packages could not be resolved or downloaded.
     #[error(transparent)]
     Apt(#[from] AptError),
-    /// The root could not be made.
+    /// The root file system could not be built.
     #[error(transparent)]
     Tree(#[from] TreeError),
-    /// A stage failed.
+    /// A stage of the build failed.
     #[error(transparent)]
     Task(#[from] TaskError),
     /// A file of the image is damaged.
@@ -82,7 +83,7 @@ pub enum ImageError {
     },
 }
 
-/// A complete image. While the value lives, no other run removes the image.
+/// A complete image. While this value exists, no other run removes the image.
 #[derive(Debug)]
 pub struct Image {
     /// The platform.
@@ -94,11 +95,11 @@ pub struct Image {
     /// The disk, an ext4 file system without partitions. It is never written to: QEMU uses it with `snapshot=on`. The board has
     /// none.
     pub disk: Option<PathBuf>,
-    /// The guest's second disk, and what it has.
+    /// The content and the path of the guest's second disk; `None` if it has only one disk.
     pub second_disk: Option<(SecondDisk, PathBuf)>,
-    /// The modules that the guests want and this kernel does not have.
+    /// The modules that guests need and this kernel lacks.
     pub missing_modules: Vec<MissingModule>,
-    /// The root, which has QEMU and the compilers.
+    /// The root file system, which contains QEMU and the compilers.
     pub root: Root,
     /// The versions of kernel, Mesa and QEMU.
     pub versions: Versions,
@@ -109,28 +110,29 @@ pub struct Image {
     _peers: Option<PeersDisk>,
 }
 
-/// Options of [`ensure_with`].
+/// The options of [`ensure_with`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
-    /// The kernel that the PC's guest boots. An older one is made when it is asked for, beside the image.
+    /// The kernel that the PC's guest boots. An older kernel is built beside the image when it is first requested.
     pub kernel: Kernel,
-    /// Gives the guest the programs of other projects, with which Covalent is compared. Only with the image's own kernel.
+    /// Whether the guest gets a disk with the programs of other projects, with which Covalent is compared. This is possible only
+    /// with the image's own kernel.
     pub peers: bool,
-    /// Checks every byte of the image, and not only a sample.
+    /// Whether every byte of the image is checked, and not only a sample.
     pub verify: bool,
-    /// Resolves the packages' versions even where the stored resolution is less than a day old.
+    /// Whether the versions of packages are resolved even if the stored resolution is less than a day old.
     pub refresh: bool,
 }
 
-/// Makes the PC's image where it is missing or damaged, and checks it where it exists.
+/// Builds the PC's image if it is missing or damaged, and checks it if it exists.
 ///
 /// # Errors
-/// Where the cache, the network or a stage fails; each error states a remedy.
+/// The cache, the network or a stage fails; each error states a remedy.
 pub fn ensure(progress: &Progress) -> Result<Image, ImageError> {
     ensure_with(Platform::Pc, Options::default(), progress)
 }
 
-/// Does the same as [`ensure`] for any platform, with options.
+/// Builds and checks the image of a platform as [`ensure`] does, with options.
 ///
 /// # Errors
 /// Those of [`ensure`].
@@ -221,7 +223,7 @@ pub fn ensure_with(
     Ok(image)
 }
 
-/// Returns the stored resolution where it is fresh or where no mirror answers, and a new one otherwise.
+/// Returns the stored resolution if it is fresh or if no mirror answers, and a new one otherwise.
 fn resolve(
     apt: &Apt<'_>,
     names: &[String],
@@ -269,7 +271,7 @@ impl Image {
         })
     }
 
-    /// Boots another kernel than that of the disk.
+    /// Sets a kernel for guests of this image that is not the kernel of the image's disk.
     fn use_kernel(&mut self, kernel: KernelImage) {
         self.kernel = kernel.folder.join("kernel");
         self.initrd = kernel.folder.join("initrd");
@@ -279,7 +281,7 @@ impl Image {
         self._kernel = Some(kernel);
     }
 
-    /// Gives the guest the programs of other projects.
+    /// Sets the disk with the programs of other projects as the guest's second disk.
     fn use_peers(&mut self, peers: PeersDisk) {
         self.second_disk = Some((SecondDisk::Peers, peers.disk.clone()));
         self._peers = Some(peers);
@@ -291,18 +293,18 @@ impl Image {
         &self.folder
     }
 
-    /// Makes the next [`ensure`] check every byte of the image. Called after a failed boot, because the usual check reads only
-    /// a sample.
+    /// Makes the next [`ensure`] check every byte of the image. This is called after a failed boot, because the usual check reads
+    /// only a sample.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// The file cannot be written.
     pub fn request_full_check(&self) -> Result<(), ImageError> {
         let path = self.folder.join(FULL_CHECK_FILE);
         fs::write(&path, "").map_err(file_error("write", &path))
     }
 }
 
-/// Returns the name of the image that is made from the root `tree_key`.
+/// Returns the key of the image that is built from the root with the key `tree_key`.
 fn key(platform: Platform, tree_key: &str) -> String {
     let first = format!("format {FORMAT}, disk {DISK_BYTES}, root {tree_key}");
     let [script, init] = initrd::scripts(platform);

@@ -1,5 +1,5 @@
-//! The guest's initial RAM file system: busybox, the modules for the disk and the shared folder, and a short script. The board
-//! has no other file system.
+//! The guest's initial RAM file system: busybox, the modules for the disk and the shared folder, and a short script. On the
+//! board, it is the only file system.
 
 use std::path::Path;
 use std::time::Duration;
@@ -23,13 +23,13 @@ pub(crate) fn scripts(platform: Platform) -> [&'static str; 2] {
     }
 }
 
-/// Packing takes a second on an idle machine.
+/// The time limit to pack the file system, which takes a second on an idle machine.
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Packs the initial RAM file system for the kernel `release` into the file `folder`/initrd.
 ///
 /// # Errors
-/// Where a module or a tool is missing.
+/// A module or a tool is missing.
 pub fn build(
     root: &Root,
     platform: Platform,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A kernel of Debian, which the PC's guest boots. The rest of the guest is the same for all.
+/// A kernel of Debian that the PC's guest can boot. Everything else in the guest is the same for all kernels.
 #[derive(
     Debug,
     Clone,
@@ -26,17 +26,17 @@ pub enum Kernel {
     /// Linux 6.12 of Debian 13 (trixie).
     #[value(name = "6.12")]
     Trixie,
-    /// Linux 7.3 of trixie-backports, with which the image is made.
+    /// Linux 7.3 of trixie-backports, the kernel of the image.
     #[default]
     #[value(name = "7.3")]
     Backports,
 }
 
 impl Kernel {
-    /// The kernels that are not the image's own.
+    /// The kernels of older Debian releases.
     pub const OLDER: [Self; 2] = [Self::Bookworm, Self::Trixie];
 
-    /// Returns the version series, as on a command line.
+    /// Returns the version series, as the command line names it.
     #[must_use]
     pub fn series(self) -> &'static str {
         match self {
@@ -46,7 +46,7 @@ impl Kernel {
         }
     }
 
-    /// Returns the suites of Debian that have it; `None` where it is the image's own kernel.
+    /// Returns the suites of Debian that contain the kernel; `None` for the kernel of the image.
     pub(super) fn suites(self) -> Option<&'static [&'static str]> {
         match self {
             Self::Bookworm => Some(&["bookworm"]),
@@ -55,7 +55,7 @@ impl Kernel {
         }
     }
 
-    /// Returns whether `release`, as `uname -r` prints it, is of this series.
+    /// Returns whether `release`, in the form of `uname -r`, belongs to this series.
     #[must_use]
     pub fn is_of_series(self, release: &str) -> bool {
         let rest = release.strip_prefix(self.series());

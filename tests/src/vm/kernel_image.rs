@@ -1,9 +1,9 @@
 //! A kernel of an older Debian release for the PC's guest: the kernel, its initrd, and a disk with its modules.
 //!
-//! The guest's own disk has the modules of the image's kernel alone, so those of another kernel are on a second disk, which the
-//! guest mounts over `/usr/lib/modules`. It is made when it is asked for, and leaves the image as it is. The modules that Debian
-//! leaves out are compiled from the kernel's own source by the root's compiler. A module that cannot be compiled for an old
-//! kernel is left out, and its name is kept with the reason.
+//! The guest's disk contains only the modules of the image's kernel. The modules of another kernel are on a second disk, which
+//! the guest mounts over `/usr/lib/modules`. The second disk is built when it is first requested, and the image does not change.
+//! The root's compiler compiles the modules that Debian leaves out from the source of the kernel. A module that cannot be
+//! compiled for an old kernel is left out, and its name is stored with the reason.
 
 use std::fs;
 use std::io;
@@ -26,13 +26,13 @@ use super::progress::Progress;
 use super::root::Root;
 use super::task::{Task, TaskError};
 
-/// The version of the kernels' format, a part of the key. It is increased where kernels of an earlier version cannot be used
-/// although scripts and packages are the same.
+/// The version of the format of these kernels, which is a part of their key. It is increased if kernels of an earlier version
+/// cannot be used although scripts and packages are the same.
 const FORMAT: u32 = 1;
-/// The packages that apt resolves. They depend on the packages of one kernel version, and have the same names in every release of
-/// Debian.
+/// The packages that apt resolves. They depend on the packages of one kernel version, and have the same names in every Debian
+/// release.
 const NAMES: [&str; 3] = ["linux-image-amd64", "linux-headers-amd64", "linux-source"];
-/// The beginnings of the names of packages that are unpacked; a version follows.
+/// The beginnings of the names of the packages that are unpacked. The version follows in the name.
 const UNPACKED: [&str; 6] = [
     "linux-image-",
     "linux-binary-",
@@ -46,14 +46,15 @@ const MODULES: &str = include_str!("scripts/kernel-modules.sh");
 const DISK: &str = include_str!("scripts/kernel-disk.sh");
 /// The size of the disk with the modules, in bytes. Unused blocks take no space in the cache.
 const DISK_BYTES: u64 = 1 << 30;
-/// Each step takes less than a minute of two cores; the limit allows for a machine that is ten times slower.
+/// The time limit of each step. A step takes less than a minute on two cores; the limit allows for a machine that is ten times
+/// slower.
 const DEADLINE: Duration = Duration::from_secs(600);
 const ARTEFACTS: [&str; 4] = ["kernel", "initrd", "modules", RECORD];
 const RECORD: &str = "record.json";
-/// Where the host's folders are mounted in the root.
+/// The path in the root where a folder of the host is mounted.
 const OUT: &str = "/run/covalent/out";
 
-/// A kernel that is complete. While the value lives, no other run removes it.
+/// A complete kernel. While this value exists, no other run removes it.
 #[derive(Debug)]
 pub(super) struct KernelImage {
     pub(super) folder: PathBuf,
@@ -61,42 +62,42 @@ pub(super) struct KernelImage {
     _in_use: InUse,
 }
 
-/// The release of a kernel that was made, and the modules that the kernel lacks.
+/// The release of a complete kernel, and the modules that the kernel lacks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Record {
     /// The kernel's release, as `uname -r` prints it.
     pub(super) release: String,
-    /// The modules that a guest may want and this kernel does not have.
+    /// The modules that a guest may need and this kernel lacks.
     pub(super) missing: Vec<MissingModule>,
 }
 
-/// A module that a kernel does not have.
+/// A module that a kernel lacks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MissingModule {
     /// The module's name.
     pub name: String,
-    /// Why it is missing.
+    /// The reason why the module is missing.
     pub reason: String,
 }
 
-/// Makes kernels in a cache.
+/// Builds kernels of older Debian releases in the cache.
 pub(super) struct KernelMaker<'a> {
     pub(super) kernel: Kernel,
     pub(super) cache: &'a Cache,
     pub(super) lock: &'a Lock,
     pub(super) progress: &'a Progress,
-    /// The root with the tools, and its key.
+    /// The root file system with the tools, and its key.
     pub(super) root: &'a Root,
     pub(super) root_key: &'a str,
 }
 
 impl KernelMaker<'_> {
-    /// Returns the names to resolve.
+    /// Returns the names of the packages to resolve.
     pub(super) fn names() -> Vec<String> {
         NAMES.map(str::to_owned).to_vec()
     }
 
-    /// Returns the kernel for `resolution`. Makes it where it is missing or damaged.
+    /// Returns the kernel for `resolution`. Builds it if it is missing or damaged.
     pub(super) fn ensure(
         &self,
         apt: &Apt<'_>,
@@ -217,17 +218,18 @@ impl KernelImage {
     }
 }
 
-/// Returns the folder of apt's state for a kernel.
+/// Returns the folder of apt's state for this kernel.
 pub(super) fn packages(cache: &Cache, kernel: Kernel) -> PathBuf {
     cache.packages().join(format!("kernel-{kernel}"))
 }
 
-/// Returns the folder of the logs of a kernel's steps.
+/// Returns the folder of the logs for this kernel.
 pub(super) fn logs(cache: &Cache, kernel: Kernel) -> PathBuf {
     cache.logs().join(format!("kernel-{kernel}"))
 }
 
-/// Returns the packages of a resolution that belong to the kernel; the others are what an installed system would need.
+/// Returns the packages of a resolution that belong to the kernel. The other packages are dependencies that only an installed
+/// system would need.
 fn unpacked(resolution: &Resolution) -> Vec<Package> {
     let is_versioned = |file: &str| {
         UNPACKED.iter().any(|beginning| {
@@ -240,7 +242,7 @@ fn unpacked(resolution: &Resolution) -> Vec<Package> {
     packages
 }
 
-/// Returns the modules that guests load, and those that the image's kernel gets.
+/// Returns the names of the modules that guests load, and of the modules that are compiled for the image's kernel.
 fn wanted() -> Vec<String> {
     let mut names: Vec<String> = Config::ALL
         .iter()

@@ -1,8 +1,8 @@
-//! The manifest of a finished image, by which a damaged one is detected and made again.
+//! The manifest of a finished image. A check of the manifest detects a damaged image, which is then built again.
 //!
-//! There are two checks. The quick one runs at every start: it compares sizes, times and a sample of each file's content within
-//! milliseconds, and finds truncated and overwritten files. The full one runs on request and after a failed boot: it reads
-//! every byte.
+//! There are two checks. The quick check runs at every start. It compares the size, the time and a sample of the content of each
+//! file within milliseconds, and detects truncated and overwritten files. The full check runs on request and after a failed boot,
+//! and reads every byte.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -12,20 +12,20 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// The manifest's file name. The file is written last, so it shows that the image is complete.
+/// The name of the manifest file. This file is written last, so its existence shows that the image is complete.
 const FILE_NAME: &str = "manifest.json";
-/// Changes with the manifest's format.
+/// The version of the manifest's format.
 const FORMAT: u32 = 2;
-/// The number of blocks in a sample; they are spread evenly, and include the first and the last.
+/// The number of blocks in a sample. They are spread evenly over the file, and include the first and the last block.
 const SAMPLE_BLOCKS: u64 = 64;
 /// The size of one block of a sample in bytes.
 const SAMPLE_BLOCK_BYTES: u64 = 16 * 1024;
 
-/// Why an image cannot be used.
+/// The reason why an image cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManifestError {
-    /// The image was not finished.
+    /// The image is not complete.
     #[error("{0} has no manifest: it was not finished")]
     Missing(PathBuf),
     /// The manifest cannot be parsed.
@@ -36,7 +36,7 @@ pub enum ManifestError {
         /// The reason.
         reason: String,
     },
-    /// A file has changed since the image was made.
+    /// A file has changed since the image was built.
     #[error("{path} is damaged: {what} changed since it was made")]
     Damaged {
         /// The file.
@@ -47,7 +47,7 @@ pub enum ManifestError {
     /// A file operation failed.
     #[error("read {path}: {source}")]
     File {
-        /// The path.
+        /// The path of the file.
         path: PathBuf,
         /// The error of the file system.
         source: io::Error,
@@ -71,10 +71,10 @@ struct Artefact {
 }
 
 impl Manifest {
-    /// Measures the files `names` of `image`.
+    /// Computes sizes, times and checksums of the files `names` of `image`.
     ///
     /// # Errors
-    /// Where a file cannot be read.
+    /// A file cannot be read.
     pub fn measure(image: &Path, names: &[&str]) -> Result<Self, ManifestError> {
         let measure =
             |name: &&str| Artefact::measure(image, name).map_err(file_error(&image.join(name)));
@@ -88,7 +88,7 @@ impl Manifest {
     /// Reads the manifest of `image`.
     ///
     /// # Errors
-    /// Where there is no manifest, or it has another format.
+    /// There is no manifest, or it has another format.
     pub fn read(image: &Path) -> Result<Self, ManifestError> {
         let path = image.join(FILE_NAME);
         let text = match fs::read(&path) {
@@ -116,13 +116,13 @@ impl Manifest {
     /// Writes the manifest of `image`, which marks the image as complete.
     ///
     /// # Errors
-    /// Where a file cannot be written.
+    /// A file cannot be written.
     pub fn write(&self, image: &Path) -> Result<(), ManifestError> {
         let (path, new) = (image.join(FILE_NAME), image.join("manifest.new"));
         let write = || {
             let text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
             fs::write(&new, text)?;
-            // The files are flushed to the disk before the manifest gets its name.
+            // All files are flushed to the disk before the manifest is renamed to its final name.
             File::open(&new)?.sync_all()?;
             for artefact in &self.artefacts {
                 File::open(image.join(&artefact.name))?.sync_all()?;
@@ -132,10 +132,11 @@ impl Manifest {
         write().map_err(file_error(&path))
     }
 
-    /// Checks the item in `folder` by the manifest that lies beside it: quickly, or every byte of it with `in_full`.
+    /// Checks the item in `folder` by its manifest: quickly, or with every byte if `in_full` is set.
     ///
     /// # Errors
-    /// [`ManifestError::Missing`] where there is no manifest, so the item is not complete; otherwise the first file that has changed.
+    /// [`ManifestError::Missing`] if there is no manifest, because the item is not complete; otherwise the first file that has
+    /// changed.
     pub fn check(folder: &Path, in_full: bool) -> Result<(), ManifestError> {
         let manifest = Self::read(folder)?;
         manifest.check_quickly(folder)?;
@@ -145,7 +146,7 @@ impl Manifest {
         Ok(())
     }
 
-    /// Checks sizes, times and samples, which takes milliseconds.
+    /// Checks the size, the time and a sample of each file, which takes milliseconds.
     ///
     /// # Errors
     /// The first file that has changed.
@@ -155,7 +156,7 @@ impl Manifest {
             .try_for_each(|artefact| artefact.check(image, false))
     }
 
-    /// Checks every byte of the image's files; the root is checked elsewhere.
+    /// Checks every byte of the image's files. The root is checked by another function.
     ///
     /// # Errors
     /// The first file that has changed.
@@ -211,7 +212,7 @@ fn sample(file: &File, size_bytes: u64) -> io::Result<String> {
     let last = size_bytes.saturating_sub(SAMPLE_BLOCK_BYTES);
     let mut block = Vec::new();
     for index in 0..SAMPLE_BLOCKS {
-        // In u128 the product fits for any size.
+        // The product fits a u128 for every file size.
         let offset = u128::from(last) * u128::from(index) / u128::from(SAMPLE_BLOCKS - 1);
         let offset = u64::try_from(offset).map_err(io::Error::other)?;
         let length_bytes = SAMPLE_BLOCK_BYTES.min(size_bytes.saturating_sub(offset));
@@ -233,16 +234,16 @@ fn whole(mut file: File) -> io::Result<String> {
     }
 }
 
-/// Returns a short name for an item that is made from `parts`. It differs where any part differs.
+/// Returns a short key of an item that is built from `parts`. If any part differs, the key differs.
 pub(crate) fn key(parts: &[String]) -> String {
     let mut digest = Sha256::new();
     for part in parts {
         digest.update(part.as_bytes());
-        // No part contains a zero byte, so different lists give different input.
+        // No part contains a zero byte, so different lists of parts give different input to the digest.
         digest.update([0]);
     }
     let mut key = hexadecimal(&digest.finalize());
-    // Sixteen digits are unique among the items of one machine.
+    // Sixteen hexadecimal digits are enough to be unique among the items of one machine.
     key.truncate(16);
     key
 }
@@ -279,7 +280,7 @@ mod tests {
         (scratch, manifest)
     }
 
-    /// Changes a file's content and keeps its time, as a failing disk does.
+    /// Changes the content of a file without changing its modification time, as a failing disk does.
     fn change_silently(path: &Path, change: impl FnOnce(&File)) {
         let file = File::options().write(true).open(path).unwrap();
         let modified = file.metadata().unwrap().modified().unwrap();

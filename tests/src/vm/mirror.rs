@@ -1,20 +1,20 @@
-//! The mirrors of Debian to try: those of the host's own apt first.
+//! The mirrors of Debian to try. The mirrors in the configuration of the host's own apt come first.
 //!
-//! Whether a mirror has trixie and trixie-backports shows only when it is used. [`super::apt`] tries the candidates in order;
-//! Debian's own address is the last.
+//! It is not known before the use of a mirror whether it has trixie and trixie-backports. [`super::apt`] tries the candidates in
+//! order; the last candidate is Debian's own address.
 
 use std::path::{Path, PathBuf};
 
-/// Debian's own address, which a content delivery network serves. It is mmdebstrap's default too.
+/// Debian's own address, which a content delivery network serves, and which is the default of mmdebstrap.
 pub const DEFAULT: &str = "http://deb.debian.org/debian";
 
-/// Where distributions install the keys that sign Debian's archive; newer packages have only the `.pgp` file.
+/// The files in which distributions install the keys that sign Debian's archive. Newer packages contain only the `.pgp` file.
 const KEYRINGS: [&str; 2] = [
     "/usr/share/keyrings/debian-archive-keyring.pgp",
     "/usr/share/keyrings/debian-archive-keyring.gpg",
 ];
 
-/// The names of Debian's releases. An entry with another suite is no mirror of Debian.
+/// The names of Debian's releases. An entry of apt's sources with another suite is not a mirror of Debian.
 const RELEASES: [&str; 12] = [
     "oldoldstable",
     "oldstable",
@@ -30,10 +30,10 @@ const RELEASES: [&str; 12] = [
     "duke",
 ];
 
-/// The most candidates from the host's configuration; each may cost a network timeout.
+/// The most mirrors that are taken from the host's configuration. Each of them may cost a network timeout.
 const CANDIDATES: usize = 3;
 
-/// Returns the file with the keys that verify Debian's signatures; `None` where this machine has none.
+/// Returns the file with the keys that verify Debian's signatures; `None` if this machine has no such file.
 #[must_use]
 pub fn keyring() -> Option<PathBuf> {
     KEYRINGS
@@ -42,7 +42,7 @@ pub fn keyring() -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// Returns the addresses to try, best first.
+/// Returns the addresses to try, the most promising first.
 #[must_use]
 pub fn candidates(apt_folder: &Path) -> Vec<String> {
     let mut texts = Vec::new();
@@ -61,7 +61,7 @@ pub fn candidates(apt_folder: &Path) -> Vec<String> {
         let deb822 = file
             .extension()
             .is_some_and(|extension| extension == "sources");
-        // A file that cannot be read names no mirror; apt would report it.
+        // A file that cannot be read is skipped. The host's apt would report it.
         if let Ok(text) = std::fs::read_to_string(&file) {
             texts.push((deb822, text));
         }
@@ -113,10 +113,10 @@ impl Entry {
     }
 }
 
-/// Returns whether a separate apt state can use an address as it is.
+/// Returns whether an apt with its own state can use this address unchanged.
 fn is_fetchable(address: &str) -> bool {
     let web = address.starts_with("http://") || address.starts_with("https://");
-    // The address is written into a sources list, so no character may end the word or start options.
+    // The address is written into a sources list, so it must not contain a character that ends the word or starts options.
     web && !address.contains(|character: char| {
         character.is_whitespace() || character.is_control() || "[]".contains(character)
     })

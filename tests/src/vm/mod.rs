@@ -1,8 +1,8 @@
-//! Makes guests, and runs commands in them.
+//! Builds and boots guests, and runs commands in them.
 //!
-//! Everything that depends on a distribution happens inside one *root*, a Debian tree in the cache. It has the libraries to
-//! compile against, the kernel, Mesa and QEMU. The project's programs are compiled in it, QEMU runs in it, and the guest's disk
-//! is made from it. So the host's distribution and its glibc do not matter.
+//! Everything that depends on a distribution happens inside a *root*, which is a Debian tree in the cache. The root contains the
+//! libraries to compile against, the kernel, Mesa and QEMU. The project's programs are compiled in the root, QEMU runs in it, and
+//! the guest's disk is built from it. So the host's distribution and its glibc do not matter.
 
 pub mod accel;
 pub mod apt;

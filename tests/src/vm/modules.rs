@@ -1,4 +1,4 @@
-//! The kernel modules that Debian's kernel lacks, compiled from Debian's source package for the root's kernel.
+//! Compiles the kernel modules that Debian's kernel lacks, from Debian's source package, for the root's kernel.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub(crate) fn script(platform: Platform) -> &'static str {
     }
 }
 
-/// Returns the modules' names, as modprobe takes them.
+/// Returns the names of the modules, as modprobe accepts them.
 #[must_use]
 pub fn names(platform: Platform) -> &'static [&'static str] {
     match platform {
@@ -32,15 +32,16 @@ pub fn names(platform: Platform) -> &'static [&'static str] {
     }
 }
 
-/// The compilation takes twenty seconds of two cores; the limit allows for a machine that is fifteen times slower.
+/// The time limit of the compilation, which takes twenty seconds on two cores. The limit allows for a machine that is fifteen
+/// times slower.
 const BUILD_DEADLINE: Duration = Duration::from_secs(600);
-/// The installation takes seconds.
+/// The time limit of the installation, which takes seconds.
 const INSTALL_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Compiles the modules for the kernel `release` into the folder `output`.
 ///
 /// # Errors
-/// Where the compiler fails or exceeds its deadline.
+/// The compiler fails or exceeds its deadline.
 pub fn build(
     root: &Root,
     platform: Platform,
@@ -70,11 +71,11 @@ pub fn build(
     Ok(())
 }
 
-/// Installs the modules from the folder `built` in the root, and checks by `modinfo` that each fits the kernel. Repeating it
-/// does no harm.
+/// Installs the modules from the folder `built` in the root, and checks with `modinfo` that each module is built for this kernel.
+/// It may be called again for the same modules.
 ///
 /// # Errors
-/// Where a module is missing or was built for another kernel.
+/// A module is missing or was built for another kernel.
 pub fn install(
     root: &Root,
     platform: Platform,

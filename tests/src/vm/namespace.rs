@@ -1,32 +1,31 @@
-//! Process and mount namespaces that end with this process, and end every process and mount inside of them.
+//! Process and mount namespaces that end with this process. Every process and mount inside of them ends too.
 //!
 //! The design decisions:
-//! - `unshare` and `setpriv` of util-linux do the work rather than system calls of ours: they exist wherever
-//!   mmdebstrap does, and a process with threads must not do much between fork and exec.
-//! - Every mount is made in a private mount namespace and every process is in a private process namespace. Both end
-//!   with their first process, which the kernel kills when this process ends, however it ends. So there is
-//!   nothing to clean up, and nothing that could fail to be.
-//! - The kernel ties "killed with the parent" to the *thread* that started the child. A thread of its own, which
-//!   lives as long as the process, therefore starts them all.
+//! - `unshare` and `setpriv` of util-linux create the namespaces, instead of system calls of this program: they are installed
+//!   wherever mmdebstrap is, and a process with several threads may do little between fork and exec.
+//! - Every mount is made in a private mount namespace and every process is in a private process namespace. Both end with their
+//!   first process, which the kernel kills when this process ends, however it ends. So no clean-up is needed that could fail.
+//! - The kernel sends the signal of `--pdeathsig` when the *thread* that started the child ends. So a separate thread, which runs
+//!   as long as the process, starts all children.
 
 use std::io;
 use std::process::{Child, Command, Stdio};
 use std::sync::{LazyLock, Mutex, mpsc};
 
-/// Makes a mount, and fails where the mount would be visible outside of the namespace.
+/// A shell script that creates a mount, and fails if the mount is visible outside of the namespace.
 const CHECK_SCRIPT: &str = r#"
 mount -t tmpfs covalent /tmp || exit 1
 if grep -q " /tmp .* shared:.* tmpfs covalent " /proc/self/mountinfo; then
     umount /tmp
-    echo "mounts made here are seen outside" >&2
+    echo "mounts in the namespace are visible outside of it" >&2
     exit 1
 fi
 "#;
 
-/// Returns the words that, before a program, start it in process and mount namespaces which end with this process.
+/// Returns the command line prefix that starts a program in process and mount namespaces which end with this process.
 ///
-/// Root uses its own rights. Another user becomes root of a user namespace with the subordinate ids of `/etc/subuid`, because a
-/// Debian tree has files of many owners.
+/// Root needs no user namespace. Another user becomes root of a user namespace with the subordinate ids of `/etc/subuid`, because
+/// the files of a Debian tree have many owners.
 #[must_use]
 pub fn namespace() -> Vec<&'static str> {
     let mut args = vec!["setpriv", "--pdeathsig", "KILL", "unshare"];
@@ -35,7 +34,7 @@ pub fn namespace() -> Vec<&'static str> {
     }
     args.extend(["--mount", "--pid", "--fork", "--kill-child=KILL"]);
     if is_in_chroot() {
-        // In a chroot `/` is no mount, so unshare cannot make it private. [`check`] finds out whether it is.
+        // In a chroot `/` is not a mount point, so unshare cannot make it private. [`check`] tests whether mounts are private.
         args.extend(["--propagation", "unchanged"]);
     }
     args.push("--");
@@ -45,7 +44,7 @@ pub fn namespace() -> Vec<&'static str> {
 /// Returns whether this process is in a chroot, where `/` is a folder of a mount that is not visible.
 fn is_in_chroot() -> bool {
     static ANSWER: LazyLock<bool> = LazyLock::new(|| {
-        // Without /proc the answer is unknown; a chroot is rare.
+        // Without /proc it is not known whether this is a chroot. A chroot is rare, so none is assumed.
         std::fs::read_to_string("/proc/self/mountinfo").is_ok_and(|mounts| !has_root_mount(&mounts))
     });
     *ANSWER
@@ -57,27 +56,28 @@ fn has_root_mount(mountinfo: &str) -> bool {
         .any(|line| line.split(' ').nth(4) == Some("/"))
 }
 
-/// Why this machine allows no namespaces.
+/// The reason why this machine does not allow namespaces.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NamespaceError {
     /// A program is missing.
     #[error("start setpriv: {0}; is util-linux installed?")]
     Start(io::Error),
-    /// The kernel or a security policy refuses.
+    /// The kernel or a security policy refuses namespaces or mounts.
     #[error("this machine refuses namespaces and mounts of our own: {message}\n{remedy}")]
     Refused {
         /// The error message of unshare or mount.
         message: String,
-        /// What may help.
+        /// A remedy that may help.
         remedy: &'static str,
     },
 }
 
-/// Checks that programs can have their own namespaces and mounts, so that a refusal is reported once and with a remedy.
+/// Checks that programs can be started in their own namespaces and can mount there, so that a refusal is reported once, with a
+/// remedy.
 ///
 /// # Errors
-/// Where they cannot.
+/// This machine refuses namespaces or mounts.
 pub fn check() -> Result<(), NamespaceError> {
     let args = namespace();
     let mut command = Command::new(args[0]);
@@ -105,7 +105,7 @@ pub fn check() -> Result<(), NamespaceError> {
     Err(NamespaceError::Refused { message, remedy })
 }
 
-/// Starts `command` from a thread that lives as long as this process.
+/// Starts `command` from a thread that runs as long as this process.
 ///
 /// # Errors
 /// Those of [`Command::spawn`].
@@ -115,7 +115,7 @@ pub fn spawn_bound_to_process(command: Command) -> io::Result<Child> {
         let (sender, receiver) = mpsc::channel::<Request>();
         std::thread::spawn(move || {
             for (mut command, answer) in receiver {
-                // The caller may have ended; then the result is not needed.
+                // The caller may have ended, and then it does not need the result.
                 let _ = answer.send(command.spawn());
             }
         });

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::platform::Platform;
 use super::toolchain::Toolchain;
 
-/// The packages of the guest and the root, whatever compiler is used. The comment of each group states its use.
+/// The packages of the guest and the root, except the Rust compiler. The comment before each group states its use.
 const NAMES: &[&str] = &[
     // The guest's kernel, and the tools that build the modules which Debian's kernel lacks.
     "linux-image-amd64",
@@ -30,7 +30,7 @@ const NAMES: &[&str] = &[
     "piglit",
     "libdrm-tests",
     "wayland-utils",
-    // Unit tests run the drivers of GPUs that are not here, in the root.
+    // The root's unit tests run the drivers of GPUs that this machine does not have.
     "mesa-drm-shim",
     // The guest's system.
     "udev",
@@ -43,16 +43,16 @@ const NAMES: &[&str] = &[
     "v4l-utils",
     "xkb-data",
     "iproute2",
-    // QEMU, and an X server for its GL window.
+    // QEMU, and an X server for the window that QEMU draws with GL.
     "qemu-system-x86",
     "qemu-system-gui",
     "qemu-system-modules-opengl",
     "libvirglrenderer1",
-    // Venus runs in a process of its own.
+    // The process that renders Venus for QEMU.
     "virgl-server",
     "xvfb",
     "xauth",
-    // The tools that pack the guest's file systems; mke2fs reads a tar through libarchive.
+    // The tools that pack the guest's file systems. mke2fs reads a tar archive through libarchive.
     "busybox-static",
     "cpio",
     "e2fsprogs",
@@ -83,54 +83,54 @@ const BOARD_NAMES: &[&str] = &[
     "kmod",
     "xz-utils",
     "zstd",
-    // The board, and its devicetree.
+    // QEMU's program for the board, and the compiler for its devicetree.
     "qemu-system-arm",
     "device-tree-compiler",
     // The board's system.
     "busybox-static:arm64",
     "libgcc-s1:arm64",
     "cpio",
-    // The compilers of the project's programs; build scripts and macros run on this machine.
+    // The compilers for the project's programs. Build scripts and procedural macros run on this machine.
     "gcc",
     "libc6-dev",
     "gcc-aarch64-linux-gnu",
     "libc6-dev:arm64",
 ];
 
-/// Debian's compiler, for hosts without one that can be mounted in the root.
+/// The packages of Debian's Rust compiler, for hosts without a Rust compiler that can be mounted in the root.
 const RUST_NAMES: &[&str] = &["rustc", "cargo", "rust-clippy", "rustfmt"];
 
-/// Debian's compiler for the board.
+/// The packages of Debian's Rust compiler for the board.
 const BOARD_RUST_NAMES: &[&str] = &["rustc", "cargo", "libstd-rust-dev:arm64"];
 
-/// How long a resolution is fresh.
-const ANSWER_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
-/// A line of apt's output that is not an address, a name, a size and a checksum.
+/// The time for which a resolution is fresh.
+const RESOLUTION_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+/// The error for a line of apt's output that is not an address, a name, a size and a checksum.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("apt-get --print-uris: a line that is not an address, a name, a size and a sum: {0:?}")]
-pub struct AnswerError(String);
+pub struct AptOutputError(String);
 
-/// A package in one version.
+/// A version of a package.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Package {
     /// The file's name: package, version and architecture.
     pub file: String,
     /// The size of the file in bytes.
     pub size_bytes: u64,
-    /// The file's checksum, after its kind and a colon.
+    /// The checksum of the file, with the name of its algorithm and a colon before it.
     pub sum: String,
 }
 
-/// The exact packages that a root is made of.
+/// The exact versions of the packages from which a root is built.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resolution {
-    /// The names that were resolved.
+    /// The names of the packages that were resolved.
     pub names: Vec<String>,
     /// The address of the mirror.
     pub mirror: String,
-    /// When they were resolved, in seconds since 1970.
+    /// The time of the resolution, in seconds since 1970.
     pub at_seconds: u64,
-    /// The packages, sorted.
+    /// The packages and their dependencies, sorted.
     pub packages: Vec<Package>,
 }
 
@@ -143,13 +143,13 @@ impl Resolution {
             .fold(0, |sum, package| sum.saturating_add(package.size_bytes))
     }
 
-    /// Returns whether the resolution can be used without asking a mirror again.
+    /// Returns whether the resolution is less than a day old, so that no mirror has to be queried.
     pub(crate) fn is_fresh(&self) -> bool {
         let answered = UNIX_EPOCH.checked_add(Duration::from_secs(self.at_seconds));
-        // A time in the future means a wrong clock, so it is not fresh.
+        // A time in the future is caused by a wrong clock, so such a resolution is not fresh.
         answered
             .and_then(|answered| SystemTime::now().duration_since(answered).ok())
-            .is_some_and(|age| age < ANSWER_LIFETIME)
+            .is_some_and(|age| age < RESOLUTION_LIFETIME)
     }
 }
 
@@ -168,11 +168,11 @@ pub fn names(platform: Platform, toolchain: &Toolchain) -> Vec<String> {
         .collect()
 }
 
-/// Parses the output of `apt-get --print-uris`: lines of `'address' file size checksum` among others.
-pub(crate) fn parse_answer(text: &str) -> Result<Vec<Package>, AnswerError> {
+/// Parses the output of `apt-get --print-uris`. It contains lines of `'address' file size checksum` among other lines.
+pub(crate) fn parse_print_uris(text: &str) -> Result<Vec<Package>, AptOutputError> {
     let mut packages = Vec::new();
     for line in text.lines().filter(|line| line.starts_with('\'')) {
-        let wrong = || AnswerError(line.to_owned());
+        let wrong = || AptOutputError(line.to_owned());
         let mut words = line.split_whitespace().skip(1);
         let file = words.next().ok_or_else(wrong)?;
         let size_bytes = words
@@ -190,7 +190,7 @@ pub(crate) fn parse_answer(text: &str) -> Result<Vec<Package>, AnswerError> {
         });
     }
     if packages.is_empty() {
-        return Err(AnswerError(
+        return Err(AptOutputError(
             text.lines().last().unwrap_or_default().to_owned(),
         ));
     }
@@ -202,7 +202,7 @@ pub(crate) fn parse_answer(text: &str) -> Result<Vec<Package>, AnswerError> {
 pub(super) mod tests {
     use super::*;
 
-    /// Makes a package of one byte, for the tests of what is made of packages.
+    /// Creates a package with a file of one byte, for tests.
     pub(in crate::vm) fn package(file: &str) -> Package {
         Package {
             file: file.to_owned(),
@@ -229,7 +229,7 @@ pub(super) mod tests {
         let text = "Reading package lists...\nThe following NEW packages:\n  a b\n\
                     'http://m.example/b_1%3a2_amd64.deb' b_1%3a2_amd64.deb 20 SHA256:ff\n\
                     'http://m.example/a_1_all.deb' a_1_all.deb 10 MD5Sum:aa\n";
-        let packages = parse_answer(text).unwrap();
+        let packages = parse_print_uris(text).unwrap();
         assert_eq!(
             packages[0],
             Package {
@@ -244,24 +244,24 @@ pub(super) mod tests {
     #[test]
     fn parse_answer_without_size_is_an_error() {
         assert!(matches!(
-            parse_answer("'http://m.example/a.deb' a.deb many SHA256:ff"),
-            Err(AnswerError(_))
+            parse_print_uris("'http://m.example/a.deb' a.deb many SHA256:ff"),
+            Err(AptOutputError(_))
         ));
     }
 
     #[test]
     fn parse_answer_with_a_path_as_name_is_an_error() {
         assert!(matches!(
-            parse_answer("'http://m.example/a.deb' ../a.deb 1 SHA256:ff"),
-            Err(AnswerError(_))
+            parse_print_uris("'http://m.example/a.deb' ../a.deb 1 SHA256:ff"),
+            Err(AptOutputError(_))
         ));
     }
 
     #[test]
     fn parse_answer_without_packages_is_an_error() {
         assert!(matches!(
-            parse_answer("E: Unable to locate package"),
-            Err(AnswerError(_))
+            parse_print_uris("E: Unable to locate package"),
+            Err(AptOutputError(_))
         ));
     }
 }

@@ -1,10 +1,12 @@
-//! The programs of other projects that Covalent is compared with, and that run on its compositor: a disk for the PC's guest.
+//! A disk for the PC's guest with programs of other projects. Covalent is compared with them, and some of them run on its
+//! compositor.
 //!
-//! The guest's own disk has none of them, because most runs need none. The second disk has the files of those packages that the
-//! root lacks, and the guest lays them over its own `/usr`. It is made when it is asked for, and leaves the image as it is.
+//! The guest's first disk contains none of these programs, because most runs do not need them. The second disk contains the files
+//! of those packages that the root lacks. The guest mounts them as an overlay over its own `/usr`. The second disk is built when
+//! it is first requested, and the image does not change.
 //!
-//! The packages are unpacked and not installed: none of their scripts runs. What the programs need of these scripts is done by
-//! `scripts/peers.sh`.
+//! The packages are unpacked but not installed, so none of their scripts runs. `scripts/peers.sh` performs the steps of these
+//! scripts that the programs need.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,10 +21,10 @@ use super::progress::Progress;
 use super::root::Root;
 use super::task::Task;
 
-/// The version of the disk's format, a part of the key. It is increased where disks of an earlier version cannot be used
+/// The version of the disk's format, which is a part of its key. It is increased if disks of an earlier version cannot be used
 /// although script and packages are the same.
 const FORMAT: u32 = 1;
-/// The packages, without those that they depend on. The comment of each group states its use.
+/// The names of the packages, without their dependencies. The comment before each group states its use.
 const NAMES: &[&str] = &[
     // Compositors.
     "weston",
@@ -37,49 +39,51 @@ const NAMES: &[&str] = &[
     "gstreamer1.0-gl",
     "ffmpeg",
     "mpv",
-    // Programs of several toolkits.
+    // Programs that use several toolkits.
     "foot",
     "glmark2-es2-wayland",
     "gtk-4-examples",
     "libsdl2-tests",
-    // What they draw text and icons with.
+    // The fonts and icons that these programs draw.
     "fonts-dejavu-core",
     "adwaita-icon-theme",
 ];
 const SCRIPT: &str = include_str!("scripts/peers.sh");
 /// The size of the disk in bytes. Unused blocks take no space in the cache.
 const DISK_BYTES: u64 = 3 << 30;
-/// Unpacking 400 packages takes a minute of one core; the limit allows for a machine that is ten times slower.
+/// The time limit to unpack the packages. Unpacking 400 packages takes a minute on one core; the limit allows for a machine that
+/// is ten times slower.
 const DEADLINE: Duration = Duration::from_secs(900);
 const DISK: &str = "disk";
 
-/// A disk with programs that is complete. While the value lives, no other run removes it.
+/// A complete disk with the programs of other projects. While this value exists, no other run removes the disk.
 #[derive(Debug)]
 pub(super) struct PeersDisk {
     pub(super) disk: PathBuf,
     _in_use: InUse,
 }
 
-/// Makes such a disk in a cache.
+/// Builds disks with the programs of other projects in the cache.
 pub(super) struct PeersMaker<'a> {
     pub(super) cache: &'a Cache,
     pub(super) lock: &'a Lock,
     pub(super) progress: &'a Progress,
-    /// The root with the tools.
+    /// The root file system with the tools.
     pub(super) root: &'a Root,
-    /// The packages of this root.
+    /// The packages that the root contains.
     pub(super) installed: &'a Resolution,
 }
 
 impl PeersMaker<'_> {
-    /// Returns the names to resolve: those of the root too, so that both agree in the versions of what they share.
+    /// Returns the names of the packages to resolve. They include those of the root, so that packages that both need have the
+    /// same version.
     pub(super) fn names(&self) -> Vec<String> {
         let installed = self.installed.names.iter().cloned();
         let own = NAMES.iter().map(|name| (*name).to_owned());
         installed.chain(own).collect()
     }
 
-    /// Returns the disk for `resolution`. Makes it where it is missing or damaged.
+    /// Returns the disk for `resolution`. Builds it if it is missing or damaged.
     pub(super) fn ensure(
         &self,
         apt: &Apt<'_>,
@@ -140,12 +144,12 @@ impl PeersDisk {
     }
 }
 
-/// Returns the folder of apt's state for these programs.
+/// Returns the folder of apt's state for these packages.
 pub(super) fn packages(cache: &Cache) -> PathBuf {
     cache.packages().join("peers")
 }
 
-/// Returns the folder of the steps' logs.
+/// Returns the folder of the logs for this disk.
 pub(super) fn logs(cache: &Cache) -> PathBuf {
     cache.logs().join("peers")
 }

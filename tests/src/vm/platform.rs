@@ -1,13 +1,13 @@
 //! The platforms of guests: a PC, and a board of another architecture.
 //!
-//! Both are made in the same stages; this module has what differs. Each platform has its own root, image and packages, so a run
-//! that needs no board does not pay for one.
+//! Both platforms are built in the same stages, and this module contains the differences. Each platform has its own root, image
+//! and packages, so a run that needs no board does not build anything for it.
 
 use std::path::PathBuf;
 
 use super::cache::{Cache, CacheFolder};
 
-/// The modules in the board's initial RAM file system, as modprobe takes them; their dependencies are added.
+/// The modules in the board's initial RAM file system, as modprobe accepts them. Their dependencies are added.
 const BOARD_MODULES: [&str; 10] = [
     "9p",
     "9pnet_virtio",
@@ -21,17 +21,17 @@ const BOARD_MODULES: [&str; 10] = [
     "board_camera",
 ];
 
-/// A kind of machine.
+/// A kind of machine that QEMU emulates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Platform {
     /// An x86_64 PC with Debian on a disk.
     Pc,
-    /// An aarch64 board, QEMU's `virt`, whose devicetree describes its devices. Its small system is in memory.
+    /// An aarch64 board, QEMU's `virt`, whose devicetree describes its devices. Its small file system is in memory.
     Board,
 }
 
 impl Platform {
-    /// Returns Debian's name of the guest's architecture where it is not the one of the tools.
+    /// Returns Debian's name for the guest's architecture if it is not the architecture of the root's tools.
     #[must_use]
     pub fn foreign_architecture(self) -> Option<&'static str> {
         match self {
@@ -58,7 +58,7 @@ impl Platform {
         }
     }
 
-    /// Returns the package of QEMU's program, whose version is QEMU's.
+    /// Returns the name of the package that contains QEMU's program. Its version is QEMU's version.
     pub(super) fn qemu_package(self) -> &'static str {
         match self {
             Self::Pc => "qemu-system-x86",
@@ -66,7 +66,7 @@ impl Platform {
         }
     }
 
-    /// Returns files that every usable root has.
+    /// Returns the paths of files that every usable root contains.
     pub(super) fn required_files(self) -> &'static [&'static str] {
         match self {
             Self::Pc => &[
@@ -91,8 +91,8 @@ impl Platform {
         }
     }
 
-    /// Returns the modules that are passed to the script which packs the initial RAM file system. There are none for the PC,
-    /// because its script lists the modules itself.
+    /// Returns the modules that are passed to the script that packs the initial RAM file system. The PC's script lists its
+    /// modules itself, so for the PC there are none.
     pub(super) fn early_modules(self) -> &'static [&'static str] {
         match self {
             Self::Pc => &[],
@@ -118,8 +118,8 @@ impl Platform {
         }
     }
 
-    /// Returns the folder of the platform's packages. Each platform has its own, so that one never removes packages of the
-    /// other.
+    /// Returns the folder of the platform's packages. Each platform has its own folder, so that removing old packages of one
+    /// platform does not affect the other.
     #[must_use]
     pub fn packages(self, cache: &Cache) -> PathBuf {
         match self {

@@ -1,6 +1,6 @@
 //! Progress of slow work: a bar on a terminal, and a plain line every few seconds elsewhere.
 //!
-//! Several steps may run at the same time. Their bars are below each other, and lines appear above all of them.
+//! Several steps may run at the same time. Their bars are shown below each other, and other lines are printed above all bars.
 
 use std::fmt::{Display, Write as _};
 use std::io::IsTerminal as _;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-/// The interval of progress lines where stderr is no terminal.
+/// The interval between two progress lines if stderr is not a terminal.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The bars of all steps of this process.
@@ -33,7 +33,7 @@ enum Output {
 }
 
 impl Progress {
-    /// Writes to stderr: a bar where it is a terminal, plain lines otherwise.
+    /// Writes the progress to stderr: bars if stderr is a terminal, plain lines otherwise.
     #[must_use]
     pub fn stderr() -> Self {
         let output = if std::io::stderr().is_terminal() {
@@ -44,7 +44,7 @@ impl Progress {
         Self { output }
     }
 
-    /// Writes nothing.
+    /// Writes no progress.
     #[must_use]
     pub fn silent() -> Self {
         Self {
@@ -64,21 +64,21 @@ impl Progress {
         Step::new(self.output, title, Some(total_bytes))
     }
 
-    /// Writes one line now.
+    /// Prints one line at once, unless this progress is silent.
     pub fn note(&self, line: &str) {
         if self.output != Output::Silent {
             self.output.write(|| eprintln!("{line}"));
         }
     }
 
-    /// Writes a result to stdout now, also where this progress is silent.
+    /// Prints a result to stdout at once, even if this progress is silent.
     pub fn print(&self, result: &impl Display) {
         self.output.write(|| println!("{result}"));
     }
 }
 
 impl Output {
-    /// Calls `write`, which writes whole lines, and keeps the bars below them.
+    /// Calls `write`, which prints whole lines, so that they appear above the bars.
     fn write(self, write: impl FnOnce()) {
         if self == Self::Terminal {
             BARS.suspend(write);
@@ -88,12 +88,13 @@ impl Output {
     }
 }
 
-/// Returns whether a bar is shown now. The output of another program would then mix with it.
+/// Returns whether a bar is shown now. Output of another program would be mixed with the bar.
 pub(super) fn has_bars() -> bool {
     SHOWN.load(Ordering::Relaxed) != 0
 }
 
-/// A step of slow work. [`Step::done`] ends it with success; dropping it ends it without a line. Cloning it is cheap.
+/// A step of slow work. [`Step::done`] ends the step with success. If the step is dropped instead, it ends without a line.
+/// Cloning it is cheap.
 #[derive(Debug, Clone)]
 pub struct Step {
     shared: Arc<Shared>,
@@ -156,12 +157,12 @@ impl Step {
         self.change(|state| state.done_bytes = done_bytes);
     }
 
-    /// Shows that the step is still running, where nothing else changes.
+    /// Reports that the step is still running, although nothing else has changed.
     pub fn alive(&self) {
         self.change(|_| ());
     }
 
-    /// Ends the step, and writes its duration where it took long.
+    /// Ends the step with success, and prints its duration if it took long.
     pub fn done(&self) {
         let elapsed = self.shared.started.elapsed();
         if let Some(bar) = &self.shared.bar {
@@ -226,7 +227,7 @@ impl Step {
     }
 }
 
-/// The bar of one step, which disappears with it.
+/// The bar of one step. It is removed when this is dropped.
 #[derive(Debug)]
 struct Bar(ProgressBar);
 

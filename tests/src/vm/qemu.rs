@@ -1,8 +1,8 @@
 //! A QEMU process, its command line and its end.
 //!
-//! QEMU leaves nothing in the host's file system. It runs in the root, in namespaces that the kernel ends with this process.
-//! Its two sockets are pairs that it inherits as stdin and stdout, and its log (its own output and the guest's console) is a
-//! file without a name.
+//! QEMU leaves nothing in the host's file system. It runs in the root, in namespaces that the kernel ends with this process. It
+//! inherits one end of each of two socket pairs as stdin and stdout. Its log, which contains its own output and the guest's
+//! console, is a temporary file without a name.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -26,15 +26,15 @@ use super::platform::Platform;
 use super::root::RootCommand;
 use crate::wire::PORT;
 
-/// The folder in QEMU's file system where files of the host are mounted.
+/// The folder in the root where files of the host are mounted for QEMU.
 const MOUNT_FOLDER: &str = "/run/covalent";
 
-/// The most bytes at the end of a log that are shown or saved.
+/// The most bytes of a log that are returned or saved. They are taken from its end.
 const LOG_LIMIT: u64 = 4 << 20;
 
-/// Starts an X server without a screen, then QEMU. The server must not keep QEMU's sockets open.
+/// A shell script that starts an X server without a screen, and then QEMU. The server must not inherit QEMU's sockets.
 ///
-/// The server listens only in its own `/tmp`. A `local` socket has one name for the whole machine, and the server of a second
+/// The server listens only in its own `/tmp`. A `local` socket has the same name on the whole machine, so the server of a second
 /// guest would end with "server already running".
 const XVFB_SCRIPT: &str = r#"
 Xvfb :9 -screen 0 2048x1200x24 -nolisten tcp -nolisten local </dev/null >&2 &
@@ -50,25 +50,25 @@ DISPLAY=:9 exec "$@"
 /// The hardware of a guest.
 #[derive(Debug, Clone)]
 pub struct Machine {
-    /// The configuration.
+    /// The configuration: displays, cards and cameras.
     pub config: Config,
     /// The size of the memory.
     pub memory: Memory,
     /// The size of the first display.
     pub size: Size,
-    /// Memory that is reserved for contiguous buffers (the kernel's `cma=`), in MiB.
+    /// The memory that is reserved for contiguous buffers (the kernel's option `cma=`), in MiB.
     pub contiguous_mebibytes: u32,
     /// The folder with the project's programs.
     pub share: PathBuf,
-    /// The folder for the files that commands leave in `$OUT`.
+    /// The folder for the files that commands write to `$OUT`.
     pub out: Option<PathBuf>,
-    /// Whether a window shows the display, on the desktop that this program was started from.
+    /// Whether a window on the desktop of this program's user shows the display.
     pub watch: bool,
-    /// The board's devicetree; `None` is its usual one. A PC has none.
+    /// The board's devicetree; `None` for the board's usual devicetree. A PC has no devicetree.
     pub devicetree: Option<Devicetree>,
 }
 
-/// A QEMU that runs. Dropping it kills it.
+/// A running QEMU process. When it is dropped, it is killed.
 #[derive(Debug)]
 pub struct Qemu {
     child: Child,
@@ -79,9 +79,9 @@ pub struct Qemu {
 /// The host's ends of QEMU's sockets.
 #[derive(Debug)]
 pub struct Sockets {
-    /// The port to the guest's first process.
+    /// The virtio-serial port to the guest's first process.
     pub port: UnixStream,
-    /// The monitor.
+    /// The connection to QEMU's monitor.
     pub monitor: UnixStream,
 }
 
@@ -89,7 +89,8 @@ impl Qemu {
     /// Starts QEMU.
     ///
     /// # Errors
-    /// Where a process or a file cannot be made. An error of QEMU itself is in its log and its exit status.
+    /// A process cannot be started, or a file cannot be created. An error of QEMU itself is reported only by its log and its exit
+    /// status.
     pub fn start(
         image: &Image,
         machine: &Machine,
@@ -113,7 +114,7 @@ impl Qemu {
             image.root.command(qemu)
         };
         command.args(args);
-        // QEMU writes the changes of a snapshot here: to memory, which ends with it.
+        // QEMU writes the changes of a snapshot disk to TMPDIR. This /tmp is in memory, and ends with QEMU's namespace.
         command.env("TMPDIR", "/tmp");
         for (path, name) in [
             (&image.kernel, "kernel"),
@@ -155,10 +156,10 @@ impl Qemu {
         Ok((qemu, Sockets { port, monitor }))
     }
 
-    /// Waits until QEMU ends by itself; returns `None` where it still runs after `limit`.
+    /// Waits until QEMU ends by itself; returns `None` if it still runs after `limit`.
     ///
     /// # Errors
-    /// Where the kernel does not know the process.
+    /// The kernel cannot wait for the process.
     pub fn wait(&mut self, limit: Duration) -> io::Result<Option<ExitStatus>> {
         let until = Instant::now() + limit;
         loop {
@@ -175,7 +176,7 @@ impl Qemu {
     /// Kills QEMU and every process in its namespace.
     ///
     /// # Errors
-    /// Where the kernel does not know the process.
+    /// The kernel cannot kill the process.
     pub fn kill(&mut self) -> io::Result<()> {
         if self.child.try_wait()?.is_none() {
             self.child.kill()?;
@@ -193,7 +194,7 @@ impl Qemu {
     /// Returns the output of QEMU and the guest's console, at most its last 4 MiB.
     ///
     /// # Errors
-    /// Where the log cannot be read.
+    /// The log cannot be read.
     pub fn log(&self) -> io::Result<Vec<u8>> {
         let length = self.log.metadata()?.len();
         let from = length.saturating_sub(LOG_LIMIT);
@@ -205,7 +206,7 @@ impl Qemu {
 
 impl Drop for Qemu {
     fn drop(&mut self) {
-        // The namespace ends with its first process. An error leaves nothing else to do.
+        // The namespace ends with its first process, which this kills. If the kill fails, nothing else can be done.
         let _ = self.kill();
     }
 }
@@ -218,9 +219,9 @@ fn write_devicetree(tree: &Devicetree) -> io::Result<NamedTempFile> {
     Ok(file)
 }
 
-/// Returns QEMU's options for the board's hardware, as far as QEMU's devicetree depends on them.
+/// Returns the QEMU options for the board's hardware on which QEMU's devicetree depends.
 pub(super) fn hardware(machine: &Machine) -> Vec<String> {
-    // The CPU `max` has pointer authentication, which costs an emulated processor most of its time.
+    // The CPU `max` would have pointer authentication, which takes an emulated processor most of its time.
     let args = ["-machine", "virt", "-cpu", "cortex-a72", "-display", "none"];
     let mut args = args.map(str::to_owned).to_vec();
     args.extend(["-smp".to_owned(), Accelerator::Tcg.processors().to_string()]);
@@ -241,15 +242,16 @@ fn command_line(machine: &Machine, accelerator: Accelerator, host: Host) -> Vec<
     }
     let mut option = |name: &str, value: &str| args.extend([OsString::from(name), value.into()]);
     for (name, value) in accelerator.options() {
-        // The board's processor is part of its hardware.
+        // The board's `-cpu` is one of the options for its hardware.
         if platform == Platform::Pc || *name != "-cpu" {
             option(name, value);
         }
     }
     option("-kernel", &mount_path("kernel"));
     option("-initrd", &mount_path("initrd"));
-    // quiet: QEMU emulates each character on the console, which is slow. panic: a broken guest ends at once. no_timer_check: on
-    // a busy host the kernel's check of its timer comes too late, and the kernel would search for another.
+    // quiet: QEMU emulates each character on the console, which is slow. panic: QEMU ends as soon as the kernel panics.
+    // no_timer_check: on a busy host the kernel's check of its timer comes too late, and the kernel would then search for another
+    // timer.
     let console = match platform {
         Platform::Pc => "console=ttyS0 no_timer_check",
         Platform::Board => "console=ttyAMA0",
@@ -322,7 +324,7 @@ fn command_line(machine: &Machine, accelerator: Accelerator, host: Host) -> Vec<
     args
 }
 
-/// Returns QEMU's option for the second disk. It comes after the first one, so the guest numbers it second.
+/// Returns QEMU's option for the second disk. It follows the first disk, so that the guest's kernel names it vdb.
 fn second_drive() -> String {
     format!(
         "file={},format=raw,if=virtio,readonly=on",
@@ -334,7 +336,7 @@ fn mount_path(name: &str) -> String {
     format!("{MOUNT_FOLDER}/{name}")
 }
 
-/// Gives QEMU access to the desktop that this program was started from.
+/// Gives QEMU access to the desktop from which this program was started.
 fn show_desktop(command: &mut RootCommand, variable: impl Fn(&str) -> Option<OsString>) {
     if let Some(display) = variable("DISPLAY") {
         command.env("DISPLAY", display);
@@ -351,7 +353,7 @@ fn show_desktop(command: &mut RootCommand, variable: impl Fn(&str) -> Option<OsS
         }
     }
     if let (Some(name), Some(folder)) = (variable("WAYLAND_DISPLAY"), variable("XDG_RUNTIME_DIR")) {
-        // An absolute name replaces the folder.
+        // If the name is an absolute path, `join` returns the name alone.
         let socket = Path::new(&folder).join(&name);
         if socket.exists() {
             command.bind(&socket, &mount_path("wayland"));
@@ -361,7 +363,7 @@ fn show_desktop(command: &mut RootCommand, variable: impl Fn(&str) -> Option<OsS
     }
 }
 
-/// Returns whether there is a desktop to show a window on.
+/// Returns whether there is a desktop that can show a window.
 #[must_use]
 pub fn has_desktop(variable: impl Fn(&str) -> Option<OsString>) -> bool {
     ["DISPLAY", "WAYLAND_DISPLAY"]

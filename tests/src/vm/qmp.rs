@@ -14,25 +14,25 @@ use image::RgbImage;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::{Value, json};
 
-/// Time limit of one command. QEMU's main loop shares a busy machine with the emulated CPUs.
+/// The time limit of one command. QEMU's main loop shares a busy machine with the emulated CPUs.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The longest line that QEMU may send, in bytes.
 const MAX_LINE_BYTES: u64 = 1 << 20;
 
-/// The fd set for pictures; any number that is not used otherwise.
+/// The number of the fd set for pictures. Any unused number is possible.
 const PICTURE_SET: u32 = 7;
 
-/// Why a command to the monitor failed.
+/// The reason why a command to the monitor failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum QmpError {
-    /// The stream failed, or no answer came in time.
+    /// The socket failed, or no reply arrived in time.
     #[error("QEMU's monitor, {operation}: {source}")]
     Stream {
         /// The command.
         operation: String,
-        /// The error of the stream.
+        /// The error of the socket.
         source: io::Error,
     },
     /// QEMU has closed the monitor, because it ends or has ended.
@@ -46,15 +46,15 @@ pub enum QmpError {
     Refused {
         /// The command.
         operation: String,
-        /// QEMU's reason.
+        /// The reason that QEMU states.
         description: String,
     },
-    /// The answer does not follow the protocol.
+    /// The reply does not follow the protocol.
     #[error("QEMU's monitor, {operation}: unexpected answer {answer:?}")]
     Unexpected {
         /// The command.
         operation: String,
-        /// The answer.
+        /// The text of the reply.
         answer: String,
     },
     /// The picture cannot be decoded.
@@ -74,7 +74,7 @@ impl Qmp {
     /// Reads the greeting of the monitor on `stream`, and enables its commands.
     ///
     /// # Errors
-    /// Where no greeting or answer comes.
+    /// QEMU sends no greeting or no reply.
     pub fn new(stream: UnixStream) -> Result<Self, QmpError> {
         let mut monitor = Self {
             reader: BufReader::new(stream),
@@ -93,7 +93,7 @@ impl Qmp {
     /// Executes a command, and returns its result.
     ///
     /// # Errors
-    /// Where QEMU refuses the command or does not answer.
+    /// QEMU refuses the command or does not answer.
     pub fn execute(&mut self, command: &str, arguments: &Value) -> Result<Value, QmpError> {
         self.execute_with(command, arguments, None)
     }
@@ -117,7 +117,7 @@ impl Qmp {
                 self.events.push(answer);
                 continue;
             }
-            // This is the late answer to an earlier command that exceeded its time limit.
+            // This is the late reply to an earlier command, which exceeded its time limit.
             if answer.get("id") != Some(&json!(id)) {
                 continue;
             }
@@ -134,10 +134,10 @@ impl Qmp {
         }
     }
 
-    /// Waits for an event `name` whose data `wanted` accepts. Other events are kept for later calls.
+    /// Waits for an event `name` whose data `wanted` accepts. Other events are stored for later calls.
     ///
     /// # Errors
-    /// Where no such event comes within `limit`.
+    /// No such event comes within `limit`.
     pub fn event(
         &mut self,
         name: &str,
@@ -157,16 +157,16 @@ impl Qmp {
         }
     }
 
-    /// Returns the picture that the display `device` shows now.
+    /// Returns QEMU's picture of what the display `device` shows now.
     ///
     /// # Errors
-    /// Where QEMU has no picture: GL draws the display, or there is no such display.
+    /// QEMU makes no picture of the display, because GL draws it or because there is no such display.
     pub fn screendump(&mut self, device: &str) -> Result<RgbImage, QmpError> {
         const COMMAND: &str = "screendump";
         let failed = |source| stream_error(COMMAND, source);
-        // The picture passes through a file without a name, because QEMU has another root file system.
+        // QEMU writes the picture to a file without a name, whose fd is passed to it, because QEMU has another root file system.
         let mut file = tempfile::tempfile().map_err(failed)?;
-        // QEMU compares the descriptor's access mode with its own, so the descriptor must be write-only.
+        // QEMU compares the access mode of the fd with its own, so the fd must be write-only.
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let write_only = File::options().write(true).open(path).map_err(failed)?;
         self.execute_with(
@@ -192,17 +192,17 @@ impl Qmp {
     /// Unplugs a device, and waits until the guest has released it.
     ///
     /// # Errors
-    /// Where there is no such device, or the guest does not release it within `limit`.
+    /// There is no such device, or the guest does not release it within `limit`.
     pub fn unplug(&mut self, device: &str, limit: Duration) -> Result<(), QmpError> {
         self.execute("device_del", &json!({"id": device}))?;
         self.event("DEVICE_DELETED", |data| data["device"] == device, limit)?;
         Ok(())
     }
 
-    /// Plugs a device in. `options` are those of `-device`, including `driver` and `id`.
+    /// Plugs in a device. `options` are those of `-device`, including `driver` and `id`.
     ///
     /// # Errors
-    /// Where QEMU does not know the device, or has no free slot.
+    /// QEMU does not know the device, or has no free slot.
     pub fn plug(&mut self, options: &Value) -> Result<(), QmpError> {
         self.execute("device_add", options).map(|_| ())
     }
@@ -210,7 +210,7 @@ impl Qmp {
     /// Ends QEMU.
     ///
     /// # Errors
-    /// Where QEMU does not answer.
+    /// QEMU does not answer.
     pub fn quit(&mut self) -> Result<(), QmpError> {
         self.execute("quit", &json!({})).map(|_| ())
     }
@@ -296,7 +296,7 @@ mod tests {
 
     use super::*;
 
-    /// Plays QEMU: answers each command with the next of `answers`.
+    /// Simulates QEMU: replies to each command with the next of `answers`.
     fn monitor(answers: Vec<&'static str>) -> (UnixStream, JoinHandle<Vec<Value>>) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let player = thread::spawn(move || {

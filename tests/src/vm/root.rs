@@ -1,6 +1,6 @@
 //! Runs programs inside the root, in namespaces that end with them.
 //!
-//! The root is read-only for these programs, so that no run sees files of another.
+//! The root is read-only for these programs, so that a run cannot see files of another run.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -9,21 +9,21 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
 use super::namespace::{namespace, spawn_bound_to_process};
 
-/// Makes the mounts and runs the program as a child. The first process of the namespace is a shell, which reaps orphans. The
-/// script states its arguments.
+/// A shell script that creates the mounts and runs the program as a child process. The first process of the namespace is this
+/// shell, which reaps orphans. A comment in the script describes its arguments.
 const ENTER: &str = include_str!("scripts/enter.sh");
 
-/// The search path of Debian's programs.
+/// The PATH of Debian's programs.
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// A root folder that is complete.
+/// A complete root file system: a Debian tree in the cache.
 #[derive(Debug, Clone)]
 pub struct Root {
     folder: PathBuf,
 }
 
 impl Root {
-    /// Returns the root in `folder`. Nothing is checked here; [`super::image::ensure`] makes and checks roots.
+    /// Returns the root in `folder`. This function checks nothing; [`super::image::ensure`] builds and checks roots.
     #[must_use]
     pub fn new(folder: &Path) -> Self {
         Self {
@@ -37,7 +37,7 @@ impl Root {
         &self.folder
     }
 
-    /// Prepares to run `program`, a name in the root's PATH or a path inside the root.
+    /// Creates a command for `program`, which is a name in the root's PATH or a path inside the root.
     #[must_use]
     pub fn command(&self, program: &str) -> RootCommand {
         RootCommand {
@@ -54,10 +54,10 @@ impl Root {
     }
 }
 
-/// A program to run in the root; like [`Command`], with bind mounts.
+/// A program to run in the root, like a [`Command`] with bind mounts.
 ///
 /// The program sees `/proc`, a small `/dev`, empty `/tmp` and `/run`, the host's network, a read-only root and the bind mounts.
-/// Its environment has `PATH`, `HOME`, `LANG`, `TERM` and the variables that were set.
+/// Its environment contains only `PATH`, `HOME`, `LANG`, `TERM` and the variables that [`RootCommand::env`] sets.
 #[derive(Debug)]
 pub struct RootCommand {
     root: PathBuf,
@@ -125,7 +125,7 @@ impl RootCommand {
         self
     }
 
-    /// Makes the root writable for the program; used while the root is made.
+    /// Makes the root writable for the program. This is used while the root is built.
     pub fn writable(&mut self) -> &mut Self {
         self.writable = true;
         self
@@ -149,12 +149,12 @@ impl RootCommand {
         self
     }
 
-    /// Starts the program. Killing the child ends every process in its namespace.
+    /// Starts the program. If the child is killed, every process in its namespace ends.
     ///
     /// A program that a signal ended has the exit status 128 plus the signal's number, because a shell runs it.
     ///
     /// # Errors
-    /// Where `setpriv` cannot be started. A namespace or bind mount that is refused gives the exit status 125 and a message on
+    /// `setpriv` cannot be started. A namespace or bind mount that is refused gives the exit status 125 and a message on
     /// stderr.
     pub fn spawn(&mut self) -> io::Result<Child> {
         let args = namespace();
@@ -169,7 +169,7 @@ impl RootCommand {
             command.arg(&bind.host).arg(&bind.inside).arg(bind.mode);
         }
         command.arg("env").arg("-i");
-        // The terminal's name comes from the host, because only the host knows it.
+        // TERM is copied from the host's environment, because only the host knows the type of the terminal.
         let terminal = std::env::var_os("TERM").unwrap_or_else(|| "dumb".into());
         command.args([&format!("PATH={PATH}"), "HOME=/root", "LANG=C.UTF-8"]);
         command.arg(assignment("TERM".as_ref(), &terminal));

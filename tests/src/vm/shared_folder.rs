@@ -1,9 +1,9 @@
-//! The folder that a guest shares with its host (`$OUT`), and how its files are made safe for the host.
+//! The folder that a guest shares with its host (`$OUT`). Its files are made safe for the host.
 //!
-//! Root in the guest writes there through QEMU, which runs with the rights of the user who started the guest. So a command in
-//! the guest can leave programs that run as that user for everybody (setuid), device nodes where the user is root, FIFOs that
-//! block a reader, and links to any path of the host. After the cleanup only plain files and folders of the caller are left,
-//! and links that stay inside of the folder.
+//! Root in the guest writes to the folder through QEMU, which runs with the rights of the user who started the guest. So a
+//! command in the guest can leave setuid programs, which everybody can run as that user, device nodes if the user is root, FIFOs
+//! that block a reader, and links to any path of the host. After the cleanup, the folder contains only plain files and folders of
+//! the caller, and links to entries of the folder.
 //!
 //! While the guest runs, only the owner can access the folder, so that no other user finds unsafe files there.
 
@@ -21,22 +21,22 @@ use rustix::io::Errno;
 
 use super::namespace::{namespace, spawn_bound_to_process};
 
-/// The most nested folders; no program's output has more.
+/// The most levels of nested folders. The output of programs has fewer.
 const MAX_DEPTH: usize = 64;
 
-/// A shared folder. Dropping the value makes its files safe.
+/// A shared folder. When this is dropped, its files are made safe for the host.
 #[derive(Debug)]
 pub(super) struct SharedFolder {
     folder: PathBuf,
-    /// The permissions before the folder was closed to others.
+    /// The permissions of the folder before other users' access was removed.
     mode: u32,
 }
 
 impl SharedFolder {
-    /// Removes other users' access to `folder` for as long as the value lives.
+    /// Removes other users' access to `folder` until this value is dropped.
     ///
     /// # Errors
-    /// Where `folder` is no folder, or belongs to another user.
+    /// `folder` is no folder, or belongs to another user.
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
         let metadata = fs::symlink_metadata(folder)?;
         let user = rustix::process::geteuid().as_raw();
@@ -54,15 +54,15 @@ impl SharedFolder {
         })
     }
 
-    /// Makes the files safe for the host, and logs what was removed.
+    /// Makes the files safe for the host, and logs the entries that were removed.
     ///
     /// # Errors
-    /// Where the folder cannot be read or changed.
+    /// The folder cannot be read or changed.
     pub(super) fn make_safe(&self) -> io::Result<()> {
         for path in self.removed()? {
             tracing::warn!(
                 path,
-                "the guest left an entry that is no plain file; it was removed"
+                "the guest left an entry that is not a plain file; the entry was removed"
             );
         }
         Ok(())
@@ -85,14 +85,14 @@ impl SharedFolder {
 impl Drop for SharedFolder {
     fn drop(&mut self) {
         match self.make_safe() {
-            // The folder gets its earlier permissions back.
+            // The folder gets its original permissions back.
             Ok(()) => {
                 let _ = fs::set_permissions(&self.folder, fs::Permissions::from_mode(self.mode));
             }
             Err(error) => tracing::warn!(
                 %error,
                 folder = %self.folder.display(),
-                "the files that the guest left cannot be made safe; the folder stays closed to other users"
+                "the files that the guest left cannot be made safe; other users still have no access to the folder"
             ),
         }
     }
@@ -101,9 +101,9 @@ impl Drop for SharedFolder {
 /// The result of a cleanup.
 #[derive(Debug, Default)]
 struct Cleanup {
-    /// The removed entries, which were neither plain files nor folders nor links that stay inside.
+    /// The removed entries: those that are neither plain files nor folders nor links to entries of the folder.
     removed: Vec<String>,
-    /// Whether a file belongs to another user, and this user cannot change that.
+    /// Whether a file belongs to another user and this user cannot change its owner.
     has_foreign: bool,
 }
 
@@ -133,7 +133,7 @@ fn walk(folder: OwnedFd, place: &Path, cleanup: &mut Cleanup) -> io::Result<()> 
         let path = place.join(&name);
         let stat = match rustix::fs::statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
-            // The guest may still run, and remove what it made.
+            // The guest may still be running, and may have removed the entry.
             Err(Errno::NOENT) => continue,
             Err(error) => return Err(error.into()),
         };
@@ -175,7 +175,7 @@ fn clear_special_bits(
     if stat.st_mode & 0o7777 == mode {
         return Ok(());
     }
-    // The mode is changed through a descriptor, so that a link which the guest puts in its place meanwhile is not followed.
+    // The mode is changed through an fd, so that no link is followed that the guest may put at the path in the meantime.
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = match rustix::fs::openat(folder, name, flags, Mode::empty()) {
         Ok(file) => file,
@@ -188,13 +188,14 @@ fn clear_special_bits(
     }
     let number = std::os::fd::AsRawFd::as_raw_fd(&file);
     match rustix::fs::chmod(format!("/proc/self/fd/{number}"), Mode::from_raw_mode(mode)) {
-        // The file belongs to another user; it is given to the caller, and then handled again.
+        // EPERM means that the file belongs to another user. `take_ownership` gives it to the caller, and then it is handled
+        // again.
         Ok(()) | Err(Errno::PERM) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Gives a file to the caller where the caller is root; otherwise records that it belongs to another user.
+/// If the caller is root, gives a file to the caller. Otherwise records that the file belongs to another user.
 fn take_ownership(folder: BorrowedFd<'_>, name: &OsStr, stat: &Stat, cleanup: &mut Cleanup) {
     let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
     if stat.st_uid == user.as_raw() {
@@ -210,9 +211,10 @@ fn take_ownership(folder: BorrowedFd<'_>, name: &OsStr, stat: &Stat, cleanup: &m
     cleanup.has_foreign |= given.is_err();
 }
 
-/// Returns whether a link's text leads to an entry in the shared folder.
+/// Returns whether the target of a symbolic link is an entry of the shared folder.
 ///
-/// `..` is accepted only at the beginning: after a name that is a link itself, it would lead elsewhere.
+/// `..` is accepted only at the beginning of the target. After a name that is itself a link, `..` would not be the folder of that
+/// name.
 fn stays_inside(folder: &OwnedFd, name: &OsStr, depth: usize) -> bool {
     let Ok(target) = rustix::fs::readlinkat(folder, name, Vec::new()) else {
         return false;
@@ -226,7 +228,7 @@ fn stays_inside(folder: &OwnedFd, name: &OsStr, depth: usize) -> bool {
     up <= depth && parts.all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
 }
 
-/// Gives files of subordinate user ids to the caller, in the namespace where the caller is root.
+/// Gives files of subordinate user ids to the caller, in a namespace in which the caller is root.
 fn give_to_caller(folder: &Path) -> io::Result<()> {
     let args = namespace();
     let mut command = Command::new(args[0]);
@@ -317,7 +319,7 @@ mod tests {
             fs::read_to_string(scratch.path().join("host")).unwrap(),
             "the host's"
         );
-        // A second cleanup changes nothing, and the folder gets its permissions back.
+        // A second cleanup changes nothing, and the folder gets its original permissions back.
         assert_eq!(out.removed().unwrap(), [""; 0]);
         fs::write(at("late"), "").unwrap();
         set(&at("late"), 0o4755);

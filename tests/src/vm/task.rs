@@ -1,4 +1,4 @@
-//! A long command with a deadline. Its output goes to a log, and the end of the log is part of the error.
+//! Runs a long command with a deadline. Its output is written to a log file, and an error contains the end of the log.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -10,48 +10,47 @@ use super::namespace::spawn_bound_to_process;
 use super::progress::Step;
 use super::root::RootCommand;
 
-/// The interval at which a task's state is read. It is short compared with a step, and long compared with the time that a read
-/// takes.
+/// The interval at which the state of a task is read.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// The most bytes of a log's end that an error shows.
+/// The most bytes of the end of a log that an error contains.
 const TAIL_BYTES: u64 = 3000;
 
-/// Why a task failed.
+/// The reason why a task failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TaskError {
     /// The command could not be started or waited for.
     #[error("{title}: {operation}: {source}")]
     Start {
-        /// The task.
+        /// The title of the task.
         title: String,
         /// The operation.
         operation: &'static str,
         /// The error.
         source: io::Error,
     },
-    /// The command ended without success.
+    /// The command ended with an exit status other than 0.
     #[error("{title} failed ({status}); the end of {log}:\n{tail}", log = log.display())]
     Failed {
-        /// The task.
+        /// The title of the task.
         title: String,
         /// The exit status.
         status: ExitStatus,
-        /// The file with all its output.
+        /// The file with all output of the command.
         log: PathBuf,
-        /// The last lines of its output.
+        /// The last lines of the output.
         tail: String,
     },
     /// The command exceeded its deadline and was killed.
     #[error("{title} was not done after {seconds} s and was ended; the end of {log}:\n{tail}", log = log.display())]
     Deadline {
-        /// The task.
+        /// The title of the task.
         title: String,
         /// The deadline in seconds.
         seconds: u64,
-        /// The file with all its output.
+        /// The file with all output of the command.
         log: PathBuf,
-        /// The last lines of its output.
+        /// The last lines of the output.
         tail: String,
     },
 }
@@ -59,9 +58,9 @@ pub enum TaskError {
 /// A long command, its log and its deadline.
 #[derive(Debug)]
 pub struct Task<'a> {
-    /// What the task does, in a few words; used in errors.
+    /// A short description of the task, for errors.
     pub title: &'a str,
-    /// The file for stdout and stderr. Its folder is made where it is missing.
+    /// The file for stdout and stderr. Its folder is created if it is missing.
     pub log: &'a Path,
     /// The time after which the task is killed.
     pub deadline: Duration,
@@ -71,7 +70,7 @@ impl Task<'_> {
     /// Runs `command` to its end.
     ///
     /// # Errors
-    /// Where the command cannot start, fails, or exceeds the deadline.
+    /// The command cannot start, fails, or exceeds the deadline.
     pub fn run(&self, mut command: Command, step: &Step) -> Result<(), TaskError> {
         let (stdout, stderr) = self.open_log()?;
         command
@@ -83,10 +82,10 @@ impl Task<'_> {
         self.watch(child, || step.detail(&last_line(self.log)))
     }
 
-    /// Runs `command` to its end, and calls `poll` at intervals meanwhile.
+    /// Runs `command` to its end, and calls `poll` at intervals until then.
     ///
     /// # Errors
-    /// Where the command cannot start, fails, or exceeds the deadline.
+    /// The command cannot start, fails, or exceeds the deadline.
     pub fn run_with_poll(&self, mut command: Command, poll: impl FnMut()) -> Result<(), TaskError> {
         let (stdout, stderr) = self.open_log()?;
         command
@@ -101,7 +100,7 @@ impl Task<'_> {
     /// Runs `command` in a root to its end.
     ///
     /// # Errors
-    /// Where the command cannot start, fails, or exceeds the deadline.
+    /// The command cannot start, fails, or exceeds the deadline.
     pub fn run_in_root(&self, command: &mut RootCommand, step: &Step) -> Result<(), TaskError> {
         let (stdout, stderr) = self.open_log()?;
         let child = command
@@ -142,7 +141,7 @@ impl Task<'_> {
                 });
             }
             if started.elapsed() > self.deadline {
-                // The namespace ends with its first process. An error means that the task has just ended by itself.
+                // The kernel ends the namespace with its first process. The call fails only if the task has just ended by itself.
                 let _ = child.kill();
                 let _ = child.wait();
                 return Err(TaskError::Deadline {
@@ -166,7 +165,7 @@ impl Task<'_> {
     }
 }
 
-/// Returns the last line of a log, shortened for a line of progress.
+/// Returns the last line of a log, shortened so that it fits a line of progress.
 fn last_line(log: &Path) -> String {
     let text = tail(log);
     let line = text.lines().last().unwrap_or_default();
@@ -176,7 +175,8 @@ fn last_line(log: &Path) -> String {
         .collect()
 }
 
-/// Returns the last lines of a log; none where it cannot be read, because the error that they explain matters more.
+/// Returns the last lines of a log. If the log cannot be read, returns an empty text, because the error that the lines explain
+/// matters more.
 fn tail(log: &Path) -> String {
     let read = || -> io::Result<Vec<u8>> {
         let mut file = File::open(log)?;

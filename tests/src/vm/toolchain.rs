@@ -1,4 +1,4 @@
-//! The Rust compiler inside the root: the host's own where it can be mounted there, otherwise Debian's.
+//! The Rust compiler inside the root: the host's own compiler if it can be mounted there, otherwise Debian's compiler.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,10 +6,10 @@ use std::process::Command;
 use super::platform::Platform;
 use super::root::RootCommand;
 
-/// The oldest compiler that can build the workspace.
+/// The oldest version of the compiler that can build the workspace.
 const OLDEST: (u32, u32) = parse_oldest(env!("CARGO_PKG_RUST_VERSION"));
 
-/// The path of a mounted toolchain inside the root.
+/// The path in the root where the host's toolchain is mounted.
 const MOUNT_PATH: &str = "/opt/rust";
 
 /// The programs that a toolchain needs to build, check and document.
@@ -25,15 +25,15 @@ const PROGRAMS: [&str; 6] = [
 /// A Rust compiler for the root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Toolchain {
-    /// A folder of the host with a complete toolchain. rustup's toolchains link only with an old glibc, so they run in any
+    /// A folder of the host with a complete toolchain. rustup's toolchains are linked with an old glibc, so they run in every
     /// root.
     Host(PathBuf),
-    /// Debian's packages.
+    /// The packages of Debian's compiler, which are installed in the root.
     Debian,
 }
 
 impl Toolchain {
-    /// Chooses the toolchain for programs of a platform. It never fails, because Debian's packages always exist.
+    /// Chooses the toolchain for the programs of a platform. This never fails, because Debian's packages always exist.
     #[must_use]
     pub fn find(platform: Platform) -> Self {
         let output = Command::new("rustc").args(["--print", "sysroot"]).output();
@@ -49,10 +49,11 @@ impl Toolchain {
         }
     }
 
-    /// Prepares a cargo command on the host itself, with the same compiler as in the root; `None` where the root has its own.
+    /// Prepares a cargo command on the host itself, with the same compiler as in the root; `None` if the root has Debian's
+    /// compiler.
     ///
-    /// The command suits packages that link no library of a backend, since the host may lack these libraries. The host's settings
-    /// for the compiler are overridden, as in the root.
+    /// The command can compile only packages that link no library of a backend, because the host may lack these libraries. As in
+    /// the root, the host's settings for the compiler are overridden.
     #[must_use]
     pub(crate) fn host_cargo(&self) -> Option<Command> {
         let Self::Host(sysroot) = self else {
@@ -62,20 +63,20 @@ impl Toolchain {
         let others = std::env::var_os("PATH").unwrap_or_default();
         let folders = std::iter::once(programs.clone()).chain(std::env::split_paths(&others));
         let mut command = Command::new(programs.join("cargo"));
-        // `join_paths` fails only where the name of a folder has a colon. rustup's folders have none.
+        // `join_paths` fails only if the name of a folder contains a colon, and the names of rustup's folders contain none.
         command.env("PATH", std::env::join_paths(folders).unwrap_or(others));
         command.env("RUSTFLAGS", "").env("RUSTC_WRAPPER", "");
         command.env_remove("RUSTC");
         Some(command)
     }
 
-    /// Returns whether Debian's packages are needed.
+    /// Returns whether the root needs Debian's packages of the compiler.
     #[must_use]
     pub fn is_debian(&self) -> bool {
         *self == Self::Debian
     }
 
-    /// Makes the toolchain available to `command`.
+    /// Mounts the toolchain in the root for `command`, and adds it to PATH.
     pub(crate) fn add_to(&self, command: &mut RootCommand) {
         let mut path = super::root::PATH.to_owned();
         if let Self::Host(sysroot) = self {
@@ -87,7 +88,8 @@ impl Toolchain {
 }
 
 fn is_usable(sysroot: &Path) -> bool {
-    // A distribution's compiler is spread over /usr, and uses the distribution's libraries.
+    // The files of a distribution's compiler are spread over /usr, and need the distribution's libraries, so they cannot be
+    // mounted.
     if !sysroot.is_absolute() || sysroot.starts_with("/usr") || sysroot == Path::new("/") {
         return false;
     }
@@ -97,7 +99,7 @@ fn is_usable(sysroot: &Path) -> bool {
     complete && version(&sysroot.join("bin/rustc")).is_some_and(|version| version >= OLDEST)
 }
 
-/// Returns whether a toolchain has the standard library of the platform's target.
+/// Returns whether a toolchain contains the standard library for the target of the platform.
 fn has_library(sysroot: &Path, platform: Platform) -> bool {
     sysroot.join("lib/rustlib").join(platform.triple()).is_dir()
 }
@@ -107,7 +109,7 @@ fn version(rustc: &Path) -> Option<(u32, u32)> {
     parse_version(&String::from_utf8_lossy(&output.stdout))
 }
 
-/// Parses the release from `rustc -vV`; `None` where the host triple is not the root's.
+/// Parses the release in the output of `rustc -vV`; returns `None` if the host triple is not that of the root.
 fn parse_version(text: &str) -> Option<(u32, u32)> {
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
     if field("host: ")? != "x86_64-unknown-linux-gnu" {

@@ -1,4 +1,4 @@
-//! Makes the root: mmdebstrap installs Debian's packages, and the kernel modules that Debian's kernel lacks are compiled.
+//! Builds the root: mmdebstrap installs Debian's packages, and the kernel modules that Debian's kernel lacks are compiled.
 //!
 //! mmdebstrap uses the packages and lists that [`super::apt`] has downloaded, so it needs no network and installs exactly the
 //! resolved versions. It runs with `--mode=root` for every user, because the namespace around it makes every user root.
@@ -22,18 +22,18 @@ use super::progress::Progress;
 use super::root::Root;
 use super::task::{Task, TaskError};
 
-/// The version of the roots' format, a part of the key. It is increased where roots of an earlier version cannot be used although
-/// scripts and packages are the same.
+/// The version of the format of roots, which is a part of their key. It is increased if roots of an earlier version cannot be
+/// used although scripts and packages are the same.
 const FORMAT: u32 = 2;
 
-/// The installation takes three minutes of two busy cores; the limit allows for a slow disk.
+/// The time limit of the installation, which takes three minutes on two busy cores. The limit allows for a slow disk.
 const INSTALL_DEADLINE: Duration = Duration::from_secs(20 * 60);
-/// The digest reads 1.5 GB.
+/// The time limit to compute the digest, which reads 1.5 GB.
 const DIGEST_DEADLINE: Duration = Duration::from_secs(300);
 
-/// Gives mmdebstrap the downloaded packages and lists, and sets dpkg's options. Files that no program here uses are left out,
-/// because unpacking them costs time (of piglit's two gigabytes, a few tests are used). mmdebstrap's own option for that is not
-/// used: it starts a filter in Python for each package.
+/// A shell script that gives mmdebstrap the downloaded packages and lists, and sets dpkg's options. The options exclude files
+/// that no program of the project uses, because unpacking them costs time (piglit has two gigabytes, of which only a few tests
+/// are used). mmdebstrap's own option to exclude files is not used, because it starts a filter in Python for each package.
 const BEFORE_INSTALL: &str = r#"
 set -eu
 mkdir -p "$1/etc/apt/preferences.d" "$1/var/cache/apt/archives/partial" "$1/var/lib/apt/lists/partial"
@@ -54,7 +54,7 @@ cp -l "$COVALENT_ARCHIVES"/*.deb "$1/var/cache/apt/archives/"
 find "$COVALENT_LISTS" -maxdepth 1 -type f ! -name lock -exec cp {} "$1/var/lib/apt/lists/" \;
 "#;
 
-/// Makes the mount points, and the files of a system that boots without questions.
+/// A shell script that creates the mount points, and the files of a system that boots without questions.
 const AFTER_INSTALL: &str = r#"
 set -eu
 mkdir -p "$1/src" "$1/target" "$1/cargo/registry" "$1/cargo/git" "$1/opt/rust" "$1/opt/covalent" "$1/out" "$1/etc/ssl/certs"
@@ -66,11 +66,12 @@ echo covalent >"$1/etc/hostname"
 : >"$1/etc/machine-id"
 "#;
 
-/// Prints one digest of all files. Empty files are left out, because a bind mount may leave one at its mount point.
+/// A shell command that prints one digest of all files. Empty files are left out, because a bind mount may leave an empty file at
+/// its mount point.
 const DIGEST: &str =
     "find / -xdev -type f -size +0 -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum";
 
-/// Why a root could not be made.
+/// The reason why a root could not be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TreeError {
@@ -80,22 +81,22 @@ pub enum TreeError {
     /// The packages could not be resolved or downloaded.
     #[error(transparent)]
     Apt(#[from] AptError),
-    /// A stage failed.
+    /// A stage of the build failed.
     #[error(transparent)]
     Task(#[from] TaskError),
-    /// The root was not finished.
+    /// The root is not complete.
     #[error("{0} was not finished")]
     Unfinished(PathBuf),
-    /// The root has changed since it was made.
+    /// The root has changed since it was built.
     #[error("{path} is damaged: {what}")]
     Damaged {
-        /// The root.
+        /// The path of the root.
         path: PathBuf,
-        /// What differs.
+        /// The difference.
         what: String,
     },
-    /// The root lacks a file or package that the recipe expects.
-    #[error("the root has no {0}; the recipe no longer fits Debian's packages")]
+    /// The root lacks a file or a package that this module expects.
+    #[error("the root has no {0}; tests/src/vm/tree.rs expects it, but Debian's packages have changed")]
     Missing(String),
     /// A file operation failed.
     #[error("{operation} {path}: {source}")]
@@ -109,18 +110,18 @@ pub enum TreeError {
     },
 }
 
-/// The versions of a root's main packages.
+/// The versions of the main packages of a root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Versions {
-    /// The kernel's release, as `uname -r` prints it.
+    /// The release of the kernel, as `uname -r` prints it.
     pub kernel: String,
-    /// The version of Mesa's packages; empty for the board, which has none.
+    /// The version of Mesa's packages; empty for the board, which has no Mesa.
     pub mesa: String,
     /// The version of QEMU's packages.
     pub qemu: String,
 }
 
-/// A complete root. While the value lives, no other run removes the root.
+/// A complete root. While this value exists, no other run removes the root.
 #[derive(Debug)]
 pub(crate) struct Tree {
     platform: Platform,
@@ -131,14 +132,14 @@ pub(crate) struct Tree {
     _in_use: InUse,
 }
 
-/// The record of a complete root. Its file is written last.
+/// The record of a complete root. Its file is written last, so its existence shows that the root is complete.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     versions: Versions,
     sha256: String,
 }
 
-/// Makes roots in a cache.
+/// Builds roots in the cache.
 pub(crate) struct TreeMaker<'a> {
     pub(crate) platform: Platform,
     pub(crate) cache: &'a Cache,
@@ -148,7 +149,7 @@ pub(crate) struct TreeMaker<'a> {
 }
 
 impl TreeMaker<'_> {
-    /// Returns the root for `resolution`. Makes it where it is missing or damaged.
+    /// Returns the root for `resolution`. Builds it if it is missing or damaged.
     pub(crate) fn ensure(&self, resolution: &Resolution, in_full: bool) -> Result<Tree, TreeError> {
         let key = key(self.platform, resolution);
         let folder = self.cache.subfolder(self.platform.roots()).join(&key);
@@ -245,9 +246,9 @@ impl TreeMaker<'_> {
         command.env("COVALENT_ARCHIVES", self.apt.archives());
         command.env("COVALENT_LISTS", self.apt.lists());
         command.env("COVALENT_PREFERENCES", self.apt.preferences());
-        // mmdebstrap leaves its temporary files here when it is killed, and the next run removes them.
+        // If mmdebstrap is killed, its temporary files stay in this folder, and the next run removes them.
         command.env("TMPDIR", temporary);
-        // A setting for Debian's hooks: their initrd takes half a minute and is not used.
+        // This variable disables Debian's hooks that build an initrd, which take half a minute and whose result is not used.
         command.env("INITRD", "No");
         command
             .env("LC_ALL", "C.UTF-8")
@@ -314,7 +315,7 @@ impl Tree {
     }
 }
 
-/// Returns the name of the root that a resolution makes.
+/// Returns the key of the root that is built from a resolution.
 fn key(platform: Platform, resolution: &Resolution) -> String {
     let user = rustix::process::geteuid().as_raw();
     let mut parts = vec![format!("format {FORMAT}, user {user}")];

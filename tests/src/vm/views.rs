@@ -11,10 +11,10 @@ use super::progress::Progress;
 use super::root::Root;
 use super::task::Task;
 
-/// The compilation takes seconds on an idle machine.
+/// The time limit of the compilation, which takes seconds on an idle machine.
 const DEADLINE: Duration = Duration::from_secs(300);
 
-/// Compiles in a temporary folder of the root, so that nothing is left in the checkout.
+/// A shell script that compiles in a temporary folder of the root, so that no files are left in the checkout.
 const SCRIPT: &str = r#"
 set -eu
 release=$(ls /lib/modules)
@@ -27,7 +27,7 @@ install -m 644 /tmp/views/covalent_views.ko /made/covalent_views.ko
 /// Compiles the module into the folder that is shared with guests, and returns the module's path in the guest.
 ///
 /// # Errors
-/// Where the module does not compile.
+/// The module does not compile.
 pub fn build(root: &Root, share: &Path) -> anyhow::Result<PathBuf> {
     let folder = share.join("lib");
     fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;

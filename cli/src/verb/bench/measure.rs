@@ -1,5 +1,5 @@
-//! Measures in rounds. Each round does every operation once, in another order than the round before, so that changes of the
-//! machine over time affect all operations alike.
+//! Measures in rounds. Each round performs every operation once, in another order than the round before, so that changes of the
+//! machine over time affect all operations equally.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -14,15 +14,15 @@ use covalent_alloc::trial::{Helper, MeasuredCycle, Outcome, Trial as _, TrialPla
 use super::quartiles::Quartiles;
 use super::report::{Operation, OperationKey, PLAIN_MEMORY, Row, SkippedOperation};
 
-/// One source with the participants whose imports of its buffers are measured.
+/// A source, and the participants whose imports of the source's buffers are measured.
 pub(super) struct BenchSource {
     pub(super) id: String,
-    /// The request for a buffer that only the CPU accesses.
+    /// The request for a buffer that only the CPU accesses, with its plan.
     pub(super) cpu_only: SolvedRequest,
     pub(super) imports: Vec<(Participant, SolvedRequest)>,
 }
 
-/// A request with its plan.
+/// A request and the plan that the solver found for it.
 pub(super) struct SolvedRequest {
     request: Request,
     plan: Plan,
@@ -62,7 +62,7 @@ impl SolvedRequest {
 /// Measured times of each operation, and the operations that could not be measured.
 #[derive(Debug, Default)]
 pub(super) struct Timings {
-    /// Bytes of the buffer, and times in nanoseconds.
+    /// The size of the buffer in bytes, and the measured times in nanoseconds.
     by_operation: BTreeMap<OperationKey, (u64, Vec<u64>)>,
     pub(super) skipped: Vec<SkippedOperation>,
 }
@@ -70,7 +70,7 @@ pub(super) struct Timings {
 impl Timings {
     /// Records that an operation cannot be measured, and removes its earlier times.
     pub(super) fn skip(&mut self, key: OperationKey, why: String) {
-        // Times from before a failure would describe only the rounds that succeeded.
+        // Times from before the failure would describe only the rounds in which the operation succeeded.
         self.by_operation.remove(&key);
         self.skipped.push(SkippedOperation { key, why });
     }
@@ -84,7 +84,7 @@ impl Timings {
         times.push(time_ns);
     }
 
-    /// Removes all times, for the end of the warm-up round. Operations that could not be measured stay recorded.
+    /// Removes all times at the end of the warm-up round. The record of operations that could not be measured is kept.
     fn clear(&mut self) {
         self.by_operation.clear();
     }
@@ -113,8 +113,9 @@ pub(super) struct BenchRun<'a> {
 }
 
 impl BenchRun<'_> {
-    /// Measures a warm-up round that does not count, then `rounds` rounds, or fewer if `limit` ends first, but at least one.
-    /// Calls `report_progress` with the round and the source. Returns the number of rounds that count.
+    /// Runs a warm-up round, whose times are discarded, then `rounds` rounds. Stops earlier when `limit` has passed and at least
+    /// one measured round is complete. Calls `report_progress` with the round and the source. Returns the number of measured
+    /// rounds.
     pub(super) fn run(
         &mut self,
         rounds: u32,
@@ -194,8 +195,8 @@ impl BenchRun<'_> {
         self.helper.release();
     }
 
-    /// Records the times of an operation and of the operation that undoes it, one of each for every cycle. Returns `false` if they
-    /// could not be measured.
+    /// Records the times of an operation and of its reverse operation, such as import and release, for every cycle. Returns
+    /// `false` if they could not be measured.
     fn record_cycles(
         &mut self,
         cycles: Result<Vec<MeasuredCycle>, Outcome>,
@@ -219,7 +220,7 @@ impl BenchRun<'_> {
         }
     }
 
-    /// Measures CPU access: mapping, and copies through the guard, which include DMA_BUF_IOCTL_SYNC.
+    /// Measures CPU access: mapping the buffer, and copies through its map guard, which include DMA_BUF_IOCTL_SYNC.
     fn measure_cpu_access(
         &mut self,
         buffer: &Buffer,
@@ -242,7 +243,7 @@ impl BenchRun<'_> {
         Ok(())
     }
 
-    /// Measures the same copies with ordinary memory, for comparison.
+    /// Measures the same copies with ordinary memory of this process, for comparison.
     fn measure_plain_memory(&mut self) {
         let bytes = self.sources.iter().map(|source| source.cpu_only.bytes());
         let bytes = bytes.max().unwrap_or(0);

@@ -76,7 +76,7 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// Bytes of a row with `--bytes`.
+/// The stride of a buffer with `--bytes`, in bytes.
 const ROW: u32 = 4096;
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
@@ -138,7 +138,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns the sources to measure, with their participants. Adds what cannot be measured to `times`, with the reason.
+/// Returns the sources to measure, each with its participants. Operations that cannot be measured are added to `times` with the
+/// reason.
 fn sources(
     options: &Options,
     declared: &DeclaredDevices,
@@ -186,7 +187,7 @@ fn sources(
 
 /// Returns whether a participant's imports are measured.
 fn is_selected(options: &Options, participant: &Participant) -> bool {
-    // CPU access is measured for every source in any case.
+    // CPU access has measurements of its own for every source, and is no import.
     if matches!(participant.role, Role::CpuRead | Role::CpuWrite) {
         return false;
     }
@@ -198,7 +199,7 @@ fn is_selected(options: &Options, participant: &Participant) -> bool {
     words.any(|words| participant.name.contains(words))
 }
 
-/// Returns a participant for CPU access that accepts any buffer that the CPU can map.
+/// Returns a CPU participant that accepts any buffer that the CPU can map.
 fn processor(format: FormatModifier) -> Participant {
     let mut processor = Participant::processor(Role::CpuWrite);
     processor.for_each_choice(|choice| {

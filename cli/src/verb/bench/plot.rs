@@ -1,5 +1,5 @@
 //! Draws the report as an SVG chart: a bar up to each median, a whisker from the lower to the upper quartile, and a dot at the
-//! minimum, all on one logarithmic scale.
+//! minimum, all operations on one logarithmic scale.
 
 use std::fmt::Write as _;
 
@@ -10,15 +10,15 @@ use super::table::groups;
 
 /// The x coordinate at which the names end and the scale begins, in pixels.
 const LEFT: f64 = 260.0;
-/// The length of the scale.
+/// The length of the scale, in pixels.
 const WIDTH: f64 = 560.0;
-/// The space for the numbers beside the bars.
+/// The width of the space to the right of the scale, where each bar's numbers are printed.
 const RIGHT: f64 = 170.0;
-/// The distance from one bar to the next.
+/// The distance between the tops of two bars.
 const STEP: f64 = 22.0;
 /// The height of a bar.
 const BAR: f64 = 12.0;
-/// The space for a heading.
+/// The height of the heading of a group of bars.
 const HEADING: f64 = 34.0;
 const TOP: f64 = 78.0;
 
@@ -157,7 +157,7 @@ fn bar(body: &mut String, scale: &Scale, row: &Row, y: f64) {
         body,
         (LEFT - 10.0, middle + 4.5),
         "name",
-        &short(&row.key.source),
+        &shorten_label(&row.key.source),
     );
     let _ = writeln!(
         body,
@@ -201,7 +201,7 @@ fn text(body: &mut String, (x, y): (f64, f64), class: &str, words: &str) {
     );
 }
 
-/// Formats a power of ten of nanoseconds without decimals.
+/// Formats a time that is a power of ten of nanoseconds, without decimals.
 fn round(nanoseconds: u64) -> String {
     match nanoseconds {
         1_000_000_000.. => format!("{} s", nanoseconds / 1_000_000_000),
@@ -212,13 +212,13 @@ fn round(nanoseconds: u64) -> String {
 }
 
 /// Shortens a name to the space beside the scale.
-fn short(name: &str) -> String {
+fn shorten_label(name: &str) -> String {
     const MAX: usize = 36;
     if name.chars().count() <= MAX {
         return name.to_owned();
     }
-    let head: String = name.chars().take(MAX - 1).collect();
-    format!("{head}…")
+    let start: String = name.chars().take(MAX - 1).collect();
+    format!("{start}…")
 }
 
 fn escaped(words: &str) -> String {

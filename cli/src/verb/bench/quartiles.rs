@@ -5,7 +5,7 @@ use serde::Serialize;
 /// The quartiles of the times of one operation, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Quartiles {
-    /// The number of times.
+    /// The number of measured times.
     pub(super) n: usize,
     pub(super) min_ns: u64,
     /// A quarter of the times are below this.

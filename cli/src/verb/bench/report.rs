@@ -1,4 +1,4 @@
-//! The report as data; its field names are those of `--json`.
+//! The report of `covalent bench` as data. Its field names are those of `--json`.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ pub(super) const VERSION: u32 = 1;
 /// The source name under which copies of this process's ordinary memory are reported.
 pub(super) const PLAIN_MEMORY: &str = "plain memory";
 
-/// The whole report.
+/// The report of `covalent bench`.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     pub(super) version: u32,
@@ -31,7 +31,7 @@ pub(super) struct Report {
     pub(super) skipped: Vec<SkippedOperation>,
 }
 
-/// The times of one operation.
+/// The times of one operation on a buffer of one source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Row {
     #[serde(flatten)]
@@ -42,7 +42,7 @@ pub(super) struct Row {
     pub(super) quartiles: Quartiles,
 }
 
-/// Identifies what was measured: an operation on a source, and for an import the participant.
+/// Identifies a measurement: the operation, the source of the buffer, and for an import the participant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(super) struct OperationKey {
     pub(super) operation: Operation,
@@ -66,30 +66,30 @@ pub(super) struct SkippedOperation {
 pub(super) enum Operation {
     /// One buffer is allocated.
     Allocate,
-    /// It is freed.
+    /// The buffer is freed.
     Free,
-    /// It is mapped into this process, and unmapped.
+    /// The buffer is mapped into this process, and unmapped.
     Map,
-    /// All of it is written for the first time through a mapping: its pages are faulted in, and allocated if the source
-    /// allocates them only at the first access.
+    /// All bytes of the buffer are written for the first time through a mapping: the pages are faulted in, and allocated if the
+    /// source allocates them only at the first access.
     FirstWrite,
-    /// All of it is written.
+    /// All bytes of the buffer are written.
     Write,
-    /// All of it is read.
+    /// All bytes of the buffer are read.
     Read,
-    /// A participant imports it.
+    /// A participant imports the buffer.
     Import,
     /// The participant releases its import.
     Release,
 }
 
 impl Operation {
-    /// Returns whether the CPU copies bytes, so that the rate is in bytes a second.
+    /// Returns whether the CPU copies bytes in this operation. The rate of such an operation is in bytes a second.
     pub(super) const fn copies(self) -> bool {
         matches!(self, Self::FirstWrite | Self::Write | Self::Read)
     }
 
-    /// Returns its name in headings.
+    /// Returns the name of the operation for headings.
     pub(super) const fn title(self) -> &'static str {
         match self {
             Self::Allocate => "allocate",
@@ -115,7 +115,7 @@ impl fmt::Display for OperationKey {
 }
 
 impl OperationKey {
-    /// Returns the heading under which it is listed: one for each operation, and for each participant that imports.
+    /// Returns the heading under which the row is listed. Each operation has a heading; imports have one for each participant.
     pub(super) fn heading(&self) -> String {
         match &self.participant {
             Some(participant) => format!("{}: {participant}", self.operation.title()),
@@ -141,7 +141,7 @@ fn ratio(one: u64, other: u64) -> f64 {
     one as f64 / other as f64
 }
 
-/// Formats nanoseconds in the largest unit that does not make them less than 1.
+/// Formats nanoseconds in the largest unit in which the number is at least 1.
 pub(super) fn time(nanoseconds: u64) -> String {
     for (unit, name) in [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs")] {
         if nanoseconds >= unit {

@@ -33,7 +33,7 @@ pub(super) fn render(report: &Report) -> String {
                 &mut text,
                 &format!(
                     "  {:NAME$} {:>8} {middle_half:>22} {:>12}",
-                    cut(&row.key.source),
+                    shorten_name(&row.key.source),
                     time(quartiles.median_ns),
                     row.rate()
                 ),
@@ -62,9 +62,10 @@ pub(super) fn render(report: &Report) -> String {
     text
 }
 
-/// Returns the rows under each heading, in the order of operations, with the fastest first. Rows on released imports are omitted.
+/// Returns the rows under each heading, in the order of operations, with the fastest first. Rows about the release of an import
+/// are omitted.
 pub(super) fn groups(rows: &[Row]) -> Vec<(String, Vec<&Row>)> {
-    // The time to release an import matters little and would double the number of rows: only the JSON has it.
+    // The time that a release takes matters little, and these rows would double the length of the table. Only the JSON has them.
     let shown = rows
         .iter()
         .filter(|row| row.key.operation != Operation::Release);
@@ -104,8 +105,8 @@ fn line(text: &mut String, words: &str) {
     let _ = writeln!(text, "{}", printable(words.trim_end()));
 }
 
-/// Shortens a name in the middle, because its end tells several devices of a driver apart.
-fn cut(name: &str) -> String {
+/// Shortens a name by removing its middle, because the end distinguishes several devices of one driver.
+fn shorten_name(name: &str) -> String {
     let count = name.chars().count();
     if count <= NAME {
         return name.to_owned();
@@ -139,7 +140,10 @@ mod tests {
     #[test]
     fn long_name_keeps_both_ends() {
         let name = "vulkan:some_very_long_driver_name@0000:00:02.0";
-        assert_eq!(cut(name).chars().count(), NAME);
-        assert!(cut(name).ends_with("0000:00:02.0") && cut(name).starts_with("vulkan:some"));
+        assert_eq!(shorten_name(name).chars().count(), NAME);
+        assert!(
+            shorten_name(name).ends_with("0000:00:02.0")
+                && shorten_name(name).starts_with("vulkan:some")
+        );
     }
 }

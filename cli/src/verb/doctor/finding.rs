@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Severity {
-    /// Something cannot be used at all.
+    /// A buffer, device or program cannot be used at all.
     Blocks,
-    /// Everything works, but with fewer sources, in smaller sizes or more slowly.
+    /// Everything can be used, but with fewer sources, in smaller sizes or more slowly.
     Limits,
-    /// Information that matters only in some cases.
+    /// The finding matters only for some uses.
     Notes,
 }
 
@@ -25,15 +25,15 @@ impl Severity {
     }
 }
 
-/// One problem.
+/// A problem that a check found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Finding {
     /// An identifier for scripts, such as `udmabuf-permission`.
     pub(crate) id: String,
     pub(crate) severity: Severity,
-    /// What is wrong, with the device and the cause.
+    /// The problem, with the device and the cause.
     pub(crate) what: String,
-    /// The consequence: what cannot be done.
+    /// The consequence of the problem: what cannot be done.
     pub(crate) why: String,
     /// The remedy; `None` if nothing on this machine solves the problem.
     pub(crate) remedy: Option<Remedy>,
@@ -42,9 +42,9 @@ pub(crate) struct Finding {
 /// A command or a configuration line that solves the problem.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Remedy {
-    /// The line to paste: into a shell, or where the note says.
+    /// The line to paste, into a shell or into the file that the note names.
     pub(crate) line: String,
-    /// Where the line belongs, or what has to be done after it.
+    /// The place where the line belongs, or the next step after the line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) note: Option<String>,
 }
@@ -75,7 +75,7 @@ impl Finding {
         self
     }
 
-    /// Explains that there is no line to paste, because `what` contains characters that would be unsafe in a shell.
+    /// Explains in the finding why it has no line to paste: `what` contains characters that would be unsafe in a shell.
     #[must_use]
     pub(crate) fn without_remedy(mut self, what: &str) -> Self {
         self.why.push_str(&format!(
@@ -84,7 +84,7 @@ impl Finding {
         self
     }
 
-    /// Sets the note on the line; has no effect without a line.
+    /// Sets the note on the line. Has no effect on a finding without a line.
     #[must_use]
     pub(crate) fn with_note(mut self, note: impl Into<String>) -> Self {
         if let Some(remedy) = &mut self.remedy {

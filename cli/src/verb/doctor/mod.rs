@@ -1,7 +1,7 @@
 //! `covalent doctor`: finds what prevents or limits buffer sharing on this machine, and prints a command that helps.
 //!
-//! [`collect`] reads this machine into a [`Snapshot`], and each [`check`] is a function of a snapshot alone. A recorded machine
-//! can therefore be checked elsewhere, and tests need no devices.
+//! [`collect`] reads this machine into a [`Snapshot`], and each [`check`] reads only a snapshot. A snapshot can therefore be
+//! checked on another machine, and tests need no devices.
 
 mod check;
 mod collect;
@@ -20,7 +20,7 @@ use covalent_alloc::text::{printable, printable_path};
 use serde::Serialize;
 
 use crate::args::PROBLEM_FOUND;
-use crate::foreign::{self, OwnKind};
+use crate::foreign::{self, CovalentFileKind};
 use crate::out;
 use crate::text::wrap;
 use crate::{file, json};
@@ -50,7 +50,7 @@ Examples:
 
 Exit codes: 0 nothing blocks, 13 something blocks, or with --strict something limits.")]
 pub(crate) struct Options {
-    /// End with code 13 also if something limits.
+    /// Exit with code 13 also if a finding only limits buffer sharing.
     #[arg(long)]
     strict: bool,
     /// Write the data of this machine to a file, for --from.
@@ -64,7 +64,7 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// The longest file that is read, in bytes. A report has the data of this verb among that of others.
+/// The longest file that is read, in bytes. A file of `covalent report` contains the data of this verb and of other verbs.
 const MAXIMUM_BYTES: usize = 16 << 20;
 
 #[derive(Serialize)]
@@ -76,7 +76,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let snapshot = match &options.from {
         Some(path) => {
             let text = file::read(path, MAXIMUM_BYTES)?;
-            let own = OwnKind::Snapshot.within(&text);
+            let own = CovalentFileKind::Snapshot.within(&text);
             if own.len() > Snapshot::MAXIMUM_BYTES {
                 bail!(
                     "{}: it has {} bytes, and at most {} are read",
@@ -85,7 +85,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
                     Snapshot::MAXIMUM_BYTES
                 );
             }
-            foreign::read_as(OwnKind::Snapshot, path, &text, Snapshot::read(own))?
+            foreign::read_as(CovalentFileKind::Snapshot, path, &text, Snapshot::read(own))?
         }
         None => collect::snapshot(),
     };

@@ -1,7 +1,7 @@
 //! Quotes names for lines that a person pastes into a shell, often as root.
 //!
-//! The names come from files of this machine, or from a recording that somebody else sent. A name with characters that its kind
-//! of name does not have is not put into a line: each function returns `None` for it, and the finding explains that.
+//! The names come from files of this machine, or from a recording that somebody else sent. If a name has characters that such
+//! names never have, the function returns `None`: the name is not put into a line, and the finding explains why.
 
 use covalent_alloc::text::shell_word;
 
@@ -42,7 +42,7 @@ pub(super) fn name(name: &str) -> Option<String> {
     is_name.then(|| shell_word(name))?
 }
 
-/// Quotes the name of a user; without a name, returns `$USER` for the shell to expand.
+/// Quotes the name of a user. If the name is not known, returns `$USER`, which the shell expands.
 pub(super) fn user(known: Option<&str>) -> Option<String> {
     known.map_or_else(|| Some("$USER".to_owned()), name)
 }
@@ -56,11 +56,11 @@ pub(super) fn alias(alias: &str) -> Option<String> {
         .is_some_and(|byte| byte.is_ascii_alphanumeric())
         && alias.len() <= 4096
         && alias.bytes().all(is_plain);
-    // It is always quoted, because patterns contain `*`.
+    // The alias is always quoted, because patterns contain `*`.
     is_alias.then(|| format!("'{alias}'"))
 }
 
-/// Quotes an absolute path with any name.
+/// Quotes an absolute path. Its names may contain any characters that a shell word can have.
 pub(super) fn path(path: &str) -> Option<String> {
     path.starts_with('/').then(|| shell_word(path))?
 }

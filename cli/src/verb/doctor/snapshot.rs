@@ -1,4 +1,4 @@
-//! The data of a machine that the checks use. It can be written to a file, so that a machine can be checked elsewhere.
+//! The data of a machine that the checks use. The data can be written to a file and checked on another machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,17 +7,17 @@ use thiserror::Error;
 
 use crate::input::{self, JsonError};
 
-/// The version of the data.
+/// The version of the file format.
 pub(crate) const VERSION: u32 = 1;
 
-/// The data of one machine. Serialised names are those of the file format.
+/// The data of one machine. The serialised field names are those of the file format.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Snapshot {
     pub(crate) version: u32,
     pub(crate) kernel: Kernel,
     pub(crate) user: User,
-    /// The evidence that this is a container, such as `/.dockerenv`; `None` if there is none.
+    /// The sign that this is a container, such as `/.dockerenv`; `None` if there is no sign.
     pub(crate) container: Option<String>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) cards: Vec<CardInfo>,
@@ -32,9 +32,9 @@ pub(crate) struct Snapshot {
     /// The total size of CMA memory in KiB; `None` if the kernel has no CMA.
     pub(crate) cma_kibibytes: Option<u64>,
     pub(crate) vulkan: Vulkan,
-    /// The seat management; `None` in recordings without it.
+    /// The state of the seat managers; `None` in a recording without this field.
     pub(crate) seat: Option<Seat>,
-    /// Memory pools that the devicetree lacks; empty if there is no devicetree.
+    /// Devices for which the devicetree has no suitable memory pool; empty if there is no devicetree.
     #[serde(rename = "lacking_pools", skip_serializing_if = "Vec::is_empty")]
     pub(crate) missing_pools: Vec<MissingPool>,
     /// Why the helper program cannot be found; `None` if it was found.
@@ -50,7 +50,8 @@ pub(crate) struct Snapshot {
 #[serde(default)]
 pub(crate) struct Kernel {
     pub(crate) release: String,
-    /// The values of the kernel options that concern buffer sharing, by name without `CONFIG_`; `None` if no file has them.
+    /// The values of the kernel options that concern buffer sharing, by name without `CONFIG_`; `None` if no readable file has
+    /// the options.
     pub(crate) options: Option<BTreeMap<String, String>>,
     /// The modules that concern buffer sharing, by name.
     pub(crate) modules: BTreeMap<String, ModuleState>,
@@ -62,7 +63,7 @@ pub(crate) struct Kernel {
 pub(crate) enum ModuleState {
     BuiltIn,
     Loaded,
-    /// It is on the disk and not loaded.
+    /// The module is installed but not loaded.
     Available,
 }
 
@@ -74,7 +75,7 @@ pub(crate) struct User {
     pub(crate) name: Option<String>,
     /// The groups of this process.
     pub(crate) groups: BTreeSet<String>,
-    /// The groups of the user in `/etc/group`, which take effect at the next login.
+    /// The groups of the user in `/etc/group`. They take effect at the next login.
     pub(crate) listed_groups: BTreeSet<String>,
 }
 
@@ -94,7 +95,7 @@ pub(crate) enum NodeKind {
 pub(crate) struct Node {
     pub(crate) path: String,
     pub(crate) kind: NodeKind,
-    /// The major and minor number, if the kernel has such a device.
+    /// The major and minor device number, if the kernel has a device for this node.
     pub(crate) number: Option<(u32, u32)>,
     /// The node in the file system; `None` if it is missing.
     pub(crate) file: Option<NodeFile>,
@@ -106,12 +107,13 @@ pub(crate) struct NodeFile {
     pub(crate) owner: u32,
     /// The name of the group, or its number if it has no name.
     pub(crate) group: String,
-    /// The permission bits. With an access control list those of the group are the mask, and not what the group may do.
+    /// The permission bits. If the node has an access control list, the group bits are the list's mask, and not the permissions
+    /// of the owning group.
     pub(crate) mode: u32,
     /// The access control list; empty if the node has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) acl: Vec<AclEntry>,
-    /// The error of opening it for reading and writing; `None` if it opens.
+    /// The error of opening the node; `None` if it could be opened.
     #[serde(rename = "refusal")]
     pub(crate) open_error: Option<OpenError>,
 }
@@ -124,7 +126,7 @@ pub(crate) struct AclEntry {
     pub(crate) permissions: u32,
 }
 
-/// Whose permissions an entry states.
+/// The user or group whose permissions an entry has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum AclSubject {
@@ -132,7 +134,7 @@ pub(crate) enum AclSubject {
     User(u32),
     /// The group that owns the node.
     OwningGroup,
-    /// The group of this name, or its number if it has no name.
+    /// The group with this name, or with this number if it has no name.
     Group(String),
 }
 
@@ -143,15 +145,15 @@ pub(crate) struct OpenError {
     pub(crate) words: String,
 }
 
-/// A card that can be opened.
+/// A DRM card whose node can be opened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CardInfo {
     pub(crate) node: String,
     pub(crate) driver: String,
     pub(crate) imports_foreign: bool,
-    /// A text that says which buffers of other devices the card imports.
+    /// A text that states which buffers of other devices the card can import.
     pub(crate) import: String,
-    /// Whether it has KMS planes.
+    /// Whether the card has KMS planes.
     #[serde(rename = "shows")]
     pub(crate) drives_display: bool,
     pub(crate) has_timelines: bool,
@@ -163,7 +165,7 @@ pub(crate) struct CardInfo {
 pub(crate) struct QueueInfo {
     pub(crate) name: String,
     pub(crate) node: String,
-    /// Whether it imports only contiguous memory; `None` if that is not known.
+    /// Whether the queue imports only contiguous memory; `None` if that is not known.
     pub(crate) needs_contiguous: Option<bool>,
 }
 
@@ -186,14 +188,14 @@ pub(crate) struct Limits {
     pub(crate) group_bytes: Option<u64>,
 }
 
-/// udmabuf's module parameters.
+/// The values of udmabuf's module parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct UdmabufLimits {
     pub(crate) size_mebibytes: u64,
     pub(crate) list_entries: u64,
 }
 
-/// Huge pages of one size.
+/// The pool of huge pages of one size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct HugePagePool {
     pub(crate) kibibytes: u64,
@@ -201,21 +203,21 @@ pub(crate) struct HugePagePool {
     pub(crate) free: u64,
 }
 
-/// A device that needs contiguous memory, with devicetree source that gives it a pool.
+/// A device that needs contiguous memory, with the devicetree source of a pool for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MissingPool {
     pub(crate) words: String,
     pub(crate) snippet: String,
 }
 
-/// The seat management that could give this process a display.
+/// The seat managers and sessions of this machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Seat {
     pub(crate) socket_path: String,
     /// seatd's socket; `None` if it does not exist.
     pub(crate) socket: Option<NodeFile>,
-    /// Whether logind runs.
+    /// Whether logind is running.
     pub(crate) has_logind: bool,
     /// The seat of this process's logind session, if any.
     pub(crate) session: Option<String>,
@@ -227,25 +229,25 @@ pub(crate) struct Seat {
     pub(crate) has_systemd: bool,
 }
 
-/// The installed parts of Vulkan.
+/// The installed Vulkan loader and drivers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Vulkan {
     pub(crate) has_loader: bool,
-    /// The driver manifest files.
+    /// The manifest files of the Vulkan drivers.
     pub(crate) drivers: Vec<String>,
 }
 
-/// Why a recording cannot be read.
+/// The reason why a recording cannot be read.
 #[derive(Debug, Error)]
 pub(crate) enum SnapshotError {
-    /// It is not JSON, or not of this shape.
+    /// The text is not JSON, or it lacks a required field.
     #[error("the file is not a recording of `covalent doctor --record`: {0}")]
     Damaged(#[from] JsonError),
-    /// It has another version.
+    /// The recording has another version.
     #[error("it has version {0}, and this program reads version {VERSION}")]
     Version(u32),
-    /// A list has more entries than are read.
+    /// A list has more than [`Snapshot::MAXIMUM_ENTRIES`] entries.
     #[error("it has {count} entries in {field}, and at most {max} are read", max = Snapshot::MAXIMUM_ENTRIES)]
     TooMany { field: &'static str, count: usize },
 }
@@ -253,7 +255,7 @@ pub(crate) enum SnapshotError {
 impl Snapshot {
     /// The longest recording that is read, in bytes; a usual one has about ten KiB.
     pub(crate) const MAXIMUM_BYTES: usize = 1 << 20;
-    /// The most entries of each list, because some checks compare all entries with one another.
+    /// The most entries of each list. The number is limited because some checks compare every entry with every other one.
     pub(crate) const MAXIMUM_ENTRIES: usize = 1024;
 
     /// Reads a recording. It takes at most 48 bytes of memory for each byte of the text.
@@ -299,12 +301,12 @@ impl Snapshot {
         }
     }
 
-    /// Returns the nodes of one kind.
+    /// Returns the nodes of a kind.
     pub(crate) fn of_kind(&self, kind: NodeKind) -> impl Iterator<Item = &Node> {
         self.nodes.iter().filter(move |node| node.kind == kind)
     }
 
-    /// Returns whether memory that belongs to no device can be allocated, from a dma-heap or with udmabuf.
+    /// Returns whether a dma-heap or udmabuf can allocate memory, which does not belong to a device.
     pub(crate) fn has_memory(&self) -> bool {
         self.of_kind(NodeKind::Heap)
             .chain(self.of_kind(NodeKind::Udmabuf))

@@ -1,4 +1,5 @@
-//! Combines the fds and mappings of processes with the list of debugfs into one report for each dma-buf. Pure functions.
+//! Combines the fds and mappings of all processes with the dma-buf list of debugfs into one report for each dma-buf. Pure
+//! functions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
@@ -11,11 +12,11 @@ use super::report::{BufferMapping, BufferReport, Holder};
 /// Selects the dma-bufs that the report contains.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct BufferFilter {
-    /// Only dma-bufs of these processes; `None` selects those of every process.
+    /// Selects the dma-bufs that one of these processes holds or maps; `None` selects those of every process.
     pub(super) processes: Option<BTreeSet<u32>>,
-    /// Only the dma-buf that has this fd number in one of these processes.
+    /// Selects the dma-buf to which this fd of a selected process refers.
     pub(super) fd: Option<u32>,
-    /// Only the dma-buf with this inode.
+    /// Selects the dma-buf with this inode.
     pub(super) inode: Option<u64>,
 }
 
@@ -50,7 +51,8 @@ impl BufferFilter {
     }
 }
 
-/// Returns a report for each selected dma-buf, ordered by inode. `listed` is the list of debugfs if it could be read.
+/// Returns a report for each selected dma-buf, ordered by inode. `listed` is the dma-buf list of debugfs; `None` if it could not
+/// be read.
 pub(super) fn collect_buffers(
     scan: &ProcessScan,
     listed: Option<&[Object]>,
@@ -95,7 +97,8 @@ pub(super) fn collect_buffers(
         {
             let buffer = buffers.entry(line.inode).or_default();
             buffer.inode = line.inode;
-            // A dma-buf without a known fd has no fdinfo: its size is at least the end of its largest mapping.
+            // If no process has an fd of a dma-buf, there is no fdinfo with its size. Its size is at least the end of its largest
+            // mapping.
             let end = line.offset_bytes.saturating_add(line.length_bytes);
             if buffer.holders.is_empty() {
                 buffer.size_bytes = buffer.size_bytes.max(end);
@@ -111,7 +114,7 @@ pub(super) fn collect_buffers(
         }
     }
     for object in listed.unwrap_or_default() {
-        // Drivers hold dma-bufs of which no process has an fd. They are reported unless processes were named.
+        // A driver may hold a dma-buf of which no process has an fd. Such dma-bufs are reported unless `--pid` names processes.
         let is_whole_machine = filter.processes.is_none() && is_selected(object.inode);
         if !is_whole_machine && !buffers.contains_key(&object.inode) {
             continue;
@@ -170,7 +173,7 @@ pub(super) mod tests {
         }
     }
 
-    /// A camera and a compositor that share one buffer; the compositor has a second one of its own.
+    /// A camera and a compositor that share one dma-buf. The compositor has a second dma-buf that it does not share.
     pub(in super::super) fn scan() -> ProcessScan {
         ProcessScan {
             processes: vec![

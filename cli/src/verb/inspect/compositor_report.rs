@@ -11,13 +11,14 @@ use serde::Deserialize;
 use super::report::{LayoutOrigin, PixelLayout, PixelPlane};
 use crate::input;
 
-/// The most bytes that are read, from the end of the file: hours of frames. The file grows while the compositor runs.
+/// The most bytes that are read from the end of the file, which contain hours of frames. The file grows while the compositor
+/// runs.
 const LONGEST: u64 = 64 << 20;
 
 /// The longest line that is read, in bytes. A line has a few hundred bytes for each buffer that was shown.
 const LONGEST_LINE: usize = 256 << 10;
 
-/// The fields of a line that are used here.
+/// The fields of a line that this module reads.
 #[derive(Debug, Deserialize)]
 struct FrameLine {
     #[serde(flatten)]
@@ -50,7 +51,7 @@ struct ReportedPlane {
 pub(super) fn read(path: &Path, inodes: &BTreeSet<u64>) -> io::Result<BTreeMap<u64, PixelLayout>> {
     let mut file = files::open(path)?;
     if let Some(start) = file.metadata()?.len().checked_sub(LONGEST) {
-        // The first line is then incomplete, does not parse and is skipped.
+        // The read may start within a line. This incomplete line does not parse and is skipped.
         file.seek(SeekFrom::Start(start))?;
     }
     last_layouts(BufReader::new(file.take(LONGEST)), inodes)
@@ -68,7 +69,7 @@ fn last_layouts(
         };
         let mut seen = BTreeSet::new();
         for reported in std::iter::once(line.shown).chain(line.others) {
-            // If a line has a buffer several times, its first entry counts.
+            // If a line lists a buffer several times, the first entry is used.
             let buffer = reported.buffer.filter(|buffer| inodes.contains(buffer));
             let Some(buffer) = buffer.filter(|buffer| seen.insert(*buffer)) else {
                 continue;
@@ -82,7 +83,8 @@ fn last_layouts(
 }
 
 fn pixel_layout(reported: &ReportedBuffer, buffer: u64) -> Option<PixelLayout> {
-    // Planes in several dma-bufs are omitted, because `--layout` has to name their fds.
+    // Layouts with planes in several dma-bufs have no planes here, because only `--layout` can name the fds of the other
+    // dma-bufs.
     let is_single_dmabuf = reported.planes.iter().all(|plane| plane.buffer == buffer);
     let planes = reported.planes.iter().filter(|_| is_single_dmabuf);
     Some(PixelLayout {
@@ -152,7 +154,7 @@ mod tests {
             allocations.push(usage.allocations);
         }
         assert!(allocations[1] <= 4 * allocations[0] + 64, "{allocations:?}");
-        // Short values in an unknown field cost the most memory: an entry for each two bytes.
+        // Short values in an unknown field need the most memory: one entry for each two bytes of the text.
         for item in ["1,", "[],", "{},", "\"\","] {
             let items = item.repeat(LONGEST_LINE / item.len() - 8);
             let long = format!("{{\"x\":[{items}1]}}\n").repeat(4);

@@ -1,5 +1,5 @@
-//! Resolves the fd numbers in a `--layout` option. They are numbers of the named process, and of no other process that also
-//! holds the buffer.
+//! Resolves the fd numbers in a `--layout` option. They are fd numbers of the process that `--pid` names, and not of other
+//! processes that hold the same dma-buf.
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
@@ -12,7 +12,7 @@ use super::fences::duplicate_fd;
 use super::process_scan::ProcessScan;
 use super::report::{BufferReport, Holder};
 
-/// The named processes, with the dma-bufs that they had when they were scanned.
+/// The processes that `--pid` names, with the dma-bufs that they held during the scan.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FdResolver<'a> {
     scan: &'a ProcessScan,
@@ -35,7 +35,7 @@ impl<'a> FdResolver<'a> {
         }
     }
 
-    /// Duplicates the fd with this number of the named process. It must still refer to the dma-buf of the scan.
+    /// Duplicates the fd with this number of the named process. The fd must still refer to the same dma-buf as during the scan.
     ///
     /// # Errors
     /// No process or several processes match, or the process has no such dma-buf any more.
@@ -58,7 +58,7 @@ impl<'a> FdResolver<'a> {
         Ok(duplicate)
     }
 
-    /// Returns the only process that the fd numbers can belong to.
+    /// Returns the process to which the fd numbers belong: the only selected holder of the dma-buf.
     fn holder<'b>(&self, report: &'b BufferReport, fd: u32) -> Result<&'b Holder> {
         let named: Vec<&Holder> = report
             .holders
@@ -142,7 +142,7 @@ mod tests {
             error.contains("compos\\nforged (401), covalent-camera (412) hold inode 17"),
             "{error}"
         );
-        // Both processes match; the fd number selects one of them.
+        // Both processes match the filter. Only one of them has an fd with this number.
         let both = BTreeSet::from([401, 412]);
         assert!(
             FdResolver::new(&scan, Some(&both), None)
@@ -170,7 +170,7 @@ mod tests {
             error.contains("fd 3 of process 412 (covalent-camera) is not a dma-buf"),
             "{error}"
         );
-        // No process of this machine started at that time.
+        // The start time in the scan is not that of any process, so the pid counts as reused.
         let error = format!("{:#}", resolver.duplicate(&report, 12).unwrap_err());
         assert!(error.contains("cannot duplicate fd 12"), "{error}");
     }

@@ -1,4 +1,5 @@
-//! Pending fences of a dma-buf's reservation object: their driver and timeline, and how long they are pending at least.
+//! The pending fences of a dma-buf's reservation object: their driver and timeline, and for how long they have been pending at
+//! least.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
@@ -26,7 +27,7 @@ pub(super) fn duplicate_fd_of_buffer(buffer: &BufferReport) -> Result<OwnedFd, E
     for holder in &buffer.holders {
         for fd in &holder.fds {
             match duplicate_fd(holder.pid, holder.start_ticks, *fd) {
-                // The fd number may refer to another file by now.
+                // The process may have closed the fd and reused its number for another file since the scan.
                 Ok(dmabuf) if identify(&dmabuf).is_ok_and(|(found, _)| found.0 == buffer.inode) => {
                     return Ok(dmabuf);
                 }
@@ -38,7 +39,8 @@ pub(super) fn duplicate_fd_of_buffer(buffer: &BufferReport) -> Result<OwnedFd, E
     Err(last)
 }
 
-/// Duplicates an fd of another process into this one. `start_ticks` identifies the process if it is known.
+/// Duplicates an fd of another process into this one. If the start time `start_ticks` is known, a process that reused the pid is
+/// detected.
 ///
 /// # Errors
 /// EPERM without permission to trace the process; EBADF if it has no such fd; ESRCH if it has exited or its pid was reused.
@@ -50,21 +52,22 @@ pub(super) fn duplicate_fd(pid: u32, start_ticks: Option<u64>, fd: u32) -> Resul
     let folder = Path::new("/proc").join(pid.to_string());
     let pid = Pid::from_raw(number(pid)?).ok_or(Errno::SRCH)?;
     let process = pidfd_open(pid, PidfdFlags::empty())?;
-    // The pidfd refers to one process from here on, so the start time is compared after it was opened.
+    // From here on the pidfd refers to one process, even if its pid is reused. So the start time is compared after the pidfd was
+    // opened.
     if start_ticks.is_some() && process_scan::start_ticks(&folder) != start_ticks {
         return Err(Errno::SRCH);
     }
     pidfd_getfd(process, number(fd)?, PidfdGetfdFlags::empty())
 }
 
-/// Fences of one dma-buf that were pending when the watch started.
+/// The fences of one dma-buf when the watch started.
 #[derive(Debug)]
 pub(super) struct FenceWatch {
     writers: FenceSnapshot,
     writers_and_readers: FenceSnapshot,
 }
 
-/// A fence, and the state of its parts when the watch started.
+/// A fence, and the state of each fence that it merges when the watch started.
 #[derive(Debug)]
 struct FenceSnapshot {
     fence: Fence,
@@ -94,7 +97,8 @@ impl FenceWatch {
     pub(super) fn start(dmabuf: &OwnedFd) -> Result<Self, ReservationError> {
         let reservation = Reservation::of(dmabuf.as_fd())?;
         Ok(Self {
-            // A read waits for the writers; a write waits for writers and readers.
+            // The kernel exports the fences for which an access has to wait: a read waits for writers; a write waits for writers
+            // and readers.
             writers: FenceSnapshot::of(&reservation, Access::Read)?,
             writers_and_readers: FenceSnapshot::of(&reservation, Access::Write)?,
         })
@@ -112,7 +116,7 @@ impl FenceWatch {
         };
         let writers = outcomes(&self.writers)?;
         let mut readers = outcomes(&self.writers_and_readers)?;
-        // The fences of the readers are all fences except those of the writers.
+        // The fences of the readers are the fences for which a write waits, without those for which a read waits.
         for writer in &writers {
             let same =
                 |one: &FenceReport| one.driver == writer.driver && one.timeline == writer.timeline;
@@ -191,8 +195,8 @@ fn is_pending(part: &FencePart) -> bool {
     part.status == FenceStatus::Unsignalled
 }
 
-/// Returns the outcome of each part that was pending in `first`. Driver and timeline come from `first` because the kernel
-/// no longer has them once a fence has signalled.
+/// Returns the outcome of each fence in `first` that was pending. Driver and timeline come from `first` because the kernel no
+/// longer reports them after a fence has signalled.
 fn outcomes(
     first: &[FencePart],
     last: &[FencePart],

@@ -1,4 +1,5 @@
-//! Pixel layouts of dma-bufs: from the options, from a framebuffer that a card displays, or from the name of the dma-buf.
+//! The pixel layouts of dma-bufs: from the command line, from a framebuffer that a card displays, or from the name of the
+//! dma-buf.
 
 use std::str::FromStr;
 
@@ -74,8 +75,8 @@ fn words(error: impl std::fmt::Display) -> String {
 }
 
 impl LayoutSpec {
-    /// Returns the offset and stride of every plane. If only the first stride is given, the other strides follow from it. A plane
-    /// without an offset starts where the plane before it ends.
+    /// Returns the offset and stride of every plane. If only the first stride is given, the strides of the other planes are
+    /// computed from it. A plane without an offset starts where the plane before it ends.
     ///
     /// # Errors
     /// A text that says what is missing.
@@ -138,7 +139,7 @@ impl LayoutSpec {
     }
 }
 
-/// Returns the planes of a linear picture whose first plane has this stride, each directly after the one before.
+/// Returns the planes of a linear picture whose first plane has this stride. Each plane starts where the plane before it ends.
 fn planes_of_stride(size: Extent, fourcc: Fourcc, stride: u32) -> Result<Vec<PixelPlane>, String> {
     let layout = Layout::linear(size, fourcc, 1, stride).map_err(words)?;
     planes_of(&layout).ok_or_else(|| "an offset lies past 4 GiB".to_owned())
@@ -155,14 +156,14 @@ fn planes_of(layout: &Layout) -> Option<Vec<PixelPlane>> {
     planes.collect()
 }
 
-/// Returns the layout that is encoded in a dma-buf's name, if Covalent named it.
+/// Returns the layout that Covalent encoded in the dma-buf's name; `None` if the name encodes no layout.
 pub(super) fn of_name(name: &str, size_bytes: u64) -> Option<PixelLayout> {
     let (size, format, planes) = match named_layout(name, size_bytes)? {
         NamedLayout::Whole(layout) => {
             let planes = planes_of(&layout)?;
             (layout.extent(), layout.format(), planes)
         }
-        // This name has neither strides nor a modifier.
+        // A name of this form has a size and a format, but neither strides nor a modifier.
         NamedLayout::Picture(size, fourcc) => (
             size,
             FormatModifier::new(fourcc, Modifier::INVALID),
@@ -178,8 +179,8 @@ pub(super) fn of_name(name: &str, size_bytes: u64) -> Option<PixelLayout> {
     })
 }
 
-/// Returns the layout of a framebuffer that is displayed from this dma-buf. Framebuffers in several dma-bufs are not
-/// considered, because `--layout` has to name their fds.
+/// Returns the layout of a framebuffer that is displayed from this dma-buf. Framebuffers with planes in several dma-bufs are
+/// skipped, because only `--layout` can name the fds of the other dma-bufs.
 pub(super) fn of_display(framebuffers: &[ScanoutFramebuffer], inode: u64) -> Option<PixelLayout> {
     let memory = BufferIdentity(inode);
     let framebuffer = framebuffers.iter().find(|framebuffer| {

@@ -1,4 +1,4 @@
-//! Reports which information is missing, why, and what would make it available.
+//! Reports which information could not be read, the reason, and what would make the information available.
 
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt as _;
@@ -15,13 +15,13 @@ use crate::out::Lines;
 /// The kernel's list of all dma-bufs.
 const BUFINFO: &str = "/sys/kernel/debug/dma_buf/bufinfo";
 
-/// The most bytes of the list that are read: half a million dma-bufs.
+/// The most bytes of `bufinfo` that are read. They describe half a million dma-bufs.
 const LONGEST: u64 = 64 << 20;
 
-/// The remedy where this process lacks permission to inspect another one.
+/// The remedy if this process lacks the permission to inspect another process.
 pub(super) const TRACE: &str = "run as root, or with CAP_SYS_PTRACE";
 
-/// Reads the list of dma-bufs in debugfs. Returns `None`, and adds the reason to `missing`, if it cannot be read.
+/// Reads the kernel's list of dma-bufs in debugfs. If it cannot be read, adds the reason to `missing` and returns `None`.
 pub(super) fn read_bufinfo(missing: &mut Vec<MissingInfo>) -> Option<Vec<Object>> {
     let read = input::read_file(BUFINFO, LONGEST).map_err(|error| {
         let remedy = match error.kind() {
@@ -66,7 +66,7 @@ pub(super) fn inaccessible_processes(scan: &ProcessScan) -> MissingInfo {
     }
 }
 
-/// Returns the error for options that match no dma-buf, with the information that is missing.
+/// Returns the error for options that select no dma-buf, with the information that could not be read.
 pub(super) fn no_buffer_found(options: &Options, missing: &[MissingInfo]) -> Lines {
     let mut words = "no dma-buf".to_owned();
     if let Some(fd) = options.fd {

@@ -1,5 +1,5 @@
-//! `covalent inspect`: describes live dma-bufs: their holders, mappings, attached devices and pending fences; and writes their
-//! pixels as PNG.
+//! `covalent inspect`: describes live dma-bufs (holders, mappings, attached devices, pending fences) and writes their pixels as
+//! PNG.
 
 mod collect;
 mod compositor_report;
@@ -105,7 +105,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Fills in the pixel layout of each report: from the options, or else from the best other origin that has a layout.
+/// Sets the pixel layout of each report: the layout that the options describe, or else the one of the best other origin.
 fn find_pixel_layouts(
     options: &Options,
     given: Option<report::PixelLayout>,
@@ -137,7 +137,7 @@ fn find_pixel_layouts(
             reported.get(&buffer.inode).cloned(),
             name.and_then(|name| layout::of_name(name, buffer.size_bytes)),
         ];
-        // The first complete layout, or else the first incomplete one. The sort is stable.
+        // The first complete layout is used, or the first incomplete one if none is complete. The sort is stable.
         let mut layouts: Vec<_> = layouts.into_iter().flatten().collect();
         layouts
             .sort_by_key(|layout| layout.format.modifier.is_implicit() || layout.planes.is_empty());
@@ -146,7 +146,7 @@ fn find_pixel_layouts(
     Ok(())
 }
 
-/// Returns the framebuffers that the planes of all cards display. The kernel gives them to root only.
+/// Returns the framebuffers that the planes of all cards display. The kernel returns framebuffer handles only to root.
 fn displayed_framebuffers() -> Vec<ScanoutFramebuffer> {
     if !rustix::process::geteuid().is_root() {
         return Vec::new();
@@ -156,7 +156,8 @@ fn displayed_framebuffers() -> Vec<ScanoutFramebuffer> {
         let Ok(card) = Card::open(&path) else {
             continue;
         };
-        // Without this capability the kernel lists overlay planes only. A card that lacks it still lists those.
+        // Without DRM_CLIENT_CAP_UNIVERSAL_PLANES the kernel lists only overlay planes. If a card does not support this
+        // capability, its overlay planes are still read.
         let _ =
             drm::Device::set_client_capability(&card, drm::ClientCapability::UniversalPlanes, true);
         match card.scanout_framebuffers() {

@@ -1,4 +1,4 @@
-//! The command-line options, and the buffer filter and pixel layout that they describe.
+//! The command-line options of `covalent inspect`, and the buffer filter and pixel layout that they describe.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -150,12 +150,12 @@ pub(super) fn buffer_filter(options: &Options, scan: &ProcessScan) -> Result<Buf
     })
 }
 
-/// Returns the pids of the processes that match a pid or a name. A pid takes precedence over an equal name.
+/// Returns the pids of the processes that match a pid or a name. If a number is both a pid and a name, the pid is used.
 fn matching_processes(pid_or_name: &OsStr, scan: &ProcessScan) -> Result<BTreeSet<u32>> {
     let number = pid_or_name
         .to_str()
         .and_then(|text| text.parse::<u32>().ok());
-    // The kernel keeps 15 bytes of a process's name, and may cut within a character.
+    // The kernel keeps only the first 15 bytes of a process's name, which may end within a UTF-8 character.
     let short = pid_or_name.as_bytes();
     let short = short.get(..15).unwrap_or(short);
     let accessible = |is_match: &dyn Fn(u32, &[u8]) -> bool| -> BTreeSet<u32> {
@@ -273,7 +273,7 @@ mod tests {
             BTreeSet::from([401])
         );
         assert!(found(b"a (b) \xfe\n", &scan).is_err());
-        // Cut within a character.
+        // The name is cut within a UTF-8 character.
         scan.processes[1].name = "éééééééé".as_bytes()[..15].to_vec();
         assert_eq!(
             found("éééééééé".as_bytes(), &scan).unwrap(),

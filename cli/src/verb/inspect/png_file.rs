@@ -1,4 +1,4 @@
-//! Writes the pixels of a dma-buf as a PNG file. The pixels are read through the guard for CPU access.
+//! Writes the pixels of a dma-buf as a PNG file. The pixels are read through a map guard, which issues DMA_BUF_IOCTL_SYNC.
 
 use std::io::BufWriter;
 use std::os::fd::OwnedFd;
@@ -18,10 +18,10 @@ use super::fences::wait_until_signalled;
 use super::report::{BufferReport, PixelLayout};
 use crate::pixels::{Colours, Decoder, Range, Standard};
 
-/// How the pixels are converted and written.
+/// The options of the conversion from the dma-buf to the PNG file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PngOptions {
-    /// The YUV matrix; `None` chooses it by the height of the picture.
+    /// The YUV matrix; `None` selects it by the height of the picture.
     pub(super) standard: Option<Standard>,
     pub(super) range: Range,
     pub(super) has_alpha: bool,
@@ -29,10 +29,10 @@ pub(super) struct PngOptions {
     pub(super) timeout: Duration,
 }
 
-/// What was done for a PNG file.
+/// The properties of a PNG file that was written.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct PngResult {
-    /// How long the fences of writers were waited for.
+    /// The time that was spent waiting for the fences of writers.
     pub(super) waited: Duration,
     /// The YUV matrix and range; `None` for formats that are not YUV.
     pub(super) colours: Option<Colours>,
@@ -56,7 +56,7 @@ pub(super) fn write(
         )
     })?;
     check(pixel_layout)?;
-    // The file is created before the wait for fences: if it cannot be written, the wait would be useless.
+    // The file is created before the wait for fences, so that a path that cannot be written is reported at once.
     let file = NewFile::create(path)?;
     let colours = Colours {
         standard: options
@@ -110,7 +110,7 @@ pub(super) fn write(
     picture
         .write_image_data(&bytes)
         .with_context(write_failed)?;
-    // Dropping the encoder and the writer instead would ignore their errors.
+    // Dropping the encoder and the writer would ignore their errors, so both are finished here.
     picture.finish().with_context(write_failed)?;
     let whole = file
         .into_inner()
@@ -123,7 +123,7 @@ pub(super) fn write(
     })
 }
 
-/// Refuses layouts without strides, and layouts that are not linear.
+/// Returns an error for a layout without strides, and for a layout that is not linear.
 fn check(layout: &PixelLayout) -> Result<()> {
     let modifier = layout.format.modifier;
     if layout.planes.is_empty() {
@@ -205,7 +205,7 @@ fn pixels(
     let mut colours = vec![[0; 4]; usize::try_from(width)?];
     for y in 0..height {
         for (plane, (shape, row)) in info.planes.iter().zip(&mut rows).enumerate() {
-            // In a vertically subsampled plane one row of chroma belongs to several rows of luma.
+            // In a vertically subsampled plane, one row of chroma samples covers several rows of pixels.
             if y % shape.vsub == 0 {
                 guard.read_row(plane, y / shape.vsub, 0, row)?;
             }
@@ -217,7 +217,7 @@ fn pixels(
                 if decoder.is_deep() {
                     bytes.extend(channel.to_be_bytes());
                 } else {
-                    bytes.push(narrow(*channel));
+                    bytes.push(to_eight_bits(*channel));
                 }
             }
         }
@@ -225,8 +225,8 @@ fn pixels(
     Ok(bytes)
 }
 
-/// Returns the nearest 8-bit value of a 16-bit channel.
-fn narrow(channel: u16) -> u8 {
+/// Returns the 8-bit value that is nearest to a 16-bit channel.
+fn to_eight_bits(channel: u16) -> u8 {
     let rounded = (u32::from(channel) + 128) / 257;
     u8::try_from(rounded).unwrap_or(u8::MAX)
 }
@@ -294,8 +294,11 @@ mod tests {
     #[test]
     fn channel_of_eight_bits_keeps_its_value() {
         for value in 0..=u8::MAX {
-            assert_eq!(narrow(u16::from(value) * 257), value);
+            assert_eq!(to_eight_bits(u16::from(value) * 257), value);
         }
-        assert_eq!((narrow(128), narrow(129), narrow(65535)), (0, 1, 255));
+        assert_eq!(
+            (to_eight_bits(128), to_eight_bits(129), to_eight_bits(65535)),
+            (0, 1, 255)
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! Finds the dma-bufs of all processes that this process may inspect, in `/proc`.
 //!
-//! Processes start and exit during the scan, so a file that has disappeared is not an error.
+//! Processes start and exit during the scan, so a missing file below `/proc` is not an error.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, ErrorKind, Read as _};
@@ -13,10 +13,12 @@ use rustix::fs::{major, minor};
 
 use crate::input;
 
-/// The most bytes that are read of an `fdinfo` file. Those of epoll and inotify fds have a line for each watched item.
+/// The most bytes that are read of an `fdinfo` file. The `fdinfo` file of an epoll or inotify fd has a line for each watched
+/// item.
 const LONGEST_FDINFO: u64 = 64 << 10;
 
-/// The longest line of `maps` that is read, in bytes: a path of 4 KiB in which each byte is escaped by four.
+/// The longest line of a `maps` file that is read, in bytes: a path of 4 KiB in which each byte is written as an escape sequence
+/// of four bytes.
 const LONGEST_LINE: usize = 32 << 10;
 
 /// The processes that were found.
@@ -32,9 +34,10 @@ pub(super) struct ProcessScan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Process {
     pub(super) pid: u32,
-    /// Its start time in clock ticks since boot. The kernel reuses pids, so a pid alone does not identify a process.
+    /// The start time of the process in clock ticks since boot. The kernel reuses pids, so only the pid and the start time
+    /// together identify a process.
     pub(super) start_ticks: Option<u64>,
-    /// The first 15 bytes of its name (`comm`), which need not be UTF-8.
+    /// The first 15 bytes of the process's name (`comm`), which need not be UTF-8.
     pub(super) name: Vec<u8>,
     /// The name as text.
     pub(super) command: String,
@@ -47,7 +50,7 @@ pub(super) struct Process {
 pub(super) struct DmabufFd {
     pub(super) fd: u32,
     pub(super) info: Fdinfo,
-    /// When the dma-buf was created, by the wall clock.
+    /// The time at which the dma-buf was created, by CLOCK_REALTIME.
     pub(super) created_at: Option<SystemTime>,
 }
 
@@ -61,7 +64,7 @@ impl From<io::Error> for ScanError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             ErrorKind::PermissionDenied => Self::PermissionDenied,
-            // ENOENT and ESRCH, and whatever else the files of a process that is exiting return.
+            // ENOENT and ESRCH mean that the process has exited. The files of a process that is exiting may return other errors.
             _ => Self::Exited,
         }
     }
@@ -95,7 +98,8 @@ impl ProcessScan {
                 Err(_) => {}
             }
         }
-        // Mappings are recognised by the device number of the dma-buf file system, which the fds above have shown.
+        // A mapping belongs to a dma-buf if its device number is that of the dma-buf file system. The fds that were read above
+        // have this number.
         for (process, folder) in scan.processes.iter_mut().zip(folders) {
             process.mappings = mappings(&folder, file_system).unwrap_or_default();
         }
@@ -124,7 +128,7 @@ fn process(
             continue;
         };
         let status = fs::metadata(folder.join("fd").join(fd.to_string())).ok();
-        // The fd number may refer to another file by now.
+        // The process may have closed the fd and reused its number for another file since its fdinfo was read.
         let status = status.filter(|status| status.ino() == info.inode);
         if let Some(status) = &status {
             *file_system = Some((major(status.dev()), minor(status.dev())));
@@ -137,7 +141,8 @@ fn process(
     }
     dmabuf_fds.sort_by_key(|dmabuf| dmabuf.fd);
     if self::start_ticks(folder) != start_ticks {
-        // The process exited during the scan and its pid was reused: what was read mixes both processes.
+        // The process exited during the scan and another process got its pid, so the data that was read belongs to both
+        // processes.
         return Err(ScanError::Exited);
     }
     Ok(Process {
@@ -150,7 +155,7 @@ fn process(
     })
 }
 
-/// Reads a process's name. The process chooses its bytes, and may end it with line breaks and blanks.
+/// Reads a process's name. A process can choose any bytes as its name, even line breaks and blanks at the end.
 fn name(folder: &Path) -> io::Result<Vec<u8>> {
     // The kernel keeps 15 bytes and appends a line break.
     let mut name = first_bytes(&folder.join("comm"), 64)?;
@@ -175,7 +180,8 @@ pub(super) fn start_ticks(folder: &Path) -> Option<u64> {
     fields.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
-/// Returns when an inode was created. Its change time serves for that, because dma-buf inodes are never changed.
+/// Returns the time at which an inode was created. A dma-buf inode never changes, so its change time (`ctime`) is the time of
+/// creation.
 fn created_at(status: &fs::Metadata) -> Option<SystemTime> {
     let seconds = Duration::from_secs(u64::try_from(status.ctime()).ok()?);
     let rest = Duration::from_nanos(u64::try_from(status.ctime_nsec()).ok()?);
@@ -199,7 +205,7 @@ fn first_bytes(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Kernel threads have an empty command line, and no fds.
+/// Returns whether a process is a kernel thread. A kernel thread has an empty command line and no fds.
 fn is_kernel_thread(folder: &Path) -> bool {
     first_bytes(&folder.join("cmdline"), 1).is_ok_and(|words| words.is_empty())
 }
@@ -212,7 +218,7 @@ mod tests {
     const FDINFO: &str =
         "pos:\t0\nino:\t42\nsize:\t4096\ncount:\t2\nexp_name:\tudmabuf\nname:\tring\n";
 
-    /// A folder like `/proc` with two processes, one that is exiting, and an entry that is not a process.
+    /// A folder like `/proc` with two processes, one process that is exiting, and an entry that is not a process.
     fn proc() -> tempfile::TempDir {
         let proc = tempfile::tempdir().unwrap();
         let write = |path: &str, text: &[u8]| {
@@ -286,7 +292,7 @@ mod tests {
 
     #[test]
     fn process_with_long_paths_takes_memory_of_its_dma_bufs_alone() {
-        // A process chooses the paths that it maps, and with them the length of its `maps` file.
+        // A process chooses the paths of the files that it maps, and so the length of its `maps` file.
         let proc = tempfile::tempdir().unwrap();
         let folder = proc.path().join("12");
         fs::create_dir_all(folder.join("fdinfo")).unwrap();

@@ -1,4 +1,4 @@
-//! The report on dma-bufs as data; its field names are those of `--json`.
+//! The report on dma-bufs as data. Its field names are those of `--json`.
 
 use covalent_alloc::kernel::ListedFence;
 use covalent_alloc::model::{Extent, FormatModifier};
@@ -7,7 +7,7 @@ use serde::Serialize;
 /// The version of this report. It grows when a field is removed or changes its meaning, not when one is added.
 pub(super) const VERSION: u32 = 1;
 
-/// The whole report.
+/// The report of `covalent inspect`.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     pub(super) version: u32,
@@ -25,29 +25,29 @@ pub(super) struct MissingInfo {
     pub(super) remedy: String,
 }
 
-/// One dma-buf.
+/// The report on one dma-buf.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct BufferReport {
     pub(super) inode: u64,
     pub(super) size_bytes: u64,
     pub(super) exporter: String,
     pub(super) name: Option<String>,
-    /// How long ago it was created, in nanoseconds.
+    /// The age of the dma-buf in nanoseconds.
     pub(super) age_ns: Option<u64>,
-    /// The number of references to its file.
+    /// The number of references to the dma-buf's file.
     pub(super) references: u64,
-    /// References that no scanned process accounts for: those of drivers and of processes that were not scanned.
+    /// The number of references that are not fds of a scanned process. Drivers and processes that were not scanned hold them.
     #[serde(rename = "elsewhere")]
     pub(super) unseen_references: u64,
     pub(super) holders: Vec<Holder>,
     pub(super) mappings: Vec<BufferMapping>,
-    /// Devices that have it attached; `None` if debugfs could not be read.
+    /// The devices that have attached the dma-buf; `None` if debugfs could not be read.
     pub(super) attached: Option<Vec<String>>,
-    /// Every fence of its reservation object; `None` if debugfs could not be read.
+    /// All fences of the dma-buf's reservation object; `None` if debugfs could not be read.
     pub(super) listed_fences: Option<Vec<ListedFence>>,
-    /// Fences that were pending; `None` if no fd of it could be duplicated.
+    /// The fences that were pending when the watch started; `None` if no fd of the dma-buf could be duplicated.
     pub(super) fences: Option<Fences>,
-    /// The layout of its pixels, if it is known.
+    /// The layout of the pixels; `None` if it is not known.
     #[serde(rename = "picture")]
     pub(super) pixel_layout: Option<PixelLayout>,
 }
@@ -57,7 +57,8 @@ pub(super) struct BufferReport {
 pub(super) struct Holder {
     #[serde(rename = "process")]
     pub(super) pid: u32,
-    /// Start time of the process in clock ticks since boot: it distinguishes the process from a later one with the same pid.
+    /// The start time of the process in clock ticks since boot. It distinguishes the process from a later process with the same
+    /// pid.
     #[serde(skip)]
     pub(super) start_ticks: Option<u64>,
     pub(super) command: String,
@@ -77,7 +78,7 @@ pub(super) struct BufferMapping {
     pub(super) permissions: String,
 }
 
-/// Fences that were pending when the watch started, by the kind of access that created them.
+/// The fences that were pending when the watch started, separated by the access that added them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Fences {
     /// Fences of writers: every later access waits for them.
@@ -86,7 +87,7 @@ pub(super) struct Fences {
     pub(super) readers: Vec<FenceReport>,
 }
 
-/// One fence that was pending.
+/// A fence that was pending when the watch started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct FenceReport {
     pub(super) driver: String,
@@ -95,42 +96,43 @@ pub(super) struct FenceReport {
     pub(super) outcome: FenceOutcome,
 }
 
-/// What happened to a pending fence during the watch. The kernel exports when a fence signalled, but not when it was created.
+/// The state of a pending fence at the end of the watch. The kernel reports the time at which a fence signalled, but not the time
+/// at which it was created.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
 pub(super) enum FenceOutcome {
-    /// It was pending during the whole watch, and perhaps long before.
+    /// The fence was pending during the whole watch, and perhaps long before.
     Pending { at_least_ns: u64 },
-    /// It signalled during the watch.
+    /// The fence signalled during the watch.
     Signalled { after_ns: u64 },
-    /// It ended with an error during the watch.
+    /// The fence was signalled with an error during the watch.
     Failed { after_ns: u64, error: String },
 }
 
 /// The layout of pixels in a dma-buf.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct PixelLayout {
-    /// Where the layout is known from.
+    /// The origin of the layout.
     #[serde(rename = "told_by")]
     pub(super) origin: LayoutOrigin,
     pub(super) size: Extent,
     #[serde(flatten)]
     pub(super) format: FormatModifier,
-    /// Empty if strides and offsets are not known.
+    /// The planes; empty if strides and offsets are not known.
     pub(super) planes: Vec<PixelPlane>,
 }
 
-/// Where a pixel layout is known from.
+/// The origin of a pixel layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum LayoutOrigin {
-    /// Options on the command line.
+    /// The layout is given by options on the command line.
     Options,
-    /// A framebuffer that a card displays.
+    /// A card displays the dma-buf as a framebuffer with this layout.
     Display,
-    /// A report that a compositor wrote.
+    /// The report file of a compositor contains the layout.
     Report,
-    /// The name of the dma-buf, which any holder may have set.
+    /// The name of the dma-buf encodes the layout. Any process that holds the dma-buf may have set the name.
     Name,
 }
 
@@ -139,7 +141,8 @@ pub(super) enum LayoutOrigin {
 pub(super) struct PixelPlane {
     pub(super) offset_bytes: u32,
     pub(super) stride_bytes: u32,
-    /// The fd number, in the same process, of another dma-buf that has this plane; `None` for the reported dma-buf itself.
+    /// The fd number of another dma-buf that contains this plane, in the process that holds the reported dma-buf; `None` if the
+    /// reported dma-buf contains the plane.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) fd: Option<u32>,
 }

@@ -174,7 +174,7 @@ fn fence(fence: &FenceReport) -> String {
 fn line(text: &mut String, label: &str, words: &str) {
     let _ = write!(text, "  {label:9} ");
     let mut column = INDENT;
-    // Callers have escaped the names in the text; this also escapes a name that a caller overlooked.
+    // Callers escape the names in the text. The text is escaped again here in case a caller overlooked a name.
     let words = printable(words);
     for (number, word) in words.split(' ').enumerate() {
         let length = word.chars().count();
@@ -193,7 +193,7 @@ fn line(text: &mut String, label: &str, words: &str) {
     text.push('\n');
 }
 
-/// Formats a number of bytes in the largest unit that does not make it less than 1.
+/// Formats a number of bytes in the largest unit in which the number is at least 1.
 fn size(bytes: u64) -> String {
     scaled(
         bytes,
@@ -202,7 +202,7 @@ fn size(bytes: u64) -> String {
     )
 }
 
-/// Formats nanoseconds in the largest unit that does not make them less than 1.
+/// Formats nanoseconds in the largest unit in which the number is at least 1.
 fn time(nanoseconds: u64) -> String {
     scaled(
         nanoseconds,
@@ -300,7 +300,7 @@ mod tests {
         insta::assert_snapshot!(text);
     }
 
-    /// The report with a text appended to every name that a process or a driver chose.
+    /// Returns the report with `added` appended to every name that a process or a driver chooses.
     fn with_names(added: &str) -> Report {
         let mut report = report();
         let mut add = |name: &mut String| name.push_str(added);

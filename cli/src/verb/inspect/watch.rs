@@ -12,7 +12,7 @@ use super::fences::{self, FenceWatch};
 use super::missing_info::TRACE;
 use super::report::{BufferReport, MissingInfo};
 
-/// Fills in the fences of each report, and returns a duplicate fd of each dma-buf. All pending fences are watched at the same time,
+/// Sets the fences of each report, and returns a duplicated fd of each dma-buf. All pending fences are watched at the same time,
 /// for at most `timeout`.
 pub(super) fn watch_fences(
     buffers: &mut [BufferReport],
@@ -76,7 +76,7 @@ pub(super) fn watch_fences(
     fds
 }
 
-/// Raises the limit of open files to the hard limit, because each dma-buf takes three fds.
+/// Raises the soft limit of open files to the hard limit, because each dma-buf needs three fds.
 ///
 /// A failure is ignored: dma-bufs for which no fd is left are reported as missing information.
 pub(super) fn raise_open_files_limit() {
@@ -88,7 +88,7 @@ pub(super) fn raise_open_files_limit() {
     let _ = setrlimit(Resource::Nofile, raised);
 }
 
-/// Returns a note with Yama's ptrace_scope if it restricts tracing; otherwise an empty text.
+/// Returns a note with Yama's `ptrace_scope` if this setting restricts tracing; an empty text otherwise.
 fn yama_note() -> String {
     match fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope") {
         Ok(scope) if scope.trim() != "0" => {

@@ -1,4 +1,5 @@
-//! One cell: the solver's verdict on a pair for one format and size, and the outcome of the trial.
+//! A cell of the matrix: the solver's verdict on a source and a participant for one format and size, and the outcome of the
+//! trial.
 
 use std::fmt;
 
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::compare::Comparison;
 
-/// The solver's verdict on one pair for one format and size.
+/// The solver's verdict on whether a participant can import a source's buffer of one format and size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum SolverVerdict {
@@ -27,9 +28,9 @@ pub(super) struct Cell {
     pub(super) size: Extent,
     #[serde(rename = "said")]
     pub(super) verdict: SolverVerdict,
-    /// Why the verdict is not `Guaranteed`.
+    /// The reasons why the verdict is not `Guaranteed`.
     pub(super) reasons: Vec<String>,
-    /// Whether the participant lists this format.
+    /// Whether the participant lists this format among those that it accepts.
     pub(super) is_listed: bool,
     /// The outcome of the trial; `None` if the source cannot allocate such a buffer.
     pub(super) outcome: Option<Outcome>,
@@ -43,7 +44,8 @@ impl Cell {
         matches!(self.comparison, Comparison::Mismatch | Comparison::Unlisted)
     }
 
-    /// Returns whether a driver refused structurally what the solver guarantees, so that a trial result should be stored.
+    /// Returns whether the driver refused a buffer that the solver guarantees, by a structural refusal. Such a refusal is stored
+    /// as a trial result.
     pub(super) fn is_worth_learning(&self) -> bool {
         self.verdict == SolverVerdict::Guaranteed
             && self

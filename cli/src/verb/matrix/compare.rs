@@ -8,16 +8,16 @@ use serde::{Deserialize, Serialize};
 
 use super::cell::SolverVerdict;
 
-/// The result of the comparison.
+/// The result of the comparison between verdict and outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Comparison {
     /// The verdict is guaranteed and the trial succeeded, or the verdict is impossible and the buffer was refused.
     Agrees,
-    /// The verdict is possible, or it is impossible and the trial succeeded; and `known_uncertainties.json` lists the reason why
-    /// either outcome is consistent.
+    /// The verdict is possible, or it is impossible and the trial succeeded. `known_uncertainties.json` lists a reason why either
+    /// outcome agrees with the verdict.
     Listed,
-    /// The verdict is possible, and `known_uncertainties.json` lists no reason why it is not definite.
+    /// The verdict is possible, but `known_uncertainties.json` lists no reason for the uncertainty.
     Unlisted,
     /// No trial could be run.
     Untested,
@@ -25,10 +25,10 @@ pub(super) enum Comparison {
     Mismatch,
 }
 
-/// Compares a verdict with an outcome.
+/// Compares the solver's verdict with the outcome of the trial.
 ///
-/// `is_listed` returns whether the list explains an uncertain verdict. `is_unpromised` returns whether the list explains that a
-/// trial succeeded although the verdict is impossible.
+/// `is_listed` returns whether `known_uncertainties.json` explains the verdict `Possible`. `is_unpromised` returns whether it
+/// explains that a trial succeeds although the verdict is `Impossible`.
 pub(super) fn compare(
     verdict: SolverVerdict,
     outcome: Option<&Outcome>,
@@ -48,10 +48,10 @@ pub(super) fn compare(
     }
 }
 
-/// The list of properties for which the solver cannot give a definite verdict, each with the reason.
+/// The properties for which the solver cannot give a definite verdict, each with the reason, as JSON.
 const COMMITTED: &str = include_str!("known_uncertainties.json");
 
-/// The parsed list.
+/// The parsed content of `known_uncertainties.json`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct KnownUncertainties {
@@ -61,16 +61,16 @@ pub(super) struct KnownUncertainties {
     unpromised: Vec<UnpromisedSupport>,
 }
 
-/// Something that a participant sometimes supports although it does not declare it.
+/// A capability that a participant sometimes has although it does not declare the capability.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct UnpromisedSupport {
-    /// The kind of plane.
+    /// The kind of KMS plane.
     plane: PlaneKind,
-    /// The declared limit that it sometimes exceeds.
+    /// The declared limit that the plane sometimes exceeds.
     #[serde(rename = "beyond")]
     exceeds: ExceededLimit,
-    /// Why this cannot be relied on.
+    /// The reason why a plan cannot rely on this.
     reason: String,
 }
 
@@ -83,14 +83,14 @@ enum ExceededLimit {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Uncertainty {
-    /// The property that is uncertain.
+    /// The property that is not known for certain.
     #[serde(rename = "about")]
     property: UncertainProperty,
-    /// What the participant declares about it.
+    /// What the participant declares about the property.
     participant: ParticipantNeed,
-    /// Prefixes of source identifiers.
+    /// The prefixes of the identifiers of the sources to which the entry applies.
     sources: Vec<String>,
-    /// Why a definite verdict cannot be given.
+    /// The reason why the solver cannot give a definite verdict.
     reason: String,
 }
 
@@ -104,7 +104,7 @@ enum UncertainProperty {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum ParticipantNeed {
-    /// The participant needs contiguous memory, or cannot address all memory.
+    /// The participant needs contiguous memory, or it cannot address all memory.
     Needs,
     /// It is not known whether the participant needs contiguous memory.
     MayNeed,
@@ -116,7 +116,7 @@ impl KnownUncertainties {
             .context("cannot parse known_uncertainties.json, which is compiled in")
     }
 
-    /// Returns whether the list explains every uncertain property of a pair.
+    /// Returns whether the list explains every uncertain property of a request for one source and one participant.
     pub(super) fn covers(&self, request: &Request) -> bool {
         let properties = uncertain_properties(request);
         !properties.is_empty()
@@ -126,7 +126,7 @@ impl KnownUncertainties {
             })
     }
 
-    /// Returns whether a pair would have a plan if the participant's unpromised support counted.
+    /// Returns whether the request would have a plan if the participant's undeclared capabilities counted.
     pub(super) fn covers_unpromised(&self, request: &Request) -> bool {
         let mut without = request.clone();
         for participant in &mut without.participants {
@@ -163,7 +163,8 @@ impl Uncertainty {
     }
 }
 
-/// Returns the properties that cause a plan's caveats: relaxing their constraint leaves fewer caveats.
+/// Returns the properties that cause caveats of a plan. If the constraint on such a property is relaxed, the plan has fewer
+/// caveats.
 fn uncertain_properties(request: &Request) -> Vec<UncertainProperty> {
     let caveats = |request: &Request| plan_of(request).map_or(0, |plan| plan.caveats().len());
     let all = caveats(request);
@@ -254,7 +255,7 @@ mod tests {
         const KINDS: [&str; 7] = [
             "heap:", "udmabuf", "dumb:", "texture:", "v4l2:", "gbm:", "vulkan:",
         ];
-        // The reason names the interface that does not give the information.
+        // The reason names the kernel or driver interface that does not report the property.
         let is_reason = |reason: &str| {
             ["No interface ", "no interface ", "neither says "]
                 .iter()
@@ -267,7 +268,7 @@ mod tests {
             .iter()
             .map(|entry| (entry.property, entry.participant))
             .collect();
-        // Nothing is uncertain except the contiguity for a queue or a card, and the address.
+        // No property is uncertain except the address, and the contiguity for a queue or a card.
         assert_eq!(
             properties,
             [

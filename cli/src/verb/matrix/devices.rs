@@ -1,4 +1,4 @@
-//! The participants and sources of this machine, with their constraints for one size.
+//! The participants and sources of the matrix, with their constraints at one size.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ use covalent_alloc::trial::{Helper, pair};
 use super::cell::Cell;
 use crate::{machine, out, vendor_gpus};
 
-/// Participants and sources with their constraints for one size.
+/// Participants and sources with their constraints at one size.
 pub(crate) struct DeclaredDevices {
     pub(crate) size: Extent,
     pub(crate) participants: Vec<Participant>,
@@ -26,7 +26,8 @@ pub(crate) struct DeclaredDevices {
 }
 
 impl DeclaredDevices {
-    /// Queries every device. The drivers of GBM and Vulkan are loaded in the helper process, because they may abort it.
+    /// Queries every device of this machine. The helper process loads the drivers of GBM and Vulkan, because they may abort their
+    /// process.
     ///
     /// # Errors
     /// A card cannot list its planes, or the devicetree cannot be read.
@@ -75,7 +76,7 @@ impl DeclaredDevices {
         Ok(declared)
     }
 
-    /// Declares the participants and sources of GPUs that this machine does not have, by running their drivers on Mesa's drm-shims.
+    /// Declares the participants and sources of GPUs that this machine does not have. Their drivers run on Mesa's drm-shims.
     ///
     /// # Errors
     /// The name of a GPU is not known, or its driver cannot be run.
@@ -97,7 +98,7 @@ impl DeclaredDevices {
         Ok(declared)
     }
 
-    /// Returns every pair of format and modifier that any participant has and whose plane layout is known. If `fourccs` is not
+    /// Returns all pairs of format and modifier that a participant lists and whose plane layout is known. If `fourccs` is not
     /// empty, only these formats are returned.
     pub(super) fn formats(&self, fourccs: &[Fourcc]) -> Vec<FormatModifier> {
         let all: BTreeSet<FormatModifier> = self
@@ -117,8 +118,8 @@ impl DeclaredDevices {
         }
     }
 
-    /// Returns whether a format is tried on a participant in a row, and whether the participant lists it. The outcome of an
-    /// unlisted format does not depend on the source, so it is tried only with the first source.
+    /// Returns whether a format is tried on a participant, and whether the participant lists the format. The outcome for a format
+    /// that is not listed does not depend on the source, so such a format is tried only with the first source.
     pub(super) fn is_tried(
         participant: &Participant,
         format: FormatModifier,
@@ -131,7 +132,7 @@ impl DeclaredDevices {
         (is_listed || is_first, is_listed)
     }
 
-    /// Returns the number of cells to measure.
+    /// Returns the number of cells that will be measured.
     pub(super) fn count(&self, formats: &[FormatModifier]) -> usize {
         let in_row = |is_first: bool| {
             self.participants
@@ -149,7 +150,7 @@ impl DeclaredDevices {
     fn add_video(&mut self, path: &std::path::Path) -> Result<()> {
         for queue in machine::queues(path)? {
             let participant = queue.participant(self.size, None)?;
-            // A queue without a pixel format, for compressed streams, shares no pictures.
+            // A queue for compressed streams has no pixel format, so it shares no pictures.
             if participant
                 .constraints()
                 .formats
@@ -166,7 +167,7 @@ impl DeclaredDevices {
         Ok(())
     }
 
-    /// Returns the request for a cell's pair; `None` for a cell of another size.
+    /// Returns the request for the source and participant of a cell; `None` if the cell has another size.
     pub(super) fn pair(&self, cell: &Cell) -> Option<Request> {
         if cell.size != self.size {
             return None;

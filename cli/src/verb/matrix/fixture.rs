@@ -1,4 +1,4 @@
-//! A small matrix with every status, for tests.
+//! A small matrix for tests, in which every status occurs.
 
 use covalent_alloc::constraint::{Role, SourceId};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
@@ -100,7 +100,7 @@ fn cells() -> Vec<Cell> {
             cells.push(shown);
         }
     }
-    // In one more format: impossible, not tried, and a mismatch.
+    // The NV12 cells have three results: an impossible pair, a buffer that was not tried, and a mismatch.
     let mut nv12 = cell("vulkan:llvmpipe@", "vivid capture", Fourcc::NV12);
     nv12.verdict = SolverVerdict::Impossible;
     nv12.reasons =

@@ -1,5 +1,5 @@
-//! The matrix as it is displayed: one summary for each pair of source and participant over all formats and sizes, and a
-//! numbered list of reasons without repetitions.
+//! The matrix as it is displayed: a summary of all formats and sizes for each pair of source and participant, and a numbered list
+//! of the distinct reasons.
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,22 +19,22 @@ pub(super) enum PairStatus {
     Possible,
     /// The solver guarantees that the pair can share, but no trial could be run.
     Untested,
-    /// No device of the machine has the hardware to try it.
+    /// No device of the machine has the hardware for such a buffer, so none can be tried.
     NeedsHardware,
     /// The solver finds that the pair cannot share, and gives the reason.
     Impossible,
-    /// The drivers did not do what the solver predicts.
+    /// The outcome of the trial contradicts the solver's verdict.
     Disagrees,
 }
 
-/// The kind of modifier that a row is about.
+/// The kind of modifier of the buffers in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum ModifierKind {
-    /// LINEAR.
+    /// The modifier LINEAR.
     Linear,
-    /// INVALID: a tiling that only the driver knows.
+    /// The modifier INVALID, for a tiling that only the driver knows.
     Implicit,
-    /// A tiled or compressed layout with a vendor's modifier.
+    /// A vendor's modifier, for a tiled or compressed layout.
     Vendor,
 }
 
@@ -48,26 +48,26 @@ impl ModifierKind {
     }
 }
 
-/// What is displayed for a pair.
+/// The summary of all cells of a pair of source and participant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct PairSummary {
-    /// The number of formats and sizes with each status; empty if the participant has no such format.
+    /// The number of cells with each status; empty if the participant accepts no format of the row.
     pub(super) statuses: Vec<(PairStatus, usize)>,
-    /// Indices into [`Grid::reasons`], in the order in which the cells give them.
+    /// Indices into [`Grid::reasons`], in the order of the cells.
     pub(super) reasons: Vec<usize>,
-    /// One line for each group of formats and sizes with the same status and reasons.
+    /// One line for each group of cells with the same status and reasons.
     pub(super) details: Vec<String>,
 }
 
 impl PairSummary {
-    /// Returns the best and the worst status; `None` if the participant has no such format.
+    /// Returns the best and the worst status; `None` if the participant accepts no format of the row.
     pub(super) fn range(&self) -> Option<(PairStatus, PairStatus)> {
         let statuses = || self.statuses.iter().map(|(status, _)| *status);
         Some((statuses().min()?, statuses().max()?))
     }
 }
 
-/// A source with one kind of modifier.
+/// A source, with one kind of modifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) id: String,
@@ -76,11 +76,11 @@ pub(super) struct Row {
     pub(super) pairs: Vec<PairSummary>,
 }
 
-/// A participant, or several with equal summaries in every row.
+/// A participant, or several participants whose summaries are equal in every row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Column {
     pub(super) name: String,
-    /// Whether another kind of participant begins here, so that a gap is drawn before it.
+    /// Whether this column and the one before it are different kinds of participants. A gap is drawn between them.
     pub(super) begins_group: bool,
 }
 
@@ -92,11 +92,11 @@ pub(super) struct Grid {
     pub(super) reasons: Vec<String>,
     /// Devices that could not be measured, with the reason.
     pub(super) not_measured: Vec<String>,
-    /// The index of each reason, for lookups: a recording may have one reason for each cell.
+    /// The index of each reason in `reasons`. A recording may have one reason for each cell, so a linear search would be slow.
     reason_indices: HashMap<String, usize>,
 }
 
-/// The reason for layouts that no device of the machine has.
+/// The reason in the row of layouts that no device of the machine has.
 const NEEDS_HARDWARE: &str = "no device here has layouts other than LINEAR (tiled, compressed): untested until this runs on a GPU that has them";
 /// The name of the row for the layouts that no device of the machine has.
 const NON_LINEAR: &str = "layouts other than LINEAR";
@@ -124,7 +124,7 @@ impl Grid {
                 ModifierKind::Implicit,
                 ModifierKind::Vendor,
             ] {
-                // A row in which every implicit layout is impossible would say nothing, so it is omitted.
+                // A row in which every implicit layout is impossible would contain no information, so it is omitted.
                 let has_row = cells_of_pair.iter().any(|((source, _, kind), cells)| {
                     *source == id
                         && *kind == modifiers
@@ -175,7 +175,7 @@ impl Grid {
     fn summary(&mut self, cells: &[&Cell], source: &str) -> PairSummary {
         let mut summary = PairSummary::default();
         let mut details: Vec<(String, Vec<String>)> = Vec::new();
-        // The index of each text in `details`, and the reasons that the summary already has.
+        // `indices` has the index of each text in `details`; `seen` has the reasons that the summary already contains.
         let mut indices: HashMap<String, usize> = HashMap::new();
         let mut seen: HashSet<usize> = HashSet::new();
         for cell in cells {
@@ -255,7 +255,7 @@ impl Grid {
         index
     }
 
-    /// Appends the device's location to the names of sources that share a name.
+    /// If several sources have the same name, appends the location of the device to the names of their rows.
     fn disambiguate_row_names(&mut self) {
         let names: Vec<(String, String)> = self
             .rows
@@ -272,14 +272,14 @@ impl Grid {
         }
     }
 
-    /// Merges adjacent columns of planes whose names differ only in a number and whose summaries are equal: a card may have many
-    /// overlay planes.
+    /// Merges adjacent columns of planes if their names differ only in a number and their summaries are equal. A card may have
+    /// many overlay planes.
     fn merge_columns(&mut self) {
         let mut kept: Vec<(Column, usize)> = Vec::new();
         let mut dropped = Vec::new();
         for (index, column) in self.columns.iter().enumerate() {
             let same = kept.last_mut().filter(|(last, _)| {
-                stem(&last.name).is_some_and(|name| stem(&column.name) == Some(name))
+                plane_kind(&last.name).is_some_and(|name| plane_kind(&column.name) == Some(name))
                     && self.rows.iter().all(|row| {
                         let before = index
                             .checked_sub(1)
@@ -307,7 +307,7 @@ impl Grid {
             .into_iter()
             .map(|(mut column, count)| {
                 if count > 1 {
-                    let name = stem(&column.name).unwrap_or(&column.name).to_owned();
+                    let name = plane_kind(&column.name).unwrap_or(&column.name).to_owned();
                     column.name = format!("{name}s ({count} alike)");
                 }
                 column
@@ -316,7 +316,7 @@ impl Grid {
     }
 }
 
-/// Replaces names of devices and formats in a reason, so that equal reasons of several cells have equal texts.
+/// Replaces the names of devices and formats in a reason, so that the same reason has the same text in all cells.
 fn without_names(words: &str, cell: &Cell, source: &str) -> String {
     const PIECE: &str = " bytes of ";
     let words = replaced(words, &cell.participant, "it");
@@ -330,7 +330,7 @@ fn without_names(words: &str, cell: &Cell, source: &str) -> String {
     }
 }
 
-/// Replaces a name by other words, except within a longer name or a path.
+/// Replaces a name by `by`, except where the name is part of a longer name or of a path.
 fn replaced(words: &str, name: &str, by: &str) -> String {
     let is_part =
         |letter: char| letter.is_alphanumeric() || matches!(letter, '/' | '-' | '_' | ':');
@@ -346,7 +346,7 @@ fn replaced(words: &str, name: &str, by: &str) -> String {
     text
 }
 
-/// Returns whether two summaries are displayed alike.
+/// Returns whether two summaries look the same in the table and in the picture.
 fn is_same_summary(one: Option<&PairSummary>, two: Option<&PairSummary>) -> bool {
     match (one, two) {
         (Some(one), Some(two)) => one.statuses == two.statuses && one.reasons == two.reasons,
@@ -354,8 +354,8 @@ fn is_same_summary(one: Option<&PairSummary>, two: Option<&PairSummary>) -> bool
     }
 }
 
-/// Returns a plane's name without its number; `None` for other participants.
-fn stem(name: &str) -> Option<&str> {
+/// Returns the name of a plane without its number; `None` for a participant that is not a plane.
+fn plane_kind(name: &str) -> Option<&str> {
     let (stem, number) = name.rsplit_once(' ')?;
     (stem.ends_with("plane") && number.bytes().all(|byte| byte.is_ascii_digit())).then_some(stem)
 }

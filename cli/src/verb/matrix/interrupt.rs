@@ -1,4 +1,4 @@
-//! Catches SIGINT and SIGTERM, so that the results so far are printed before the program ends.
+//! Catches SIGINT and SIGTERM, so that the results up to then are printed before the program ends.
 
 use std::io;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-/// A shell's exit code for a program that a signal ended is this plus the signal's number.
+/// The exit code of a program that a signal ended is, as in a shell, this number plus the number of the signal.
 const SIGNAL_BASE: u8 = 128;
 
 /// The signal that was received, if any.
@@ -25,7 +25,8 @@ impl Interrupt {
         let signal = Arc::new(AtomicUsize::new(0));
         for (signum, value) in [(SIGINT, 2_usize), (SIGTERM, 15)] {
             let again = Arc::new(AtomicBool::new(false));
-            // The order matters: at the first signal the shutdown handler runs before the flag is set.
+            // The order of the two registrations matters: at the first signal the shutdown handler runs before the flag is set,
+            // so only a second signal ends the program.
             let code = i32::from(SIGNAL_BASE).saturating_add(signum);
             flag::register_conditional_shutdown(signum, code, Arc::clone(&again))?;
             flag::register(signum, again)?;
@@ -34,7 +35,7 @@ impl Interrupt {
         Ok(Self { signal })
     }
 
-    /// Returns the exit code to end with; `None` if no signal was received.
+    /// Returns the exit code for the received signal; `None` if no signal was received.
     pub(super) fn code(&self) -> Option<u8> {
         match self.signal.load(Ordering::Relaxed) {
             0 => None,

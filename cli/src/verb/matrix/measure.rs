@@ -1,4 +1,4 @@
-//! Measures one cell at a time: the solver's verdict on a pair, and the outcome of a trial.
+//! Measures the cells of the matrix: the solver's verdict on each pair, and the outcome of its trial.
 
 use std::thread;
 use std::time::Duration;
@@ -14,26 +14,26 @@ use super::cell::{Cell, SolverVerdict};
 use super::compare::{self, KnownUncertainties};
 use super::devices::DeclaredDevices;
 use super::interrupt::Interrupt;
-use super::tried::Tried;
+use super::trial_devices::TrialDevices;
 use crate::progress::Progress;
 
-/// What the cells of one size are measured with.
+/// The devices, trial results and options with which the cells of one size are measured.
 pub(super) struct MatrixRun<'a> {
     pub(super) declared: &'a DeclaredDevices,
     pub(super) results: &'a TrialResults,
     pub(super) uncertainties: &'a KnownUncertainties,
-    pub(super) tried: &'a mut Tried,
+    pub(super) devices: &'a mut TrialDevices,
     pub(super) progress: &'a Progress,
     pub(super) interrupt: &'a Interrupt,
 }
 
-/// The number of attempts if the refusal is transient.
+/// The most attempts of a trial if each refusal is transient.
 const MAX_ATTEMPTS: u32 = 3;
-/// The pause between attempts.
+/// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(200);
 
 impl MatrixRun<'_> {
-    /// Measures one row, until it is complete or a signal interrupts it.
+    /// Measures the row of a source, until it is complete or a signal interrupts it.
     pub(super) fn source(
         &mut self,
         source: &Source,
@@ -49,7 +49,8 @@ impl MatrixRun<'_> {
                     continue;
                 }
                 let cell = self.cell(source, participant, *format, is_listed);
-                // A signal from a terminal ends the helper too, so the outcome of an interrupted trial means nothing.
+                // A SIGINT from a terminal ends the helper process too, so the outcome of the trial that was interrupted is
+                // discarded.
                 if self.interrupt.code().is_some() {
                     return;
                 }
@@ -82,7 +83,7 @@ impl MatrixRun<'_> {
                 (SolverVerdict::Impossible, words.collect())
             }
         };
-        // The trial shows whether a stored result still holds, so it is made without the results.
+        // The trial tests whether a stored trial result still applies, so the plan for the trial ignores the stored results.
         let plan = if is_unchanged {
             solved.ok()
         } else {
@@ -115,7 +116,7 @@ impl MatrixRun<'_> {
         }
     }
 
-    /// Allocates a buffer and tries it; repeats that after a transient refusal.
+    /// Allocates a buffer and tries it on the participant. After a transient refusal both are repeated.
     fn attempt(&mut self, trial: &PlannedTrial) -> Outcome {
         let mut last = Outcome::Untestable("nothing was tried".to_owned());
         for number in 0..MAX_ATTEMPTS {
@@ -142,21 +143,25 @@ impl MatrixRun<'_> {
             plan: &trial.plan,
         };
         let Some(participant) = trial.request.participants.first() else {
-            return Outcome::Untestable("there is nobody to try it on".to_owned());
+            return Outcome::Untestable(
+                "the request has no participant that could import the buffer".to_owned(),
+            );
         };
-        match self.tried.allocate(planned) {
+        match self.devices.allocate(planned) {
             Some(allocation) if allocation.outcome != Outcome::Accepted => allocation.outcome,
             _ => self
-                .tried
+                .devices
                 .attempt(planned, participant, None)
-                .unwrap_or_else(|| Outcome::Untestable("no trial is for this".to_owned())),
+                .unwrap_or_else(|| {
+                    Outcome::Untestable("there is no trial for this participant".to_owned())
+                }),
         }
     }
 }
 
-/// The constraints that are relaxed step by step where the solver finds no plan, so that the trial has a buffer. Each step relaxes
-/// the participant and the source: the constraints of memory and import first, then the formats, then the layout. The driver itself
-/// then has to refuse the buffer.
+/// The constraints that are relaxed step by step if the solver finds no plan, so that a buffer for the trial can be allocated.
+/// Each step relaxes the participant and the source: first the constraints of memory and import, then the formats, then the
+/// layout. The driver itself then has to refuse the buffer.
 const RELAXATIONS: [&[Field]; 3] = [
     &[
         Field::Imports,
@@ -174,15 +179,15 @@ const RELAXATIONS: [&[Field]; 3] = [
     ],
 ];
 
-/// A request of one pair with its plan, to be tried.
+/// A request for one source and one participant, with the plan for the trial's buffer.
 struct PlannedTrial {
     request: Request,
     plan: Plan,
 }
 
 impl PlannedTrial {
-    /// Returns the request for a pair with the fewest relaxed constraints that has a plan; `None` if the source cannot allocate
-    /// such a buffer at all. The caller has found that the request with all constraints has no plan.
+    /// Relaxes as few constraints as possible until the request for a pair has a plan, and returns both; `None` if the source
+    /// cannot allocate such a buffer at all. The request with all constraints has no plan.
     fn relaxed(
         participant: &Participant,
         source: &Source,
@@ -191,13 +196,14 @@ impl PlannedTrial {
     ) -> Option<Self> {
         let mut relaxed = participant.clone();
         let mut source = source.clone();
-        // The scope of the memory is ignored, because the driver itself has to refuse the devices outside of it.
+        // The source's memory counts as importable by every device, because the driver itself has to refuse a buffer that it
+        // cannot import.
         source.guarantees.scope = MemoryScope::Everybody;
         RELAXATIONS.iter().find_map(|fields| {
             for field in *fields {
                 relaxed.relax(*field);
-                // A queue allocates only its own sizes and formats, and has to refuse others itself. The available size is
-                // never relaxed.
+                // A queue allocates only buffers of its own sizes and formats, and has to refuse all others itself. The limit of
+                // the memory that is available is never relaxed.
                 source.constraints.relax(*field);
             }
             let request = pair(&relaxed, &source, format, size);

@@ -11,7 +11,7 @@ mod measure;
 mod record;
 mod svg;
 mod table;
-mod tried;
+mod trial_devices;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::trial::{Limits, Trial as _, TrialResults, environment, solve_with_trials};
 
 use crate::args::MISMATCH;
-use crate::foreign::{self, OwnKind};
+use crate::foreign::{self, CovalentFileKind};
 use crate::out::{self, line};
 use crate::progress::Progress;
 use crate::{file, machine};
@@ -35,7 +35,7 @@ use interrupt::Interrupt;
 use measure::MatrixRun;
 use record::{RecordedMatrix, Summary};
 use svg::Heading;
-use tried::Tried;
+use trial_devices::TrialDevices;
 
 /// Try every source on every participant, and show which pairs can share buffers.
 #[derive(Args, Debug)]
@@ -109,29 +109,29 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if let Some(path) = &options.from {
         let text = file::read(path, RecordedMatrix::MAXIMUM_BYTES)?;
-        let read = RecordedMatrix::read(OwnKind::Matrix.within(&text));
-        let recorded = foreign::read_as(OwnKind::Matrix, path, &text, read)?;
+        let read = RecordedMatrix::read(CovalentFileKind::Matrix.within(&text));
+        let recorded = foreign::read_as(CovalentFileKind::Matrix, path, &text, read)?;
         write(options, &recorded)?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(path) = &options.svg {
-        // Measuring takes minutes, so a path that cannot be written is refused first.
+        // The measurement takes minutes, so an SVG path that cannot be written is reported before it.
         files::check(path)?;
     }
     let interrupt = Interrupt::catch().context("cannot catch SIGINT and SIGTERM")?;
-    let mut tried = if options.gpus.is_empty() {
-        Tried::Here(Box::new(machine::started_helper()?))
+    let mut devices = if options.gpus.is_empty() {
+        TrialDevices::Local(Box::new(machine::started_helper()?))
     } else {
-        Tried::Nowhere(options.gpus.clone())
+        TrialDevices::Absent(options.gpus.clone())
     };
     let mut results = machine::trial_results();
     let mut recorded = RecordedMatrix::new(environment(), &options.size);
-    let machines = measure(options, &mut tried, &results, &interrupt, &mut recorded)?;
+    let machines = measure(options, &mut devices, &results, &interrupt, &mut recorded)?;
     if !options.verify && interrupt.code().is_none() {
-        learn(&mut recorded, &machines, &mut tried, &mut results);
+        learn(&mut recorded, &machines, &mut devices, &mut results);
     }
     recorded.summary = Summary::of(&recorded.cells);
-    recorded.helper_deaths = tried.lost_process_count();
+    recorded.helper_deaths = devices.lost_process_count();
     recorded.interrupted = interrupt.code().is_some();
     write(options, &recorded)?;
     let wrong = recorded.summary.mismatches > 0 || recorded.summary.unlisted > 0;
@@ -142,10 +142,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     })
 }
 
-/// Measures all sizes, until they are complete or a signal interrupts it. Returns the devices of each size.
+/// Measures all sizes, until they are complete or a signal interrupts the measurement. Returns the declared devices for each
+/// size.
 fn measure(
     options: &Options,
-    tried: &mut Tried,
+    devices: &mut TrialDevices,
     results: &TrialResults,
     interrupt: &Interrupt,
     recorded: &mut RecordedMatrix,
@@ -158,7 +159,7 @@ fn measure(
         }
         let mut progress = Progress::begin(&size.to_string());
         progress.detail("querying every device");
-        let mut declared = tried.discover(*size)?;
+        let mut declared = devices.discover(*size)?;
         if !options.source.is_empty() {
             declared.sources.retain(|source| {
                 let id = source.id.as_str();
@@ -175,7 +176,7 @@ fn measure(
             declared: &declared,
             results,
             uncertainties: &uncertainties,
-            tried: &mut *tried,
+            devices: &mut *devices,
             progress: &progress,
             interrupt,
         };
@@ -187,17 +188,17 @@ fn measure(
             measure.source(source, number == 0, &formats, &mut recorded.cells);
         }
         // Stops the queues that were used, so that the next size finds every queue idle.
-        tried.release();
+        devices.release();
         machines.push(declared);
     }
     Ok(machines)
 }
 
-/// Stores trial results for what was refused although the solver guarantees it.
+/// Stores a trial result for each buffer that a driver refused although the solver guarantees it.
 fn learn(
     recorded: &mut RecordedMatrix,
     machines: &[DeclaredDevices],
-    tried: &mut Tried,
+    devices: &mut TrialDevices,
     results: &mut TrialResults,
 ) {
     let mut learnt = Vec::new();
@@ -209,7 +210,7 @@ fn learn(
         let pairs = machines.iter().filter_map(|declared| declared.pair(cell));
         for request in pairs {
             let solved =
-                solve_with_trials(&request, &mut [&mut *tried], results, Limits::default());
+                solve_with_trials(&request, &mut [&mut *devices], results, Limits::default());
             learnt.extend(solved.learnt_results);
         }
     }
@@ -218,7 +219,7 @@ fn learn(
 }
 
 fn write(options: &Options, recorded: &RecordedMatrix) -> Result<()> {
-    // JSON has the names unchanged. The table and the picture have them without control characters.
+    // JSON contains the names unchanged. In the table and the picture, control characters in names are escaped.
     let shown = out::printable_names(recorded);
     let grid = Grid::of(&shown);
     if let Some(path) = &options.svg {

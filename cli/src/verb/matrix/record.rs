@@ -1,4 +1,4 @@
-//! A matrix as data: what `--json` prints, and what `--from` reads.
+//! The data of a matrix, which `--json` prints and `--from` reads.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -15,10 +15,10 @@ use super::compare::Comparison;
 use super::devices::DeclaredDevices;
 use crate::input::{self, JsonError};
 
-/// The version of the data. It does not change when a field is added.
+/// The version of the data. A new field does not change it.
 pub(super) const VERSION: u32 = 1;
 
-/// Everything that was declared and measured.
+/// The declared devices and the measured cells of a matrix.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct RecordedMatrix {
     pub(super) version: u32,
@@ -41,7 +41,7 @@ pub(super) struct RecordedMatrix {
 pub(super) struct MatrixSource {
     pub(super) id: SourceId,
     pub(super) name: String,
-    /// Whether its driver may allocate tiled layouts on hardware that has them.
+    /// Whether the source's driver may allocate tiled layouts on hardware that has them.
     #[serde(rename = "arranges")]
     pub(super) may_allocate_tiled: bool,
 }
@@ -55,7 +55,7 @@ pub(super) struct MatrixParticipant {
 }
 
 impl MatrixParticipant {
-    /// Returns whether its interface has modifiers.
+    /// Returns whether the participant's import interface has format modifiers.
     pub(super) fn supports_modifiers(&self) -> bool {
         self.role == Role::Display || self.interface != Interface::Kernel
     }
@@ -92,13 +92,13 @@ impl Summary {
     }
 }
 
-/// Why a recorded matrix cannot be read.
+/// The reason why a recorded matrix cannot be read.
 #[derive(Debug, Error)]
 pub(super) enum RecordError {
-    /// It is not JSON, or not of this shape.
-    #[error("it is no matrix as `covalent matrix --json` prints it: {0}")]
+    /// The text is not JSON, or it lacks a required field.
+    #[error("it is not a matrix that `covalent matrix --json` printed: {0}")]
     Damaged(#[from] JsonError),
-    /// It has another version.
+    /// The recording has another version.
     #[error(
         "it has version {0}, and this program reads version {VERSION}: use the `covalent` that wrote it"
     )]
@@ -115,9 +115,9 @@ pub(super) enum RecordError {
 impl RecordedMatrix {
     /// The longest file that is read, in bytes; a machine with many devices has a few hundred KiB.
     pub(super) const MAXIMUM_BYTES: usize = 16 << 20;
-    /// The most sizes, sources and participants: each source is a row with an entry for each participant.
+    /// The most sizes, sources and participants. The table has a row for each source, with an entry for each participant.
     const MAXIMUM_NAMES: usize = 256;
-    /// The most cells, and the most trial results.
+    /// The most cells, and the most trial results, of a recorded matrix.
     const MAXIMUM_CELLS: usize = 1 << 16;
     /// The most reasons in one cell.
     const MAXIMUM_REASONS: usize = 64;
@@ -139,7 +139,8 @@ impl RecordedMatrix {
         }
     }
 
-    /// Adds the sources and participants that it does not have yet: they are queried once for each size.
+    /// Adds the declared sources and participants that the matrix does not contain yet. The devices are queried once for each
+    /// size.
     pub(super) fn add(&mut self, declared: &DeclaredDevices) {
         for source in &declared.sources {
             let recorded = MatrixSource {
@@ -167,7 +168,7 @@ impl RecordedMatrix {
         }
     }
 
-    /// Reads what [`RecordedMatrix::write`] wrote. It takes at most 48 bytes of memory for each byte of the text.
+    /// Reads what [`RecordedMatrix::write`] wrote. Parsing needs at most 48 bytes of memory for each byte of the text.
     ///
     /// # Errors
     /// [`RecordError`].
@@ -212,7 +213,7 @@ impl RecordedMatrix {
         }
     }
 
-    /// Writes it as JSON with one cell a line, so that two files can be compared line by line.
+    /// Writes the matrix as JSON with one cell in each line, so that two files can be compared line by line.
     ///
     /// # Errors
     /// Those of the writer.
@@ -221,7 +222,7 @@ impl RecordedMatrix {
         let mut frame = self.clone();
         frame.cells = Vec::new();
         let frame = serde_json::to_string_pretty(&frame)?;
-        // Quotes within a JSON string are escaped, so this matches only the field itself.
+        // Quotation marks within a JSON string are escaped, so this text matches only the field itself.
         let (before, after) = frame.split_once(CELLS).unwrap_or((&frame, ""));
         write!(out, "{}\"cells\": [", printable_json(before))?;
         for (number, cell) in self.cells.iter().enumerate() {

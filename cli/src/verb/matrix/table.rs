@@ -9,9 +9,9 @@ use crate::text::{shorten, wrap};
 
 /// The widest line, in columns.
 pub(super) const WIDTH: usize = 80;
-/// The width of an entry: a space, a sign and the number of its reason.
+/// The width of an entry in columns: a space, a sign and the number of a reason.
 const COLUMN: usize = 4;
-/// The widest name of a row; longer names are shortened.
+/// The widest name of a row, in columns; longer names are shortened.
 const LABEL: usize = 34;
 /// The letters that name the columns.
 const LETTERS: std::ops::RangeInclusive<char> = 'a'..='z';
@@ -80,7 +80,8 @@ impl Sign {
     }
 }
 
-/// Returns the matrix with sources as rows and participants as columns, as several tables if one is too wide.
+/// Returns the matrix as text, with sources as rows and participants as columns. If the participants do not fit into 80 columns,
+/// several tables are printed.
 ///
 /// The text has colours; the stream that it is written to removes them if they are not wanted.
 pub(super) fn render(grid: &Grid) -> String {
@@ -130,7 +131,7 @@ pub(super) fn render(grid: &Grid) -> String {
 fn entry(pair: &PairSummary) -> String {
     let sign = Sign::of(pair);
     let style = sign.style();
-    // There is no space for a third digit. The SVG and the JSON have such a reason.
+    // There is no space for a number of three digits. Such a reason is only in the SVG and the JSON.
     let number = pair
         .reasons
         .first()
@@ -141,7 +142,7 @@ fn entry(pair: &PairSummary) -> String {
     format!(" {style}{}{number}{style:#}{blank}", sign.letter())
 }
 
-/// Explains the signs that the table contains.
+/// Writes the meaning of each sign that the table contains.
 fn legend(text: &mut String, grid: &Grid) {
     let pairs = || grid.rows.iter().flat_map(|row| &row.pairs);
     for sign in Sign::ALL {
@@ -192,7 +193,7 @@ fn row_name(row: &Row) -> String {
     match row.modifiers {
         ModifierKind::Linear => row.id.clone(),
         ModifierKind::Implicit => format!("{} (implicit)", shorten(&row.id, LABEL - 11)),
-        // The row for the layouts that no device of the machine has belongs to no source, so its name gets no suffix.
+        // The row for the layouts that no device of the machine has does not belong to a source, so its name gets no suffix.
         ModifierKind::Vendor if row.id == row.name => row.id.clone(),
         ModifierKind::Vendor => format!("{} (vendor)", shorten(&row.id, LABEL - 9)),
     }

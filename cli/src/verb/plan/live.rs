@@ -1,4 +1,4 @@
-//! The request for the devices of this machine that the options name.
+//! Builds the request for the devices of this machine that the options name.
 
 use anyhow::{Result, bail};
 use covalent_alloc::backend::drm::Card;
@@ -15,7 +15,7 @@ use covalent_alloc::trial::Interface;
 use super::{DEFAULT_SIZE, Options};
 use crate::{machine, vendor_gpus};
 
-/// Adds the participants of `--gbm` and `--vulkan`, and returns the sources of all GBM and Vulkan drivers.
+/// Adds the participants that `--gbm` and `--vulkan` name, and returns the sources of all GBM and Vulkan drivers.
 fn add_drivers(
     options: &Options,
     size: Extent,
@@ -60,7 +60,7 @@ fn add_drivers(
     Ok(declared.sources)
 }
 
-/// Restricts participants to the format of `--format`.
+/// Restricts the participants to the format that `--format` names.
 fn keep_format(options: &Options, participants: &mut [Participant]) {
     let Some(fourcc) = options.format else {
         return;
@@ -73,7 +73,7 @@ fn keep_format(options: &Options, participants: &mut [Participant]) {
     }
 }
 
-/// Adds the participants of `--gpu`, and returns their sources.
+/// Adds the participants of the GPUs that `--gpu` names, and returns the sources of these GPUs.
 fn add_vendor_gpus(
     options: &Options,
     size: Extent,
@@ -89,8 +89,8 @@ fn add_vendor_gpus(
     Ok(sources)
 }
 
-/// Returns the request for the devices of this machine that the options name. If they do not all share one buffer, also returns the
-/// planes that were not chosen and that take frames in some format.
+/// Returns the request for the devices of this machine that the options name. If these devices cannot all share one buffer, also
+/// returns the planes that were not chosen but can show the frames in some format.
 pub(super) fn request(options: &Options) -> Result<(Request, Vec<PartialPlane>)> {
     let size = match options.size {
         Some(size) => size,
@@ -133,7 +133,7 @@ pub(super) fn request(options: &Options) -> Result<(Request, Vec<PartialPlane>)>
         );
     }
     request.sources = BufferCollection::new(size).sources();
-    // A queue that is named twice is one source.
+    // A queue that the options name twice is added as one source.
     for source in queue_sources {
         if request.sources.iter().all(|other| other.id != source.id) {
             request.sources.push(source);

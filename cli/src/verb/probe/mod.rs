@@ -94,8 +94,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         record::write(path, &all, reserved.as_ref())?;
     }
     for found in &mut all {
-        // A recording has the answers of the devices and the devicetree separately; the output has the constraints refined by
-        // the devicetree, as the solver uses them.
+        // A recording contains separately what the devices and the devicetree declare. The printed constraints are refined by the
+        // devicetree, as the solver uses them.
         if let Some(reserved) = &reserved {
             devicetree::refine(reserved, &mut found.participants, &mut found.sources);
             found.reserved_memory = Some(regions::matched(reserved, found));
@@ -152,7 +152,7 @@ fn discover(size: Extent) -> Found {
         }
     }
     for path in Card::list() {
-        // A card that cannot be opened is already listed as an unavailable source.
+        // A card that cannot be opened is already listed among the unavailable sources.
         if let Ok(card) = Card::open(&path) {
             add_card(&card, &mut found);
         }
@@ -160,8 +160,8 @@ fn discover(size: Extent) -> Found {
     found
 }
 
-/// Adds the participants and sources of GBM and Vulkan, whose drivers are loaded in the helper process. If there is no helper
-/// program, they are listed as unavailable.
+/// Adds the participants and sources of GBM and Vulkan, whose drivers the helper process loads. If there is no helper program,
+/// GBM and Vulkan are listed as unavailable.
 fn add_drivers(found: &mut Found) {
     match Helper::find() {
         Ok(mut helper) => {
@@ -268,7 +268,7 @@ fn write(out: &mut impl Write, found: &Found) -> io::Result<()> {
     Ok(())
 }
 
-/// Lists formats by modifier, in the order of their rank.
+/// Lists formats by modifier, in order of preference.
 fn list(formats: impl Iterator<Item = FormatModifier>) -> String {
     let mut formats: Vec<FormatModifier> = formats.collect();
     formats.sort_by_key(|format| {

@@ -1,4 +1,4 @@
-//! Writes this machine to a file.
+//! Writes this machine to a file in the format of recorded machines.
 
 use std::fs;
 use std::path::Path;
@@ -18,7 +18,8 @@ use covalent_alloc::trial::{Interface, environment};
 use super::Found;
 use crate::{file, machine};
 
-/// Writes the participants and sources of each size, the environment on which trial results depend, and the results in force.
+/// Writes the participants and sources for each size, the environment on which trial results depend, and the trial results that
+/// apply to this machine.
 pub(super) fn write(path: &Path, all: &[Found], reserved: Option<&ReservedMemory>) -> Result<()> {
     let mut recorded = Machine::new(
         name(),
@@ -83,8 +84,8 @@ fn declared(found: &Found) -> Declared {
     }
 }
 
-/// Records a participant. Values that no driver reports are marked with their provenance: known by the driver's name or the
-/// device's IOMMU group, known from documentation, or unknown.
+/// Records a participant. A value that no driver reports is recorded with its provenance: derived from the driver's name or the
+/// device's IOMMU group, taken from documentation, or unknown.
 fn participant(participant: &Participant) -> RecordedParticipant {
     let mut recorded = RecordedParticipant::measured(participant.clone());
     recorded.tree_node = devicetree::node_of(&participant.device);
@@ -121,7 +122,7 @@ fn participant(participant: &Participant) -> RecordedParticipant {
     recorded
 }
 
-/// Records a source. The guarantees of a heap are marked as known by its name.
+/// Records a source. The provenance of a dma-heap's guarantees is the documentation of the heap's name.
 fn source(source: &Source) -> RecordedSource {
     let mut recorded = RecordedSource::measured(source.clone());
     if SourceKind::of(&source.id) == SourceKind::Heap {

@@ -1,4 +1,4 @@
-//! Reserved memory of the devicetree, matched to heaps and to the devices that use it.
+//! The reserved memory of the devicetree, with the dma-heaps that allocate from it and the devices that use it.
 
 use std::io::{self, Write};
 
@@ -10,23 +10,23 @@ use serde::Serialize;
 use super::Found;
 use crate::out::line;
 
-/// A region with the heaps and devices that it is matched to.
+/// A region of reserved memory with its heaps and devices.
 #[derive(Debug, Serialize)]
 pub(super) struct MatchedRegion {
-    /// The node's name.
+    /// The name of the region's node.
     name: String,
     #[serde(flatten)]
     region: Region,
-    /// The heaps that allocate from it.
+    /// The heaps that allocate from the region.
     heaps: Vec<SourceId>,
-    /// The devices that use it.
+    /// The devices that use the region.
     users: Vec<User>,
 }
 
 /// A device that uses a region.
 #[derive(Debug, Serialize)]
 struct User {
-    /// Its node in the devicetree.
+    /// The device's node in the devicetree.
     node: String,
     /// The participants of this device.
     participants: Vec<String>,

@@ -15,25 +15,25 @@ use crate::out::{self, line};
 use crate::vendor_gpus::machine;
 use crate::{file, json};
 
-/// One GPU of the list.
+/// A GPU in the list that `--as list` prints.
 #[derive(Serialize)]
-struct Listed {
+struct ListedGpu {
     name: &'static str,
     title: &'static str,
     driver: &'static str,
     shim: String,
 }
 
-/// The list, as one object.
+/// The JSON object that contains the list.
 #[derive(Serialize)]
-struct List {
-    gpus: Vec<Listed>,
+struct GpuList {
+    gpus: Vec<ListedGpu>,
 }
 
-/// Lists the known GPUs.
+/// Prints the GPUs that `--as` accepts.
 pub(super) fn list(as_json: bool) -> Result<ExitCode> {
-    let gpus: Vec<Listed> = VendorGpu::all()
-        .map(|gpu| Listed {
+    let gpus: Vec<ListedGpu> = VendorGpu::all()
+        .map(|gpu| ListedGpu {
             name: gpu.name(),
             title: gpu.title(),
             driver: gpu.driver(),
@@ -41,7 +41,7 @@ pub(super) fn list(as_json: bool) -> Result<ExitCode> {
         })
         .collect();
     if as_json {
-        json::print(&List { gpus })?;
+        json::print(&GpuList { gpus })?;
     } else {
         let mut out = out::stdout();
         for gpu in &gpus {
@@ -52,7 +52,7 @@ pub(super) fn list(as_json: bool) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Shows the GPUs that the options name, and writes them to the file of `--record`.
+/// Shows the GPUs that `--as` names, and writes them to the file of `--record`.
 pub(super) fn run(options: &Options) -> Result<ExitCode> {
     let mut sizes = options.size.clone();
     sizes.dedup();
@@ -66,7 +66,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns what a machine with these GPUs declares at one size, as it is shown.
+/// Returns the declarations of these GPUs at one size, for the output.
 fn found((size, declared): (Extent, Declared)) -> Found {
     let participants = declared.participants.into_iter();
     let sources = declared.sources.into_iter();

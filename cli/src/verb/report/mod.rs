@@ -1,4 +1,4 @@
-//! `covalent report`: one file with everything that a bug report needs, without names of people and machines.
+//! `covalent report`: writes one file with everything that a bug report needs, without names of people and machines.
 
 mod redact;
 
@@ -50,11 +50,11 @@ pub(crate) struct Options {
     plan: Vec<OsString>,
 }
 
-/// The longest part of a report that is read, in bytes.
+/// The longest file of another verb that is read for the report, in bytes.
 const MAXIMUM_BYTES: usize = 16 << 20;
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    // The trials take minutes, so a path that cannot be written is refused first.
+    // The trials take minutes, so a path that cannot be written is reported before them.
     covalent_alloc::files::check(&options.out)?;
     let folder = Folder::new()?;
     let path = |name: &str| folder.0.join(name);
@@ -65,7 +65,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         Ok(part) => {
             parts.insert(name.to_owned(), part);
         }
-        // The report is written without this part, and lists the error, which may be the bug that the user reports.
+        // The report is written without the data of this verb. It contains the error, which may be the bug that the user reports.
         Err(error) => notes.push(format!("{name}: {}", out::error_text(&error))),
     };
     let record = |verb: &[&str], name: &str, more: &[OsString]| {
@@ -122,7 +122,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A folder of this user's own, which is removed at the end.
+/// A temporary folder that only this user can read. The folder is removed on drop.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -136,12 +136,13 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // If it cannot be removed, it stays in the folder of temporary files, readable for this user only.
+        // If the folder cannot be removed, it stays among the temporary files, readable only for this user.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-/// Runs a verb of this program, and returns what it printed. A verb that finds a problem ends with a code of its own.
+/// Runs a verb of this program, and returns what the verb printed. A verb that finds a problem exits with a code of its own,
+/// which is no error here.
 fn run_verb(words: &[OsString]) -> Result<String> {
     let program = std::env::current_exe().context("cannot find this program")?;
     let output = Command::new(program)
@@ -159,7 +160,7 @@ fn run_verb(words: &[OsString]) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Reads a file that a verb wrote.
+/// Reads and parses a JSON file that a verb wrote.
 fn part(path: &Path) -> Result<Value> {
     let bytes = file::read(path, MAXIMUM_BYTES)?;
     Ok(serde_json::from_slice(&bytes)?)

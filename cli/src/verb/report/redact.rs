@@ -1,13 +1,13 @@
-//! Replaces what identifies a person or a machine in a report.
+//! Replaces names and numbers in a report that identify a person or a machine.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-/// The shortest name that is replaced, because a shorter one is part of too many words.
+/// The shortest name that is replaced, in bytes. A shorter name occurs in too many other words.
 const SHORTEST: usize = 3;
 
-/// Names that identify nobody.
+/// Names that are not replaced, because they identify no person or machine.
 const COMMON: [&str; 4] = ["root", "localhost", "user", "host"];
 
 /// The names of users and hosts that are replaced, besides serial numbers and MAC addresses.
@@ -18,7 +18,7 @@ pub(super) struct Redactor {
 }
 
 impl Redactor {
-    /// Takes the names of this host and of the user from the system, the environment and the data of `covalent doctor`.
+    /// Collects the names of this host and of the user from the system, the environment and the data of `covalent doctor`.
     pub(super) fn of(doctor: Option<&Value>) -> Self {
         let mut own = Self::default();
         let uname = rustix::system::uname();
@@ -39,7 +39,7 @@ impl Redactor {
         own
     }
 
-    /// Replaces names, serial numbers and MAC addresses in every text, and returns what was replaced.
+    /// Replaces names, serial numbers and MAC addresses in every string, and returns the kinds of data that were replaced.
     pub(super) fn apply(&self, value: &mut Value) -> BTreeSet<String> {
         let mut removed = BTreeSet::new();
         self.value(value, &mut removed);
@@ -73,8 +73,8 @@ impl Redactor {
         }
     }
 
-    /// Returns the text with its names and MAC addresses replaced, and adds the kinds of these to `removed`; `None` if the text has
-    /// none.
+    /// Returns the text with names and MAC addresses replaced, and adds the kinds of data that were replaced to `removed`; `None`
+    /// if there is nothing to replace.
     fn text(&self, text: &str, removed: &mut BTreeSet<String>) -> Option<String> {
         let mut new = text.to_owned();
         for name in &self.users {
@@ -121,7 +121,7 @@ fn replace_word(text: &str, name: &str, with: &str) -> Option<String> {
 /// The length of a MAC address, such as `00:1a:2b:3c:4d:5e`.
 const MAC_BYTES: usize = 17;
 
-/// Returns where the first MAC address of a text begins.
+/// Returns the position of the first MAC address in a text.
 fn mac_address(text: &str) -> Option<usize> {
     let is_mac = |window: &[u8]| {
         window.iter().enumerate().all(|(place, byte)| {

@@ -9,10 +9,11 @@ use anyhow::{Context as _, Result, bail};
 use covalent_alloc::text::{printable, printable_path};
 use covalent_protocols::control::{REPLY_MAX, Reply, Request, Snapshot, VERSION};
 
-/// How long a reply may take, beyond the interval. The compositor answers within one iteration of its event loop.
+/// The longest time for a reply, in addition to the refresh interval. The compositor replies within one iteration of its event
+/// loop.
 const REPLY_LIMIT: Duration = Duration::from_secs(10);
 
-/// A connection, with the received bytes that do not form a complete line yet.
+/// A connection, and the received bytes that do not form a complete line yet.
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: UnixStream,
@@ -45,13 +46,13 @@ impl Connection {
     pub(super) fn request(&mut self, request: Request) -> Result<()> {
         let line = serde_json::to_string(&request)? + "\n";
         match self.stream.write_all(line.as_bytes()) {
-            // A compositor that refuses the connection has sent its reason, which is read next.
+            // A compositor that refuses the connection sends its reason before it closes the connection. The reason is read next.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             result => result.context("cannot send a request to the compositor"),
         }
     }
 
-    /// Waits for the next snapshot; returns `None` at the end of the connection.
+    /// Waits for the next snapshot; returns `None` if the compositor closes the connection.
     ///
     /// # Errors
     /// The compositor refuses the request, does not answer within the interval and ten seconds, or sends something else.
@@ -113,7 +114,7 @@ impl Connection {
     }
 }
 
-/// Returns the remedy for an error of `connect`.
+/// Returns the remedy for an error of connect(2).
 fn remedy(path: &Path, error: &io::Error) -> String {
     use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
     let metadata = path.symlink_metadata();

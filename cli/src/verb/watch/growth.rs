@@ -1,18 +1,18 @@
-//! How the numbers of each client have grown since the first snapshot.
+//! Computes how the resources of each client have grown since the first snapshot.
 
 use covalent_protocols::control::{Client, Snapshot};
 use serde::Serialize;
 
-/// What a client holds, and by how much it has grown.
+/// The growth of a client's resources since the first snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Growth {
-    /// The number of the client.
+    /// The number that identifies the client.
     pub(super) client: u32,
     /// The process id.
     pub(super) pid: Option<i32>,
     /// The name of the process.
     pub(super) name: Option<String>,
-    /// Whether the client connected after the first snapshot; the numbers have then grown from 0.
+    /// Whether the client connected after the first snapshot. Its resources have then grown from 0.
     pub(super) is_new: bool,
     pub(super) dmabufs: i64,
     pub(super) dmabuf_bytes: i64,
@@ -23,7 +23,7 @@ pub(super) struct Growth {
     pub(super) unreleased_buffers: i64,
 }
 
-/// The numbers of a client for which growth is shown.
+/// The amounts of a client's resources whose growth is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Numbers {
     pub(super) dmabufs: u64,
@@ -57,7 +57,7 @@ impl Numbers {
     }
 }
 
-/// Compares each client of `now` with the same client of `before`.
+/// Compares the resources of each client in `now` with those of the same client in `before`.
 pub(super) fn between(before: &Snapshot, now: &Snapshot) -> Vec<Growth> {
     now.clients
         .iter()

@@ -1,4 +1,4 @@
-//! `covalent watch`: shows the state of a running compositor, from its control socket.
+//! `covalent watch`: shows the state of a running compositor, which the compositor sends through its control socket.
 
 mod connection;
 mod growth;
@@ -77,7 +77,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
-/// Parses an interval between the shortest one of the compositor and a day.
+/// Parses an interval. It must be at least the compositor's shortest interval and at most a day.
 fn interval(text: &str) -> Result<Duration, String> {
     let shortest = Duration::from_millis(INTERVAL_MIN_MS.into());
     let longest = Duration::from_secs(24 * 60 * 60);
@@ -110,7 +110,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             if options.once || first.is_none() {
                 bail!("the compositor at {} closed the connection", path.display());
             }
-            // The compositor ended, which also ends the watch.
+            // The compositor has ended, so the watch ends too.
             return Ok(ExitCode::SUCCESS);
         };
         let before = first.get_or_insert_with(|| snapshot.clone());
@@ -144,7 +144,7 @@ fn print(report: &Report, options: &Options) -> io::Result<()> {
         }
         return to.flush();
     };
-    // A table that is higher than the terminal would scroll, and the next one would be printed below.
+    // A table that is higher than the terminal would scroll, and the next table would be printed below it.
     lines.truncate(rows.saturating_sub(1));
     // The cursor goes to the upper left corner; the rest of each line, and what is below the last line, is erased.
     let mut text = String::from("\x1b[H");
@@ -158,7 +158,7 @@ fn print(report: &Report, options: &Options) -> io::Result<()> {
     to.flush()
 }
 
-/// Returns the columns and rows of the terminal; `None` where the output is none.
+/// Returns the columns and rows of the terminal; `None` if the standard output is not a terminal.
 fn terminal_size() -> Option<(usize, usize)> {
     if !io::stdout().is_terminal() {
         return None;

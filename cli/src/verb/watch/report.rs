@@ -1,4 +1,4 @@
-//! What is printed at one refresh.
+//! The data that one refresh prints.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use super::growth::{self, Growth};
 use crate::json;
 use crate::out::printable_names;
 
-/// A snapshot with the growth since the first one.
+/// A snapshot, and the growth since the first snapshot.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Report {
     /// The version of the JSON.
@@ -21,17 +21,18 @@ pub(super) struct Report {
     pub(super) watched_ns: u64,
     /// The state of the compositor.
     pub(super) snapshot: Snapshot,
-    /// How what each client holds has grown since the first snapshot.
+    /// The growth of each client's resources since the first snapshot.
     pub(super) growth: Vec<Growth>,
-    /// How the open file descriptors of the compositor have grown.
+    /// The growth of the compositor's number of open file descriptors since the first snapshot.
     pub(super) descriptors_growth: i64,
-    /// How the resident memory of the compositor has grown.
+    /// The growth of the compositor's resident memory since the first snapshot, in bytes.
     pub(super) resident_bytes_growth: i64,
 }
 
 impl Report {
     pub(super) fn new(socket: &Path, before: &Snapshot, now: Snapshot) -> Self {
-        // covalent-compositor escapes all texts, but another program may answer on the socket, so the texts are escaped here too.
+        // covalent-compositor escapes all names, but another program may listen on the socket. The names are therefore escaped
+        // here too.
         let now = printable_names(&now);
         let process = |snapshot: &Snapshot| snapshot.process.unwrap_or_default();
         let (old, new) = (process(before), process(&now));

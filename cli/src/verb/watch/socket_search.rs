@@ -1,4 +1,4 @@
-//! Finds the control socket if the command line names none.
+//! Finds the control socket if the command line names no socket.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use covalent_protocols::control::{NAME_PREFIX, runtime_directory};
 
 use super::connection::Connection;
 
-/// The most files of the folder that are tried.
+/// The most sockets of the folder to which a connection is tried.
 const CANDIDATES_MAX: usize = 64;
 
-/// Connects to the control socket of `WAYLAND_DISPLAY`, or to the only one that answers.
+/// Connects to the control socket of the display in `WAYLAND_DISPLAY`, or else to the only control socket that answers.
 ///
 /// # Errors
 /// No control socket answers, or several do.
@@ -26,8 +26,8 @@ fn find_in(folder: &Path, display: Option<&OsStr>) -> Result<(PathBuf, Connectio
     if let Some(path) = display.and_then(|name| beside(folder, name)) {
         match Connection::open(&path) {
             Ok(connection) => return Ok((path, connection)),
-            // If the socket of this display exists, its error is returned. If it does not exist, `WAYLAND_DISPLAY` may name another
-            // compositor, and the other sockets are tried.
+            // If the socket of this display exists, the error of the connection is returned. If it does not exist,
+            // `WAYLAND_DISPLAY` may name another compositor, and the other sockets are tried.
             Err(error) if path.exists() => return Err(error),
             Err(_) => {}
         }
@@ -66,7 +66,7 @@ fn find_in(folder: &Path, display: Option<&OsStr>) -> Result<(PathBuf, Connectio
     }
 }
 
-/// Returns the control socket that belongs to a value of `WAYLAND_DISPLAY`.
+/// Returns the path of the control socket of the display in `WAYLAND_DISPLAY`.
 fn beside(folder: &Path, display: &OsStr) -> Option<PathBuf> {
     let name = Path::new(display).file_name()?;
     let mut file = OsString::from(NAME_PREFIX);

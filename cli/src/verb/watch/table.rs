@@ -5,7 +5,7 @@ use covalent_protocols::control::{Buffer, Client, Frame, Latency, Output, Surfac
 use super::growth::{Growth, Numbers};
 use super::report::Report;
 
-/// Returns the lines of a report; those that are longer than `width` columns are cut.
+/// Returns the lines of a report. Lines longer than `width` columns are cut off.
 pub(super) fn render(report: &Report, with_leaks: bool, width: Option<usize>) -> Vec<String> {
     let snapshot = &report.snapshot;
     let mut lines = vec![format!(
@@ -27,12 +27,12 @@ pub(super) fn render(report: &Report, with_leaks: bool, width: Option<usize>) ->
     let width = width.unwrap_or(usize::MAX);
     lines
         .iter()
-        .map(|line| cut(line.trim_end(), width))
+        .map(|line| truncate(line.trim_end(), width))
         .collect()
 }
 
 /// Cuts a line after `width` characters.
-fn cut(line: &str, width: usize) -> String {
+fn truncate(line: &str, width: usize) -> String {
     if line.chars().count() <= width {
         return line.to_owned();
     }
@@ -210,7 +210,7 @@ fn leaks(report: &Report) -> Vec<String> {
     lines
 }
 
-/// Returns which surface shows a dma-buf, if one does.
+/// Returns a note that names the surface that shows a dma-buf; an empty text if no surface shows it.
 fn shown_by(report: &Report, client: &Client, inode: u64) -> String {
     let shows = |surface: &&Surface| {
         let buffer = surface.buffer.as_ref();
@@ -260,7 +260,7 @@ fn buffer(buffer: &Buffer) -> String {
     words.join(" ")
 }
 
-/// Aligns rows in columns that are as wide as their widest cell. The last column is not padded.
+/// Pads the cells of all rows, so that each column is as wide as its widest cell. The last column is not padded.
 fn columns<const COUNT: usize>(rows: &[[String; COUNT]]) -> Vec<String> {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
@@ -341,7 +341,7 @@ mod tests {
 
     use super::*;
 
-    /// Two clients, of which one has a dma-buf more in the second snapshot.
+    /// Returns two snapshots with two clients. One of the clients has one dma-buf more in the second snapshot.
     fn snapshots() -> [Snapshot; 2] {
         let text = include_str!("snapshots.json");
         serde_json::from_str(text).unwrap()

@@ -1,4 +1,4 @@
-//! The behaviours of hostile clients. A client repeats its behaviour until it is told to stop.
+//! The behaviours of hostile clients. A client repeats its behaviour until the test stops it.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,24 +12,24 @@ use super::message::encode;
 use super::random::Random;
 use super::random_requests::{send_any, send_well_formed};
 use super::window::{ANSWER_LIMIT, Window};
-use super::within_limits::Expensive;
+use super::within_limits::ExpensiveClient;
 
 /// The requests that a hostile client sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behaviour {
     /// Commits large trees of subsurfaces.
     Trees,
-    /// Sets regions of very many rectangles.
+    /// Sets regions with very many rectangles.
     Regions,
     /// Shows large scaled buffers on top of each other.
     Pixels,
     /// Creates and destroys very many objects.
     Objects,
-    /// Maps and unmaps its window.
+    /// Maps and unmaps its window, so that the keyboard focus changes.
     Focus,
     /// Sends well-formed random requests.
     WellFormed,
-    /// Sends random requests, malformed ones and superfluous files.
+    /// Sends random requests, malformed messages and superfluous file descriptors.
     Broken,
     /// Sends requests and never reads an event.
     Stalling,
@@ -39,19 +39,19 @@ pub enum Behaviour {
     Dying,
 }
 
-/// What a client did.
+/// What a hostile client did until it was stopped.
 #[derive(Clone, Debug, Default)]
 pub struct HostileReport {
-    /// The number of times that it sent requests.
+    /// The number of times that the client sent requests.
     pub requests: u64,
-    /// The number of connections.
+    /// The number of connections that the client opened.
     pub connections: u64,
-    /// The last protocol error that it received.
+    /// The last protocol error that the client received.
     pub last_error: Option<String>,
 }
 
 impl Behaviour {
-    /// The behaviours of clients that stay within their limits.
+    /// The behaviours that stay within the compositor's limits for a client.
     pub const WITHIN_LIMITS: [Self; 5] = [
         Self::Trees,
         Self::Regions,
@@ -59,7 +59,7 @@ impl Behaviour {
         Self::Objects,
         Self::Focus,
     ];
-    /// The behaviours of clients that exceed their limits or violate the protocol.
+    /// The behaviours that exceed the compositor's limits or violate the protocol.
     const BEYOND_LIMITS: [Self; 5] = [
         Self::WellFormed,
         Self::Broken,
@@ -68,7 +68,7 @@ impl Behaviour {
         Self::Dying,
     ];
 
-    /// Returns the behaviour of a client. Every second client stays within its limits.
+    /// Returns the behaviour of the client with this number. Every second client stays within its limits.
     pub(super) fn of_client(number: usize, seed: u64) -> Self {
         let shifted = number / 2 + usize::try_from(seed % 5).unwrap_or(0);
         let behaviours = if number % 2 == 0 {
@@ -95,7 +95,7 @@ impl Behaviour {
         let files = Files::open()?;
         let mut report = HostileReport::default();
         while !stop.load(Ordering::Relaxed) {
-            // New clients have to wait, or are refused, while the compositor has few file descriptors left.
+            // While the compositor has few file descriptors left, it accepts new clients later or refuses them.
             let Ok(mut connection) = Connection::open(socket) else {
                 std::thread::sleep(Duration::from_millis(50));
                 continue;
@@ -129,11 +129,11 @@ impl Behaviour {
         report: &mut HostileReport,
     ) -> anyhow::Result<()> {
         if self.stays_connected() {
-            let mut client = Expensive::start(self, connection, files)?;
+            let mut client = ExpensiveClient::start(self, connection, files)?;
             while !stop.load(Ordering::Relaxed) && !connection.closed {
                 client.step(connection, files, random);
                 report.requests += 1;
-                // The client reads its events, and waits for the compositor, as its library would.
+                // The client reads its events and waits for the compositor's reply, as a client library does.
                 connection.round_trip(ANSWER_LIMIT);
             }
             return Ok(());
@@ -155,7 +155,7 @@ impl Behaviour {
                 Self::Flooding => {
                     let surface = connection.objects_of("wl_surface");
                     let surface = surface.first().copied().unwrap_or(0);
-                    // `wl_surface.offset` has no events.
+                    // The request `wl_surface.offset` causes no events.
                     let many = encode(surface, 10, &[0.into(), 0.into()]).repeat(512);
                     connection.send(&many, &[]);
                     connection.read();
@@ -171,7 +171,7 @@ impl Behaviour {
             if connection.is_congested() {
                 connection.wait(PollFlags::OUT, Duration::from_millis(100));
                 if self == Self::Stalling {
-                    // The compositor has closed the connection when this ends.
+                    // This loop ends when the compositor has closed the connection.
                     connection.closed = connection.error.is_some() || is_hung_up(connection);
                 }
             }
@@ -180,7 +180,7 @@ impl Behaviour {
     }
 }
 
-/// Returns whether the compositor has closed the connection, without reading from it.
+/// Returns whether the compositor has closed the connection, without reading the events that have arrived.
 fn is_hung_up(connection: &Connection) -> bool {
     use rustix::event::{PollFd, Timespec, poll};
     let mut fds = [PollFd::new(&connection.stream, PollFlags::empty())];

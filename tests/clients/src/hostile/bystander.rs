@@ -1,4 +1,4 @@
-//! A well-behaved client that measures how it is served.
+//! A well-behaved client (the bystander) that measures how long the compositor takes to serve it.
 
 use std::fmt;
 use std::path::Path;
@@ -15,18 +15,18 @@ use super::window::Window;
 /// The pause after a round trip.
 const PAUSE: Duration = Duration::from_millis(4);
 
-/// The round trips and frames that the bystander measured in one period.
+/// The measurements of the bystander during one period.
 #[derive(Clone, Debug)]
-pub struct Measured {
+pub struct BystanderStats {
     /// The duration of each round trip, sorted.
     pub round_trips: Vec<Duration>,
-    /// The CPU time of the compositor during each round trip, sorted. It does not depend on other programs.
+    /// The CPU time of the compositor during each round trip, sorted. Other programs on the machine do not affect it.
     pub cpu_times: Vec<Duration>,
-    /// The number of frame callbacks.
+    /// The number of frame callbacks that the bystander received.
     pub frames: u64,
     /// The duration of the measurement.
     pub elapsed: Duration,
-    /// The time between two frames of the output.
+    /// The refresh period of the output.
     pub period: Duration,
 }
 
@@ -38,8 +38,8 @@ pub fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     found.copied().unwrap_or(Duration::MAX)
 }
 
-impl Measured {
-    /// Returns the part of the output's frames for which the bystander got no callback.
+impl BystanderStats {
+    /// Returns the fraction of the output's frames for which the bystander received no frame callback.
     pub fn lost_frames(&self) -> f64 {
         let expected = self.elapsed.as_secs_f64() / self.period.as_secs_f64();
         #[allow(clippy::cast_precision_loss)] // a test shows fewer frames than 2^52
@@ -48,7 +48,7 @@ impl Measured {
     }
 }
 
-impl fmt::Display for Measured {
+impl fmt::Display for BystanderStats {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             to,
@@ -70,8 +70,12 @@ impl fmt::Display for Measured {
 ///
 /// # Errors
 ///
-/// When the bystander is disconnected.
-pub(super) fn measure(socket: &Path, pid: u32, duration: Duration) -> anyhow::Result<Measured> {
+/// The bystander is disconnected.
+pub(super) fn measure(
+    socket: &Path,
+    pid: u32,
+    duration: Duration,
+) -> anyhow::Result<BystanderStats> {
     let mut connection = Connection::open(socket)?;
     let unknown = connection.unknown_globals();
     anyhow::ensure!(
@@ -84,7 +88,7 @@ pub(super) fn measure(socket: &Path, pid: u32, duration: Duration) -> anyhow::Re
     let window = Window::map(&mut connection, &files, (480, 480))?;
     let mut frame = show_next(&mut connection, window);
     let mut sync: Option<(u32, Instant, Duration)> = None;
-    let mut measured = Measured {
+    let mut measured = BystanderStats {
         round_trips: Vec::new(),
         cpu_times: Vec::new(),
         frames: 0,
@@ -118,7 +122,7 @@ pub(super) fn measure(socket: &Path, pid: u32, duration: Duration) -> anyhow::Re
             connection.error
         );
     }
-    // A round trip that is not answered yet took at least this long.
+    // The last round trip was not answered. It took at least the time until now.
     if let Some((_, sent, used)) = sync {
         measured.round_trips.push(sent.elapsed());
         measured.cpu_times.push(cpu_time(pid)?.saturating_sub(used));
@@ -137,7 +141,7 @@ fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
     Ok(Duration::from_nanos(nanoseconds.parse()?))
 }
 
-/// Commits the buffer again; returns the frame callback.
+/// Commits the buffer of the window again, and returns the frame callback.
 fn show_next(connection: &mut Connection, window: Window) -> u32 {
     let callback = connection.call(window.surface, "frame", &[], &[]);
     let buffer = [window.buffer, 0, 0].map(Argument::Word);

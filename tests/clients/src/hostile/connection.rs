@@ -22,12 +22,12 @@ pub(super) const DISPLAY: u32 = 1;
 const REGISTRY: u32 = 2;
 /// The first id of the objects that the compositor creates.
 const SERVER_ID_MIN: u32 = 0xff00_0000;
-/// The largest number of file descriptors that the compositor receives at once.
+/// The largest number of file descriptors that the compositor receives with one `recvmsg`.
 pub(super) const FDS_MAX: usize = 28;
-/// A client creates no further requests while at least this many bytes wait to be sent.
+/// The number of unsent bytes from which on a client creates no further requests.
 const OUTBOX_MAX: usize = 1 << 16;
 
-/// An object and its version.
+/// The interface and the version of a protocol object.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Object {
     pub(super) interface: &'static Interface,
@@ -42,7 +42,7 @@ pub(super) struct ProtocolError {
     pub(super) message: String,
 }
 
-/// A connection.
+/// A connection to the compositor, with the objects that the client has created.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) stream: UnixStream,
@@ -52,16 +52,16 @@ pub(super) struct Connection {
     free_ids: Vec<u32>,
     next_id: u32,
     globals: Vec<(u32, String, u32)>,
-    /// The `configure` events of surfaces that are not acknowledged: the object and the serial.
+    /// The `configure` events of surfaces that the client has not acknowledged: the object and the serial.
     pub(super) configures: Vec<(u32, u32)>,
-    /// The callbacks that are done.
+    /// The callbacks whose `done` event has arrived.
     pub(super) done: Vec<u32>,
     pub(super) error: Option<ProtocolError>,
     pub(super) closed: bool,
 }
 
 impl Connection {
-    /// Connects, and waits for the globals.
+    /// Connects to the compositor, and waits until it has announced the globals.
     pub(super) fn open(socket: &Path) -> anyhow::Result<Self> {
         let mut connection = Self::start(UnixStream::connect(socket)?)?;
         connection.round_trip(Duration::from_secs(60));
@@ -72,7 +72,7 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Asks for the globals on a socket that is connected, and does not wait for them.
+    /// Requests the globals on a connected socket, without waiting for them.
     pub(super) fn start(stream: UnixStream) -> anyhow::Result<Self> {
         stream.set_nonblocking(true)?;
         let mut connection = Self {
@@ -100,7 +100,7 @@ impl Connection {
             .filter(|(_, object)| object.interface.name == interface)
             .map(|(id, _)| *id)
             .collect();
-        // The order of a hash map differs in each run.
+        // The order of a hash map is different in each run, so the ids are sorted.
         objects.sort_unstable();
         objects
     }
@@ -116,7 +116,7 @@ impl Connection {
         objects
     }
 
-    /// Returns an id for a new object: one that was deleted, or else the next one.
+    /// Returns an id for a new object: an id that was deleted, or else the next unused id.
     pub(super) fn new_id(&mut self, object: Option<Object>) -> u32 {
         let id = self.free_ids.pop().unwrap_or_else(|| {
             let id = self.next_id;
@@ -134,7 +134,7 @@ impl Connection {
         self.objects.remove(&object);
     }
 
-    /// Binds each global that the clients know, at the announced version.
+    /// Binds each global whose interface is in `interfaces.rs`, at the announced version.
     pub(super) fn bind_all(&mut self) {
         for (name, interface, version) in self.globals.clone() {
             if let Some(interface) = interfaces::of_global(&interface) {
@@ -143,7 +143,7 @@ impl Connection {
         }
     }
 
-    /// Returns the globals that the clients do not know.
+    /// Returns the globals whose interface is not in `interfaces.rs`.
     pub(super) fn unknown_globals(&self) -> Vec<&str> {
         self.globals
             .iter()
@@ -165,7 +165,8 @@ impl Connection {
         id
     }
 
-    /// Sends a request by its name. `arguments` has no new object id, which is inserted at its place and returned.
+    /// Sends a request by its name. `arguments` does not contain the id of a new object. This function inserts the id at its
+    /// position, and returns it.
     pub(super) fn call(
         &mut self,
         object: u32,
@@ -217,8 +218,8 @@ impl Connection {
         callback
     }
 
-    /// Sends bytes, and file descriptors with their first byte. Without file descriptors, the bytes that the socket does not
-    /// accept are sent later.
+    /// Sends bytes, and file descriptors together with the first byte. Without file descriptors, the bytes that the socket does
+    /// not accept are sent later.
     pub(super) fn send(&mut self, bytes: &[u8], files: &[BorrowedFd<'_>]) {
         if files.is_empty() {
             self.outbox.extend(bytes);
@@ -245,7 +246,7 @@ impl Connection {
         }
     }
 
-    /// Sends as many of the waiting bytes as the socket accepts.
+    /// Sends as many of the unsent bytes as the socket accepts.
     pub(super) fn flush(&mut self) {
         while !self.outbox.is_empty() {
             let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
@@ -261,12 +262,12 @@ impl Connection {
         }
     }
 
-    /// Returns whether so many bytes wait to be sent that the client has to pause; see [`OUTBOX_MAX`].
+    /// Returns whether the client has to pause, because more than [`OUTBOX_MAX`] bytes are unsent.
     pub(super) fn is_congested(&self) -> bool {
         self.outbox.len() > OUTBOX_MAX
     }
 
-    /// Waits for the socket.
+    /// Waits until the socket is ready for these poll flags, for at most `limit`.
     pub(super) fn wait(&self, flags: PollFlags, limit: Duration) {
         let mut fds = [PollFd::new(&self.stream, flags)];
         let limit = Timespec {
@@ -276,7 +277,7 @@ impl Connection {
         let _ = poll(&mut fds, Some(&limit));
     }
 
-    /// Sends the waiting bytes and reads the events, until the compositor has handled all requests, the connection is closed, or
+    /// Sends the unsent bytes and reads the events, until the compositor has handled all requests, the connection is closed, or
     /// the time limit has passed. Returns whether the compositor has handled all requests.
     pub(super) fn round_trip(&mut self, limit: Duration) -> bool {
         let callback = self.sync();
@@ -298,7 +299,8 @@ impl Connection {
         false
     }
 
-    /// Reads the events that have arrived. File descriptors that arrive with them are closed by the kernel.
+    /// Reads the events that have arrived. The kernel closes file descriptors that arrive with them, because the client does not
+    /// receive them.
     pub(super) fn read(&mut self) {
         let mut bytes = [0; 16_384];
         while !self.closed {

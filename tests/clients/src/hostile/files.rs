@@ -1,4 +1,4 @@
-//! The files that a client sends as file descriptors.
+//! The files that a hostile client sends as file descriptors.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
@@ -11,7 +11,7 @@ use super::random::Random;
 /// The size of the shared memory in bytes.
 pub(super) const MEMORY_BYTES: u32 = 1 << 20;
 
-/// One file of each kind.
+/// One open file of each kind.
 #[derive(Debug)]
 pub(super) struct Files {
     memory: OwnedFd,
@@ -19,12 +19,12 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Opens the files. Those that this machine does not have are left out.
+    /// Opens the files. Kinds that this machine does not have are left out.
     pub(super) fn open() -> anyhow::Result<Self> {
         let memory = memory(MEMORY_BYTES)?;
         let mut all = vec![
             memory.try_clone()?,
-            // This file is shorter than any pool that a client creates on it.
+            // This memfd is shorter than any pool that a client creates on it.
             self::memory(1)?,
         ];
         let (read, write) = rustix::pipe::pipe()?;
@@ -39,12 +39,12 @@ impl Files {
         Ok(Self { memory, all })
     }
 
-    /// Returns the shared memory.
+    /// Returns the memfd of [`MEMORY_BYTES`] bytes.
     pub(super) fn memory(&self) -> BorrowedFd<'_> {
         self.memory.as_fd()
     }
 
-    /// Returns any file.
+    /// Returns a random one of the files.
     pub(super) fn any(&self, random: &mut Random) -> BorrowedFd<'_> {
         random.choose(&self.all).unwrap_or(&self.memory).as_fd()
     }
@@ -58,7 +58,7 @@ fn memory(bytes: u32) -> anyhow::Result<OwnedFd> {
     Ok(file)
 }
 
-/// Returns a dma-buf of the memory; `None` where the machine has no udmabuf, or this user may not open it.
+/// Returns a dma-buf of the memfd; `None` if the machine has no udmabuf, or this user may not open it.
 fn dmabuf(memory: &OwnedFd) -> Option<OwnedFd> {
     let udmabuf = Udmabuf::open().ok()?;
     udmabuf.share(memory, 0, MEMORY_BYTES.into()).ok()

@@ -1,4 +1,4 @@
-//! The interfaces of the globals, from which all other interfaces follow.
+//! The interfaces of the globals. All other interfaces are reached through their requests and events.
 
 use wayland_client::Proxy as _;
 use wayland_client::backend::protocol::Interface;
@@ -20,7 +20,7 @@ use wayland_protocols::xdg::{
     xdg_output::zv1::client::zxdg_output_manager_v1::ZxdgOutputManagerV1,
 };
 
-/// Returns the interface of a global; `None` if the clients do not know it.
+/// Returns the interface of a global; `None` if the global is not in this list.
 pub(super) fn of_global(name: &str) -> Option<&'static Interface> {
     [
         WlCompositor::interface(),

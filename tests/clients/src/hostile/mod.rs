@@ -1,10 +1,10 @@
 //! Clients that try to crash a compositor or to keep it from serving others. A well-behaved client beside them, the bystander,
-//! measures how it is served.
+//! measures how the compositor serves it.
 //!
-//! The clients write the wire format themselves, each with random numbers of a seed. The clients with a behaviour of
+//! The clients encode the wire format themselves. Each client has random numbers from a seed. The clients with a behaviour of
 //! [`Behaviour::WITHIN_LIMITS`] send only requests that the protocols permit, in the most expensive ways, and have to stay
-//! connected. The other clients also send requests that are not permitted, files of all kinds, and too many or too few bytes. The
-//! compositor disconnects them, and they connect again.
+//! connected. The other clients also send requests that are not permitted, file descriptors of all kinds, and too many or too few
+//! bytes. The compositor disconnects these clients, and they connect again.
 
 mod behaviour;
 mod bystander;
@@ -26,24 +26,24 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use behaviour::{Behaviour, HostileReport};
-pub use bystander::{Measured, percentile};
+pub use bystander::{BystanderStats, percentile};
 pub use process::{Resources, terminate_beside_clients};
 pub use scripted::{ScriptedClient, ScriptedFiles};
 
-/// The number of hostile clients at a time.
+/// The number of hostile clients that run at the same time.
 const CLIENTS: usize = 10;
 
-/// A hostile client that runs.
-type Running = JoinHandle<anyhow::Result<HostileReport>>;
+/// The thread of a running hostile client.
+type ClientThread = JoinHandle<anyhow::Result<HostileReport>>;
 
-/// The bounds within which the bystander's measurement has to be.
+/// The bounds that the bystander's measurements must not exceed.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// The CPU time of the compositor that 99 of 100 round trips do not exceed.
     pub cpu_time: Option<Duration>,
     /// The duration that 99 of 100 round trips do not exceed.
     pub round_trip: Option<Duration>,
-    /// The part of the frames that may be lost in addition to those that are lost without hostile clients.
+    /// The fraction of the frames that may be lost in addition to the frames that are lost without hostile clients.
     pub lost_frames: Option<f64>,
 }
 
@@ -51,9 +51,9 @@ pub struct Bounds {
 #[derive(Debug)]
 pub struct Outcome {
     /// The measurement without the hostile clients.
-    pub before: Measured,
+    pub before: BystanderStats,
     /// The measurement with the hostile clients.
-    pub during: Measured,
+    pub during: BystanderStats,
     /// The behaviour of each client and its report.
     pub clients: Vec<(Behaviour, HostileReport)>,
 }
@@ -63,7 +63,7 @@ pub struct Outcome {
 ///
 /// # Errors
 ///
-/// When the bystander is disconnected, or a client that stays within its limits.
+/// The bystander or a client that stays within its limits is disconnected.
 pub fn run(
     socket: &Path,
     pid: u32,
@@ -96,7 +96,7 @@ fn start_clients(
     socket: &Path,
     seed: u64,
     stop: &Arc<AtomicBool>,
-) -> anyhow::Result<Vec<(Behaviour, Running)>> {
+) -> anyhow::Result<Vec<(Behaviour, ClientThread)>> {
     let mut threads = Vec::new();
     for number in 0..CLIENTS {
         let behaviour = Behaviour::of_client(number, seed);
@@ -109,7 +109,7 @@ fn start_clients(
 }
 
 impl Outcome {
-    /// Checks that the bystander was served: its round trips, its frames, and that clients within their limits stayed connected.
+    /// Checks that the measurements are within the bounds, and that the clients within their limits stayed connected.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The file descriptors and the memory that a compositor uses, and how long it takes to end after SIGTERM.
+//! The file descriptors and the memory of a compositor, and the time that the compositor takes to end after SIGTERM.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -12,9 +12,9 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
 use super::{start_clients, wait_until};
 
-/// The longest time until everything that clients held is freed.
+/// The longest time until the compositor has freed everything that its clients held.
 const CLEANUP_LIMIT: Duration = Duration::from_secs(20);
-/// The longest time for which the end of the compositor is awaited.
+/// The longest time that the test waits for the end of the compositor.
 const END_LIMIT: Duration = Duration::from_secs(60);
 
 /// The file descriptors and the memory of a process.
@@ -31,7 +31,7 @@ impl Resources {
     ///
     /// # Errors
     ///
-    /// When the process has ended.
+    /// The process has ended.
     pub fn of(pid: u32) -> anyhow::Result<Self> {
         let descriptors = format!("/proc/{pid}/fd");
         let status = format!("/proc/{pid}/status");
@@ -47,11 +47,12 @@ impl Resources {
         })
     }
 
-    /// Waits until a process holds no more than these resources and `tolerance_kib` of memory; returns what it holds then.
+    /// Waits until a process holds no more file descriptors than these resources, and at most `tolerance_kib` more memory.
+    /// Returns the resources that the process then holds.
     ///
     /// # Errors
     ///
-    /// When it still holds more after a while.
+    /// The process still holds more after the time limit.
     pub fn wait_for_return(self, pid: u32, tolerance_kib: u64) -> anyhow::Result<Self> {
         let allowed = self.memory_kib.saturating_add(tolerance_kib);
         let mut now = Self::of(pid)?;
@@ -67,11 +68,12 @@ impl Resources {
     }
 }
 
-/// Starts the hostile clients, and ends the compositor by SIGTERM after `running`; returns how long it took to end.
+/// Starts the hostile clients, and ends the compositor by SIGTERM after `running`. Returns the time that the compositor took to
+/// end.
 ///
 /// # Errors
 ///
-/// When the compositor does not end.
+/// The compositor does not end.
 pub fn terminate_beside_clients(
     socket: &Path,
     pid: u32,

@@ -1,4 +1,4 @@
-//! Random numbers of a seed, or numbers that given bytes choose.
+//! Random numbers from a seed, or numbers that the bytes of a fuzzer determine.
 
 /// The values at which arithmetic of 32 bits overflows or changes its sign.
 const EXTREMES: [u32; 8] = [
@@ -12,22 +12,22 @@ const EXTREMES: [u32; 8] = [
     0x7fff_ffff,
 ];
 
-/// A source of numbers.
+/// A generator of numbers.
 #[derive(Debug)]
 pub(super) enum Random {
-    /// A xorshift generator, so that each run with a seed uses the same numbers.
+    /// A xorshift generator. Each run with the same seed uses the same numbers.
     Generator(u64),
-    /// The bytes of a fuzzer that no number has used yet. Each number uses one or two of them.
+    /// The fuzzer's bytes that are not used yet. Each number uses one or two bytes.
     Bytes(Vec<u8>),
 }
 
 impl Random {
     pub(super) fn new(seed: u64) -> Self {
-        // A xorshift generator never leaves 0.
+        // The state of a xorshift generator must not be 0, because it would stay 0.
         Self::Generator(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    /// Returns numbers that `bytes` choose, and 0 after them.
+    /// Returns a generator whose numbers `bytes` determine. After the last byte every number is 0.
     pub(super) fn of_bytes(bytes: &[u8]) -> Self {
         Self::Bytes(bytes.iter().rev().copied().collect())
     }
@@ -55,7 +55,7 @@ impl Random {
         number.checked_rem(end).unwrap_or(0)
     }
 
-    /// Returns true for one of `times` calls, on average.
+    /// Returns true for one of `times` calls on average.
     pub(super) fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
@@ -65,7 +65,7 @@ impl Random {
         items.get(self.below(items.len()))
     }
 
-    /// Returns a number as an argument: mostly small, sometimes extreme.
+    /// Returns a number for an argument of a request: mostly small, sometimes extreme.
     pub(super) fn argument(&mut self) -> u32 {
         match self.below(4) {
             0 => self.choose(&EXTREMES).copied().unwrap_or(0),

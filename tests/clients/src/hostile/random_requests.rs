@@ -1,4 +1,4 @@
-//! Random requests to random objects: well-formed, malformed, with and without file descriptors.
+//! Sends random requests to random objects: well-formed and malformed, with and without file descriptors.
 
 use std::os::fd::BorrowedFd;
 
@@ -9,7 +9,7 @@ use super::files::Files;
 use super::message::{Argument, encode};
 use super::random::Random;
 
-/// Sends a request that may be well-formed or not.
+/// Sends a random message, which may be well-formed or malformed.
 pub(super) fn send_any(connection: &mut Connection, files: &Files, random: &mut Random) {
     match random.below(200) {
         0 => send_malformed(connection, files, random),
@@ -38,7 +38,7 @@ pub(super) fn send_well_formed(connection: &mut Connection, files: &Files, rando
         return;
     };
     let described = &interface.requests[opcode];
-    // Only one in eight of the chosen destructors is sent. With more of them, few objects would exist.
+    // Only one of eight randomly chosen destructors is sent. Otherwise few objects would exist.
     if described.is_destructor && !random.once_in(8) {
         return;
     }
@@ -75,7 +75,7 @@ pub(super) fn send_well_formed(connection: &mut Connection, files: &Files, rando
     }
 }
 
-/// Returns an object of the interface, and sometimes null or an object of another interface.
+/// Returns an object of the interface, or sometimes the null object or an object of another interface.
 fn object_of(
     connection: &Connection,
     interface: Option<&'static Interface>,
@@ -107,15 +107,15 @@ fn send_malformed(connection: &mut Connection, files: &Files, random: &mut Rando
         .collect();
     let mut bytes = encode(object, opcode, &arguments);
     match random.below(4) {
-        // The size or the opcode is wrong.
+        // The message has a wrong size or a wrong opcode.
         0 => bytes
             .splice(4..8, random.argument().to_ne_bytes())
             .for_each(drop),
-        // The object does not exist.
+        // The message is for an object that may not exist.
         1 => bytes
             .splice(0..4, random.argument().to_ne_bytes())
             .for_each(drop),
-        // The message ends early.
+        // The message is shorter than its header states.
         2 => bytes.truncate(random.below(bytes.len())),
         _ => {}
     }
@@ -128,7 +128,7 @@ fn send_malformed(connection: &mut Connection, files: &Files, random: &mut Rando
     connection.send(&bytes, attached);
 }
 
-/// Sends a message that takes no file descriptor, with many of them.
+/// Sends a request that takes no file descriptor together with many file descriptors.
 fn send_superfluous_files(connection: &mut Connection, files: &Files, random: &mut Random) {
     let callback = connection.new_id(None);
     let attached: Vec<BorrowedFd<'_>> = (0..=random.below(FDS_MAX))

@@ -1,4 +1,5 @@
-//! A client whose requests are chosen by the bytes of a fuzzer. It runs in the process of the compositor, so it never waits.
+//! A client whose requests a fuzzer's bytes determine. The client runs in the process of the compositor, so it never waits for a
+//! reply.
 
 use std::os::unix::net::UnixStream;
 
@@ -7,7 +8,7 @@ use super::files::Files;
 use super::random::Random;
 use super::random_requests::send_any;
 
-/// A client that sends one request for each step.
+/// A client that sends one random request in each step.
 #[derive(Debug)]
 pub struct ScriptedClient {
     connection: Connection,
@@ -24,18 +25,18 @@ impl ScriptedFiles {
     ///
     /// # Errors
     ///
-    /// When the process has no file descriptors left.
+    /// The process has no file descriptors left.
     pub fn open() -> anyhow::Result<Self> {
         Files::open().map(Self)
     }
 }
 
 impl ScriptedClient {
-    /// Asks for the globals. [`synchronise`](Self::synchronise) tells when they have arrived.
+    /// Requests the globals. [`synchronise`](Self::synchronise) returns whether they have arrived.
     ///
     /// # Errors
     ///
-    /// When the socket cannot be used.
+    /// The socket cannot be used.
     pub fn start(stream: UnixStream, script: &[u8]) -> anyhow::Result<Self> {
         Ok(Self {
             connection: Connection::start(stream)?,
@@ -44,7 +45,7 @@ impl ScriptedClient {
         })
     }
 
-    /// Binds all globals, and creates an object of each kind that most others need.
+    /// Binds all globals, and creates an object of each kind that most other objects need.
     pub fn bind(&mut self, files: &ScriptedFiles) {
         let Self { connection, .. } = self;
         connection.bind_all();
@@ -68,7 +69,7 @@ impl ScriptedClient {
         connection.flush();
     }
 
-    /// Sends the next request of the script; returns whether more are to come.
+    /// Sends the next request of the script. Returns whether the script contains further requests.
     pub fn step(&mut self, files: &ScriptedFiles) -> bool {
         let Self {
             connection, random, ..
@@ -79,7 +80,7 @@ impl ScriptedClient {
                     connection.call(role, "ack_configure", &[serial.into()], &[]);
                 }
             }
-            // Random requests rarely attach a buffer to a surface and commit this surface afterwards.
+            // Random requests rarely attach a buffer to a surface and commit the same surface afterwards, so this step does both.
             1 => {
                 let surfaces = connection.objects_of("wl_surface");
                 let buffers = connection.objects_of("wl_buffer");
@@ -93,11 +94,12 @@ impl ScriptedClient {
         }
         connection.flush();
         connection.read();
-        // A script may end with an incomplete message. The client sends nothing after it.
+        // An incomplete message can be the last message of a script. The client sends nothing after it.
         !self.random.is_exhausted() && !self.is_closed()
     }
 
-    /// Reads the events; returns whether all requests before the first call were handled. The connection may also have been closed.
+    /// Reads the events. Returns whether the compositor has handled all requests that were sent before the first call, or has
+    /// closed the connection.
     pub fn synchronise(&mut self) -> bool {
         let callback = self.awaited.unwrap_or_else(|| self.connection.sync());
         self.awaited = Some(callback);

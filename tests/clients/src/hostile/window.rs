@@ -1,4 +1,4 @@
-//! A mapped window of a client, with the objects that were used to create it.
+//! A mapped window of a hostile client, with the objects that were used to create it.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use super::connection::Connection;
 use super::files::{Files, MEMORY_BYTES};
 use super::message::Argument;
 
-/// The time after which a compositor counts as not answering.
+/// The time after which a compositor that does not reply counts as hanging.
 pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 /// The format XRGB8888 of `wl_shm`.
 const XRGB: u32 = 1;
 
-/// The window and the globals.
+/// The window's objects and the globals that a client needs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
     pub(super) compositor: u32,
@@ -83,7 +83,7 @@ impl Window {
         }
     }
 
-    /// Commits the buffer with damage of the whole surface.
+    /// Attaches the window's buffer, damages the whole surface and commits it.
     pub(super) fn show(&self, connection: &mut Connection) {
         attach(connection, self.surface, self.buffer);
         let (width, height) = self.size;
@@ -97,7 +97,7 @@ impl Window {
         connection.call(self.surface, "commit", &[], &[]);
     }
 
-    /// Creates a subsurface of `parent`; returns its surface and its role.
+    /// Creates a subsurface of `parent`. Returns the ids of its surface and of its `wl_subsurface`.
     pub(super) fn subsurface(&self, connection: &mut Connection, parent: u32) -> (u32, u32) {
         let surface = connection.call(self.compositor, "create_surface", &[], &[]);
         let arguments = [surface, parent].map(Argument::Word);

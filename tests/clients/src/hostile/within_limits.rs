@@ -1,4 +1,4 @@
-//! Expensive requests that every protocol permits, with fewer objects than any limit of a client.
+//! Expensive requests that the protocols permit, with fewer objects than the compositor's limits allow.
 
 use super::behaviour::Behaviour;
 use super::connection::Connection;
@@ -7,26 +7,26 @@ use super::message::Argument;
 use super::random::Random;
 use super::window::{Window, attach, create_buffer};
 
-/// The number of surfaces in the tree.
+/// The number of subsurfaces in the tree.
 const TREE_SURFACES: usize = 200;
-/// The number of levels of the tree.
+/// The number of levels of nested subsurfaces.
 const TREE_LEVELS: usize = 24;
 /// The number of rectangles of each region.
 const RECTANGLES: i32 = 400;
-/// The number of objects that are created and destroyed together.
+/// The number of objects that are created and then destroyed together.
 const OBJECTS: usize = 200;
 
-/// A client that stays within its limits.
+/// A client that sends expensive requests within its limits.
 #[derive(Debug)]
-pub(super) struct Expensive {
+pub(super) struct ExpensiveClient {
     behaviour: Behaviour,
     window: Window,
     surfaces: Vec<u32>,
     objects: Vec<u32>,
 }
 
-impl Expensive {
-    /// Creates the objects of a behaviour.
+impl ExpensiveClient {
+    /// Creates the objects that a behaviour needs.
     pub(super) fn start(
         behaviour: Behaviour,
         connection: &mut Connection,
@@ -48,7 +48,7 @@ impl Expensive {
         Ok(client)
     }
 
-    /// Sends the next requests.
+    /// Sends the next requests of the behaviour.
     pub(super) fn step(&mut self, connection: &mut Connection, files: &Files, random: &mut Random) {
         self.window.acknowledge(connection);
         match self.behaviour {
@@ -60,7 +60,7 @@ impl Expensive {
         }
     }
 
-    /// Creates synchronised subsurfaces with content, in chains of many levels.
+    /// Creates synchronised subsurfaces with buffers, in chains of many levels.
     fn create_tree(&mut self, connection: &mut Connection, count: usize) {
         let mut parent = self.window.surface;
         for number in 0..count {
@@ -109,7 +109,7 @@ impl Expensive {
         connection.call(region, "destroy", &[], &[]);
     }
 
-    /// Creates desynchronised subsurfaces with a large buffer that is shown scaled.
+    /// Creates desynchronised subsurfaces that show a large buffer scaled by a viewport.
     fn create_layers(&mut self, connection: &mut Connection) {
         let viewporter = connection.objects_of("wp_viewporter");
         let buffer = create_buffer(connection, self.window.pool, (512, 512));
@@ -128,7 +128,7 @@ impl Expensive {
         self.window.commit(connection);
     }
 
-    /// Damages and commits all layers.
+    /// Damages and commits the surfaces of all layers.
     fn commit_layers(&mut self, connection: &mut Connection) {
         for surface in &self.surfaces {
             let damage = [0, 0, 512, 512].map(Argument::Word);
@@ -138,7 +138,8 @@ impl Expensive {
         self.window.show(connection);
     }
 
-    /// Destroys the objects of the last call, and creates as many: surface feedback, pools with descriptors, data sources.
+    /// Destroys the objects that the last call created, and creates as many new ones: surface feedback, pools with file
+    /// descriptors, and data sources.
     fn replace_objects(&mut self, connection: &mut Connection, files: &Files) {
         for object in self.objects.drain(..) {
             connection.call(object, "destroy", &[], &[]);
@@ -178,7 +179,7 @@ impl Expensive {
         connection.call(window.toplevel, "set_title", &["hostile".into()], &[]);
         attach(connection, window.surface, 0);
         window.commit(connection);
-        // The compositor configures the window again before it may be mapped.
+        // After this commit the compositor sends a configure event, which has to arrive before the window may be mapped.
         window.commit(connection);
         connection.round_trip(super::window::ANSWER_LIMIT);
         window.acknowledge(connection);

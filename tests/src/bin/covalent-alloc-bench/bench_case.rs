@@ -1,4 +1,4 @@
-//! One source and size of the benchmark, allocated through the crate and with the bare ioctls.
+//! A source and a buffer size of the benchmark. The buffer is allocated through covalent-alloc, and with the bare ioctls.
 
 use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -15,13 +15,13 @@ use rustix::fs::{MemfdFlags, SealFlags};
 
 use super::sys;
 
-/// Stride in bytes: one page, so that every size is a whole number of rows.
+/// The stride in bytes. It is one page, so that every buffer size is a whole number of rows.
 const STRIDE: u32 = 4096;
 
 /// The sizes of buffers, in bytes.
 pub(super) const SIZES: [u32; 3] = [64 << 10, 1 << 20, 8 << 20];
 
-/// The device node of a source, used without the crate.
+/// The device node of a source, on which the bare ioctls are called.
 enum BareSource {
     Heap(File),
     Udmabuf(File),
@@ -34,14 +34,14 @@ pub(super) struct BenchCase<'a> {
     pub(super) source: String,
     /// The size of a buffer in bytes.
     pub(super) bytes: u32,
-    /// The plan. It is solved once, outside of the measurement.
+    /// The plan for the buffer. The plan is solved once, before the measurement.
     pub(super) plan: Plan,
     sources: &'a Sources,
     bare: BareSource,
 }
 
 impl<'a> BenchCase<'a> {
-    /// Returns a case for every open source that can be used with bare ioctls, in every size.
+    /// Returns a case for every size and for every available source that has bare ioctls.
     pub(super) fn all(sources: &'a Sources) -> Result<Vec<Self>> {
         let mut cases = Vec::new();
         for source in sources.declarations() {
@@ -62,17 +62,17 @@ impl<'a> BenchCase<'a> {
         Ok(cases)
     }
 
-    /// Allocates through the crate.
+    /// Allocates the buffer through covalent-alloc.
     pub(super) fn through_crate(&self) -> Result<Vec<Buffer>> {
         Ok(self.sources.allocate(&self.plan)?)
     }
 
-    /// Populates all pages of a buffer.
+    /// Populates all pages of a dma-buf.
     pub(super) fn fill(&self, memory: BorrowedFd<'_>) -> Result<()> {
         Ok(sys::populate(memory, usize::try_from(self.bytes)?)?)
     }
 
-    /// Allocates with the fewest ioctls.
+    /// Allocates a buffer with the fewest possible ioctls.
     pub(super) fn bare_ioctls(&self) -> Result<OwnedFd> {
         let bytes = u64::from(self.bytes);
         match &self.bare {
@@ -90,7 +90,7 @@ impl<'a> BenchCase<'a> {
 }
 
 impl BareSource {
-    /// Opens the node of a source; returns `None` for sources without bare ioctls.
+    /// Opens the device node of a source; returns `None` for a source that has no bare ioctls.
     fn of(id: &str) -> Result<Option<Self>> {
         let open = |path: &Path| {
             File::options()

@@ -11,12 +11,12 @@ use serde::Serialize;
 
 use super::bench_case::BenchCase;
 
-/// The number of calls by name. The name of an ioctl or fcntl includes its request.
+/// The number of system calls by name. The name of an ioctl or fcntl includes its request.
 type Counts = BTreeMap<String, usize>;
 
 const IN_MEMINFO: &str = "reads from /proc/meminfo how much of the contiguous region is free";
 
-/// Why the crate makes calls that a program with the bare ioctls does not make.
+/// The calls that covalent-alloc makes and the bare ioctls do not need, each with the reason.
 const REASONS: [(&str, &str); 8] = [
     (
         "sysinfo",
@@ -37,23 +37,23 @@ const REASONS: [(&str, &str); 8] = [
     ),
 ];
 
-/// The calls of one source and buffer size.
+/// The system calls that allocate a buffer of one source and size.
 #[derive(Debug, Serialize)]
 pub(super) struct Calls {
     source: String,
     bytes: u32,
-    /// The calls of a program that uses the bare ioctls.
+    /// The calls with the bare ioctls.
     bare: Counts,
-    /// The calls that the crate makes in addition.
+    /// The calls that covalent-alloc makes in addition to the bare ioctls.
     extra: Counts,
-    /// The calls of the bare ioctls that the crate does not make.
+    /// The calls with the bare ioctls that covalent-alloc does not make.
     spared: Counts,
-    /// The calls of a pool that lends a free buffer to its owner again.
+    /// The calls of a buffer pool that returns its free buffer again to the same content owner.
     pool: Counts,
 }
 
-/// Allocates once with each method, with a marker on stderr before and after. Both methods allocate once before the markers, so that
-/// one-time initialisation is not counted.
+/// Allocates once with each method, with a marker on stderr before and after the allocation. Both methods allocate once before
+/// the markers, so that one-time initialisation is not counted.
 pub(super) fn once() -> Result<()> {
     let sources = Sources::discover();
     for case in BenchCase::all(&sources)? {
@@ -120,7 +120,7 @@ pub(super) fn compare() -> Result<Vec<Calls>> {
     Ok(calls)
 }
 
-/// Returns the calls of `more` that `less` does not have.
+/// Returns the calls that `more` contains in addition to those of `less`.
 fn difference(more: &Counts, less: &Counts) -> Counts {
     more.iter()
         .map(|(call, count)| {
@@ -150,14 +150,14 @@ fn parse(trace: &str) -> BTreeMap<(String, u32, String), Counts> {
     all
 }
 
-/// Returns the marker where this line of the trace writes one to stderr.
+/// Returns the marker if this line of the trace writes a marker to stderr.
 fn marker(line: &str) -> Option<&str> {
     line.strip_prefix("write(2, \"")?
         .split_once("\\n\"")
         .map(|(words, _)| words)
 }
 
-/// Parses the marker that begins an allocation: source, size in bytes and method.
+/// Parses the marker before an allocation, which has the source, the size in bytes and the method.
 fn parse_begin(words: &str) -> Option<(String, u32, String)> {
     let mut words = words.strip_prefix("begin ")?.split(' ');
     let (source, bytes, method) = (words.next()?, words.next()?, words.next()?);

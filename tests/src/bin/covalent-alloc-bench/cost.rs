@@ -1,4 +1,4 @@
-//! Measures the time of allocations, in nanoseconds of the guest's clock.
+//! Measures the time of allocations in nanoseconds.
 
 use std::os::fd::AsFd as _;
 use std::thread;
@@ -11,35 +11,36 @@ use serde::Serialize;
 
 use super::bench_case::BenchCase;
 
-/// The number of times that a pool lends a buffer in one round. To lend it once takes as little time as to read the clock.
+/// The number of times that the pool lends its buffer in one round. Lending it once takes as little time as reading the clock.
 const HITS: u64 = 100;
 
-/// When the pages of a buffer are allocated.
+/// The time at which the kernel allocates the pages of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Pages {
-    /// With the buffer.
+    /// The kernel allocates the pages together with the buffer.
     #[serde(rename = "given")]
     AtAllocation,
-    /// At the first access, which is not measured.
+    /// The kernel allocates the pages at the first access. The measured time does not include an access.
     #[serde(rename = "owed")]
     OnAccess,
-    /// At the first access, and the measured time includes an access to every page.
+    /// The kernel allocates the pages at the first access. The measured time includes an access to every page.
     #[serde(rename = "touched")]
     OnAccessIncluded,
 }
 
-/// The times of one source and size in nanoseconds: medians of all rounds but the first. Each round allocates and frees one buffer.
+/// The times for one source and buffer size in nanoseconds. Each is the median of all rounds except the first. Each round
+/// allocates and frees one buffer.
 #[derive(Debug, Serialize)]
 pub(super) struct Cost {
     source: String,
     bytes: u32,
     pages: Pages,
-    /// With the bare ioctls.
+    /// The time with the bare ioctls.
     bare: u64,
-    /// Through the crate.
+    /// The time through covalent-alloc.
     ours: u64,
-    /// A free buffer, taken from a pool and returned to it.
+    /// The time to take a free buffer from a pool and to return it.
     pool_hit: u64,
 }
 
@@ -64,8 +65,8 @@ pub(super) fn measure(prefix: &str, rounds: usize) -> Result<Vec<Cost>> {
             .map(|case| one(case, Pages::AtAllocation, rounds))
             .collect::<Result<Vec<_>>>()
             .with_context(|| format!("{:?}", named()))?;
-        // Zeroing takes time in proportion to the size. Where a large buffer takes about as long as a small one, the pages are
-        // allocated later.
+        // The kernel needs time in proportion to the size to zero pages. If a large buffer takes about as long as a small one,
+        // its pages are allocated later.
         let bare = |cost: Option<&Cost>| cost.map_or(0, |cost| cost.bare);
         if bare(measured.last()) < bare(measured.first()).saturating_mul(2) {
             for cost in &mut measured {
@@ -102,7 +103,7 @@ fn one(case: &BenchCase<'_>, pages: Pages, rounds: usize) -> Result<Cost> {
             into.push(nanoseconds(from)?);
             Ok(())
         };
-        // The second method may profit from pages that the first one freed, so the order alternates.
+        // The second method may reuse pages that the first method freed, so the order of the methods alternates.
         let bare_first = round % 2 == 0;
         measure(bare_first)?;
         measure(!bare_first)?;
@@ -117,7 +118,7 @@ fn one(case: &BenchCase<'_>, pages: Pages, rounds: usize) -> Result<Cost> {
     })
 }
 
-/// Returns the mean time of each round in which a pool lends a free buffer and gets it back. One buffer serves all rounds.
+/// Returns the mean time of each round in which a pool lends a free buffer and gets it back. All rounds use the same buffer.
 fn pool_hits(case: &BenchCase<'_>, rounds: usize) -> Result<Vec<u64>> {
     let (pool, owner) = (Pool::new(u64::MAX), ContentOwner::new());
     let take = || -> Result<()> {
@@ -146,7 +147,7 @@ fn nanoseconds(from: Instant) -> Result<u64> {
     Ok(u64::try_from(from.elapsed().as_nanos())?)
 }
 
-/// Returns the median of all rounds but the first, which fills the caches of the process and the kernel.
+/// Returns the median of all rounds except the first, which fills caches of the process and the kernel.
 fn median(rounds: &[u64]) -> u64 {
     let mut counted: Vec<u64> = rounds.iter().skip(1).copied().collect();
     counted.sort_unstable();

@@ -1,7 +1,8 @@
-//! `covalent-alloc-bench`: compares allocations through `covalent-alloc` with the bare ioctls, and measures what a pool saves. Runs
-//! in the guest, as root.
+//! `covalent-alloc-bench`: compares allocations through `covalent-alloc` with the bare ioctls, and measures how long a buffer
+//! pool takes instead. It runs in the guest, as root.
 //!
-//! In a guest whose clock counts instructions (`./x vm run --counted`), a nanosecond is an instruction, and results are reproducible.
+//! In a guest whose clock counts instructions (`./x vm run --counted`), each instruction takes a nanosecond, so the results are
+//! reproducible.
 
 mod bench_case;
 mod calls;

@@ -1,4 +1,4 @@
-//! The bare ioctls that allocate memory, as a program uses them that supports only one source.
+//! The bare ioctls that allocate memory, as a program would call them that supports only one source.
 #![allow(
     unsafe_code,
     reason = "ioctls, and the fds that they return as numbers"
@@ -32,7 +32,7 @@ pub(super) fn heap_alloc(heap: BorrowedFd<'_>, length: u64) -> io::Result<OwnedF
         fd_flags: O_RDWR_CLOEXEC,
         heap_flags: 0,
     };
-    // SAFETY: the request is of the size in its opcode, and the kernel reads and writes no more than that.
+    // SAFETY: the request has the size in its opcode, and the kernel reads and writes only these bytes.
     unsafe {
         ioctl::ioctl(
             heap,
@@ -55,7 +55,7 @@ struct UdmabufCreate {
 
 const UDMABUF_CREATE: Opcode = opcode::write::<UdmabufCreate>(b'u', 0x42);
 
-// SAFETY: the opcode reads one struct udmabuf_create, whose layout this type has, and returns a new fd.
+// SAFETY: this type has the layout of struct udmabuf_create, which the kernel reads, and the ioctl returns a new fd.
 unsafe impl Ioctl for UdmabufCreate {
     type Output = OwnedFd;
     const IS_MUTATING: bool = false;
@@ -86,7 +86,7 @@ pub(super) fn udmabuf_create(
         offset: 0,
         size,
     };
-    // SAFETY: see the implementation of Ioctl; the fd is of the udmabuf device, which defines the opcode.
+    // SAFETY: see the implementation of Ioctl. The fd is that of the udmabuf device, which defines the opcode.
     unsafe { ioctl::ioctl(udmabuf, request) }
 }
 
@@ -131,20 +131,20 @@ pub(super) fn dumb(card: BorrowedFd<'_>, width: u32, height: u32) -> io::Result<
         pitch: 0,
         size: 0,
     };
-    // SAFETY: the request is of the size in its opcode, and the kernel reads and writes no more than that.
+    // SAFETY: the request has the size in its opcode, and the kernel reads and writes only these bytes.
     unsafe { ioctl::ioctl(card, Updater::<CREATE_DUMB, CreateDumb>::new(&mut create)) }?;
     let mut export = PrimeHandle {
         handle: create.handle,
         flags: O_RDWR_CLOEXEC,
         fd: -1,
     };
-    // SAFETY: as above.
+    // SAFETY: the request has the size in its opcode, and the kernel reads and writes only these bytes.
     let exported =
         unsafe { ioctl::ioctl(card, Updater::<HANDLE_TO_FD, PrimeHandle>::new(&mut export)) };
     let mut destroy = DestroyDumb {
         handle: create.handle,
     };
-    // SAFETY: as above.
+    // SAFETY: the request has the size in its opcode, and the kernel reads and writes only these bytes.
     unsafe {
         ioctl::ioctl(
             card,
@@ -164,7 +164,7 @@ pub(super) fn populate(dmabuf: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
     );
     // SAFETY: the kernel chooses the address of the new mapping, so it replaces no memory.
     let start = unsafe { mmap(std::ptr::null_mut(), bytes, access, flags, dmabuf, 0) }?;
-    // SAFETY: this is the mapping from above, and nothing refers to it.
+    // SAFETY: this is the mapping that was just created, and nothing refers to it.
     unsafe { munmap(start, bytes) }
 }
 

@@ -94,7 +94,7 @@ fn pool_hit(sources: &Sources, id: &str) -> Result<CheckOutcome> {
     let pattern = pixels::pattern(&first, 1)?;
     pixels::write(&first, &pattern)?;
     drop(first);
-    // The pool has a free buffer, so an allocation is a failure.
+    // The pool has a free buffer, so it must not call this function.
     let must_not_allocate = |_: &Plan| -> Result<Vec<Buffer>> {
         bail!("the pool allocated although it has a free buffer")
     };
@@ -111,7 +111,7 @@ fn pool_hit(sources: &Sources, id: &str) -> Result<CheckOutcome> {
         .take(owner, &plan, must_not_allocate)?
         .context("the pool returned no buffer")?;
     pixels::same(&pixels::read(&again)?, &pattern)?;
-    // A buffer in use is not lent again.
+    // The pool does not lend a buffer again while it is in use.
     let second = take(&pool, owner, &plan, sources)?;
     ensure!(
         second.identity() != identity,
@@ -122,7 +122,7 @@ fn pool_hit(sources: &Sources, id: &str) -> Result<CheckOutcome> {
 
 fn pool_crossing(sources: &Sources, id: &str) -> Result<CheckOutcome> {
     let pool = Pool::new(u64::MAX);
-    // An odd size, so that the dma-buf has padding after the picture.
+    // The size is odd, so that the dma-buf has padding after the picture.
     let plan = plan(sources, id, Extent::new(642, 481)?)?;
     let first = take(&pool, ContentOwner::new(), &plan, sources)?;
     let whole = whole(&first)?;
@@ -154,7 +154,7 @@ fn pool_crossing(sources: &Sources, id: &str) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-/// Describes the whole dma-buf as one plane of bytes, padding included.
+/// Imports the whole dma-buf, padding included, as one plane of bytes.
 fn whole(buffer: &Buffer) -> Result<Buffer> {
     let size = buffer
         .layout()
@@ -179,7 +179,7 @@ fn pool_held(sources: &Sources) -> Result<CheckOutcome> {
     let plan = plan(sources, "heap:system", vga()?)?;
     let first = take(&pool, ContentOwner::new(), &plan, sources)?;
     let identity = first.identity();
-    // A duplicate fd keeps the dma-buf open, as an fd in another process would.
+    // The duplicated fd keeps the dma-buf open, as an fd in another process would.
     let held = first
         .dmabuf_fd(0)
         .context("the buffer has no dma-buf")?
@@ -336,7 +336,7 @@ fn one_memory(sources: &Sources) -> Result<CheckOutcome> {
 fn bad_fd() -> Result<CheckOutcome> {
     use covalent_alloc::buffer::{DescriptorError, DmabufError};
     use rustix::fs::{Mode, OFlags, open};
-    // Safe Rust cannot pass a closed fd. An O_PATH fd is the nearest: it refers to a path, not to an open file.
+    // Safe Rust cannot pass a closed fd. An O_PATH fd is most similar to it: it refers to a path, and not to an open file.
     let path = open("/dev/null", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let answer = Buffer::import(Descriptor {
         extent: vga()?,
@@ -375,7 +375,7 @@ pub(crate) fn own(sources: &Sources, card: &Card) -> Result<Buffer> {
         .context("the source allocated no buffer")
 }
 
-/// Returns whether the card has a CRTC.
+/// Returns whether the card has a CRTC and so can drive a display.
 pub(crate) fn has_display(card: &Card) -> bool {
     use drm::control::Device as _;
     card.resource_handles()
@@ -399,7 +399,8 @@ fn threads(sources: &Sources, id: &str) -> Result<CheckOutcome> {
             .map(|error| format!("{error:#}"))
             .collect::<Vec<_>>()
     });
-    // The memory may not suffice for all threads. Then the error has to be the source's own budget error.
+    // The memory may not suffice for the allocations of all threads. If it does not, the error must be that of the source's
+    // budget.
     let others: Vec<_> = failed
         .iter()
         .filter(|error| {

@@ -1,5 +1,5 @@
-//! Checks every card: it makes framebuffers of the buffers of every source, it does not stay DRM master, and a refused framebuffer
-//! leaks no GEM handle.
+//! Checks every card: buffers of every source become framebuffers, the open file does not stay DRM master, and a refused
+//! framebuffer leaks no GEM handle.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
@@ -24,8 +24,8 @@ pub(crate) fn run(runner: &mut CheckRunner) {
         let name = path.display().to_string();
         runner.check(&format!("cards::{name}::opening_leaves_no_master"), || {
             let card = Card::open(path)?;
-            let other = Raw(File::options().read(true).write(true).open(path)?);
-            // Opening a card without a master makes the opener its master, and only the master can drop master.
+            let other = RawCard(File::options().read(true).write(true).open(path)?);
+            // The first process that opens a card without a master becomes its master. Only the master can drop master.
             other
                 .release_master_lock()
                 .context("the card that was opened first is still DRM master")?;
@@ -93,8 +93,9 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                     let buffer = buffers.first().context("the source allocated no buffer")?;
                     match (verdict, card.framebuffer(buffer)) {
                         (Some(_), Ok(framebuffer)) => {
-                            let second =
-                                card.framebuffer(buffer).context("the same buffer again")?;
+                            let second = card
+                                .framebuffer(buffer)
+                                .context("import the same buffer a second time")?;
                             ensure!(
                                 second.handle() != framebuffer.handle(),
                                 "two framebuffers of one buffer have the same id"
@@ -103,7 +104,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                             let second = card
                                 .get_framebuffer(second.handle())
                                 .context("dropping the first framebuffer removed the second")?;
-                            // GETFB gives root a new handle, which has to be closed.
+                            // DRM_IOCTL_MODE_GETFB returns a new GEM handle to root, which must be closed.
                             if let Some(handle) = second.buffer() {
                                 card.close_buffer(handle)?;
                             }
@@ -126,8 +127,8 @@ pub(crate) fn run(runner: &mut CheckRunner) {
     }
 }
 
-/// Checks that the card refuses a framebuffer in UYVY, which no plane of these cards has. The buffer is the card's own memory, so
-/// the import of its dma-buf succeeds.
+/// Checks that a framebuffer in UYVY, which no plane of these cards supports, is refused. The card allocated the buffer itself,
+/// so the import of its dma-buf succeeds.
 fn refused(sources: &Sources, card: &Card) -> Result<CheckOutcome> {
     let mut request = Request::new(vga()?);
     request.participants.push(processor(Fourcc::UYVY));
@@ -148,19 +149,19 @@ fn refused(sources: &Sources, card: &Card) -> Result<CheckOutcome> {
     }
 }
 
-/// A card that is opened without the crate.
-struct Raw(File);
+/// A card that is opened without covalent-alloc.
+struct RawCard(File);
 
-impl std::os::fd::AsFd for Raw {
+impl std::os::fd::AsFd for RawCard {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.0.as_fd()
     }
 }
 
-impl drm::Device for Raw {}
+impl drm::Device for RawCard {}
 
 fn display(card: &Card) -> Result<Option<Participant>> {
-    // Without this capability, GETPLANERESOURCES lists only overlay planes.
+    // Without DRM_CLIENT_CAP_UNIVERSAL_PLANES, GETPLANERESOURCES lists only overlay planes.
     let _ = card.set_client_capability(drm::ClientCapability::UniversalPlanes, true);
     for plane in card.plane_handles().unwrap_or_default() {
         if card.plane_kind(plane)? == PlaneKind::Primary {

@@ -1,4 +1,5 @@
-//! Mem-to-mem devices: vim2m copies pictures, vicodec encodes and decodes them. Both have their two queues on one open file.
+//! Mem-to-mem devices: vim2m copies pictures, vicodec encodes and decodes them. The output queue and the capture queue belong to
+//! the same open file.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::v4l2::{Device, Error, Queue};
@@ -33,14 +34,14 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                 queue.direction()
             );
         }
-        // Each open file of a mem-to-mem device has queues of its own.
+        // Each open file of a mem-to-mem device has its own pair of queues.
         let second = Device::open(device.path())?;
         let (other, _) = queues(&second)?;
         let buffers = allocate(&sources.declarations(), &sources, &output, Fourcc::RGB565)?.0;
         let _one = output.import(&buffers)?;
         other
             .import(&buffers)
-            .context("the import into the second open file")?;
+            .context("import the buffers into the second open file")?;
         Ok(CheckOutcome::Passed)
     });
     runner.check("codecs::each_converter_is_a_source_of_its_own", || {
@@ -52,7 +53,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                 ids.extend(queue.source(&participant)?.map(|source| source.id));
             }
         }
-        // One queue of each codec has coded data and is no source of pictures.
+        // One queue of the encoder and one of the decoder carry coded data, so these two are no sources of pictures.
         ensure!(ids.len() == 4, "the sources are {ids:?}");
         ids.sort();
         ids.dedup();
@@ -105,7 +106,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
     );
 }
 
-/// Allocates a buffer that a queue and the CPU share, from the first source that can.
+/// Allocates a buffer that a queue and the CPU share. The source is the first that both support.
 fn allocate(
     from: &[Source],
     sources: &Sources,
@@ -190,7 +191,7 @@ fn round_trip(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<Chec
     let (output, capture) = queues(&device)?;
     let mut reader = output.import_coded(FWHT, vga()?, std::slice::from_ref(&coded))?;
     reader.queue_bytes(0, used)?;
-    // The header in the coded data tells the decoder the format and the size.
+    // The decoder reads the format and the size from the header of the coded data.
     reader.start()?;
     let (decoded, _) = allocate(from, sources, &capture, fourcc)?;
     let out = first(&decoded)?;

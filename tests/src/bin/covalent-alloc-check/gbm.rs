@@ -52,7 +52,7 @@ fn import(
 ) -> Result<CheckOutcome> {
     if formats.is_empty() {
         return Ok(CheckOutcome::Skipped(
-            "its driver lists no modifiers".to_owned(),
+            "the driver of the GBM device lists no modifiers".to_owned(),
         ));
     }
     let request = Request {
@@ -88,17 +88,20 @@ fn import(
     pixels::write(&buffer, &pattern)?;
     match (verdict, gbm.import(&buffer)) {
         (Some(_), Ok(imported)) => {
-            // Both imports have the same GEM handle, so the second must survive the end of the first.
-            let second = gbm.import(&buffer).context("the same buffer again")?;
+            // Both imports have the same GEM handle. Dropping the first import must not close it.
+            let second = gbm
+                .import(&buffer)
+                .context("import the same buffer a second time")?;
             drop(imported);
             ensure!(
                 second.buffer().identity() == buffer.identity(),
                 "the second import is of another buffer"
             );
-            pixels::same(&[second.read()?], &pattern).context("GBM reads what was written")?;
+            pixels::same(&[second.read()?], &pattern)
+                .context("GBM must read the pixels that were written")?;
             drop(second);
             gbm.import(&buffer)
-                .context("an import after both imports were dropped")?;
+                .context("import the buffer after both imports were dropped")?;
             Ok(CheckOutcome::Passed)
         }
         (Some(Verdict::Guaranteed), Err(error)) => {
@@ -112,7 +115,7 @@ fn import(
             Err(error).context("the import was impossible, but failed for another reason")
         }
         (None, Ok(imported)) => {
-            // A virtual GPU with a shadow copy can import the buffer, but it does not see what the CPU wrote.
+            // A virtual GPU with a shadow copy can import the buffer, but does not see pixels that the CPU writes.
             ensure!(
                 gbm.has_shadow_copy() == Some(true),
                 "the import was impossible and succeeded"

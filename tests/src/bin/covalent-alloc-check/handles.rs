@@ -1,4 +1,4 @@
-//! Checks that leaked GEM handles are detected.
+//! Checks that the checks detect leaked GEM handles.
 
 use anyhow::ensure;
 use covalent_tests::check_support::CardHandles;
@@ -8,7 +8,7 @@ use drm::control::Device as _;
 
 use super::{CheckOutcome, CheckRunner};
 
-/// Leaks a handle on every watched card on purpose. Where that is not detected, the other checks would not detect a leak either.
+/// Leaks a GEM handle on every watched card on purpose. If this leak were not detected, no other check could detect one.
 pub(crate) fn run(runner: &mut CheckRunner, sources: &Sources) {
     for card in sources.cards() {
         let name = format!(

@@ -1,4 +1,4 @@
-//! Buffer descriptions that do not match their dma-buf, and descriptions of fds that are no dma-bufs.
+//! Checks buffer descriptors that do not match their dma-buf, and descriptors with fds that are not dma-bufs.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -14,10 +14,11 @@ use rustix::io::Errno;
 
 use super::{CheckOutcome, CheckRunner};
 
-/// Offset and stride of each plane, in bytes.
+/// The offset and stride of each plane, in bytes.
 type Planes = &'static [(u32, u32)];
 
-/// A description that does not fit a dma-buf of 640x480 in XR24. The dma-buf has exactly 1228800 bytes, which are whole pages.
+/// A descriptor that does not match a dma-buf of 640x480 pixels in XR24. The dma-buf has exactly 1228800 bytes, a multiple of the
+/// page size.
 struct BadDescriptor {
     name: &'static str,
     extent: (u32, u32),
@@ -231,7 +232,8 @@ pub(crate) fn run(runner: &mut CheckRunner) {
 }
 
 /// DMA_HEAP_IOCTL_ALLOC returns EINVAL for a size of 0, for a size that overflows to 0 when it is rounded up to pages, and for
-/// unknown flags. The crate requests none of these: extents are at least one pixel, sizes are checked, and flags are constants.
+/// unknown flags. covalent-alloc requests none of these: extents are at least one pixel, sizes are checked, and flags are
+/// constants.
 fn empty_allocations(sources: &Sources) -> Result<CheckOutcome> {
     for text in ["\"0x480\"", "\"640x0\"", "\"-1x480\"", "\"\"", "0"] {
         let extent = serde_json::from_str::<Extent>(text);
@@ -254,7 +256,7 @@ fn empty_allocations(sources: &Sources) -> Result<CheckOutcome> {
         buffers.len()
     );
     for source in &mut request.sources {
-        // A source that does not declare how much memory is available.
+        // A source that does not declare how much memory is available accepts any size.
         source.guarantees.available_bytes = None;
     }
     for size in [u64::MAX, u64::MAX - 1, u64::MAX - 4094, u64::MAX - 4095] {
@@ -280,7 +282,7 @@ fn empty_allocations(sources: &Sources) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-/// A node that can be opened and is no heap: the caller gets the kernel's error of the ioctl.
+/// /dev/null can be opened, but is no dma-heap: the caller gets the kernel's error of the ioctl.
 fn no_heap() -> Result<CheckOutcome> {
     let heap = Heap::open("/dev/null".as_ref())?;
     let mut request = Request::new(vga()?);
@@ -299,7 +301,7 @@ fn no_heap() -> Result<CheckOutcome> {
     }
 }
 
-/// Allocates the dma-buf to which the descriptions are applied.
+/// Allocates the dma-buf to which the descriptors are applied.
 fn real(sources: &Sources) -> Result<Buffer> {
     let mut request = Request::new(vga()?);
     request.participants.push(processor(Fourcc::XRGB8888));

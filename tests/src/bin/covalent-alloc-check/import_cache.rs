@@ -1,4 +1,4 @@
-//! Framebuffers of one buffer: from an import cache, and by several threads.
+//! Checks framebuffers of one buffer: from an import cache, and created by several threads.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,7 +12,7 @@ use covalent_tests::check_support::Sources;
 use super::CheckOutcome;
 use super::buffers::{has_display, own};
 
-/// Checks that a cache imports a buffer once, and keeps no import that nobody uses.
+/// Checks that an import cache imports a buffer only once, and keeps no import that has no user.
 pub(crate) fn cached(sources: &Sources, card: &Card) -> Result<CheckOutcome> {
     if !has_display(card) {
         return Ok(CheckOutcome::Skipped(
@@ -32,7 +32,7 @@ pub(crate) fn cached(sources: &Sources, card: &Card) -> Result<CheckOutcome> {
         Arc::ptr_eq(&one, &two) && imports.load(Ordering::Relaxed) == 1,
         "the cache imported one buffer twice"
     );
-    // A second description of the same dma-buf is the same buffer.
+    // A second buffer that is imported from the same dma-buf counts as the same buffer.
     let described = Buffer::import(Descriptor {
         extent: buffer.layout().extent(),
         format: buffer.layout().format(),
@@ -82,7 +82,7 @@ pub(crate) fn racing(sources: &Sources, card: &Card) -> Result<CheckOutcome> {
                 let (card, buffer) = (card.clone(), buffer.clone());
                 scope.spawn(move || -> Result<()> {
                     for _ in 0..20 {
-                        // This fails where another thread closed the shared GEM handle too early.
+                        // This call fails if another thread has closed the shared GEM handle too early.
                         drop(card.framebuffer(&buffer)?);
                     }
                     Ok(())

@@ -89,7 +89,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                 );
                 match stream.dequeue() {
                     Ok(Some(frame)) => {
-                        // This frame was captured before the error. Queueing its buffer may fail.
+                        // This frame was captured before the injected error. Queueing its buffer may fail.
                         let _ = stream.queue(frame.index);
                     }
                     Ok(None) => wait(&stream)?,
@@ -133,7 +133,8 @@ pub(crate) fn run(runner: &mut CheckRunner) {
     });
 }
 
-/// A dropped frame whose buffer cannot be queued: the stream reports it once, and the caller can queue the buffer itself.
+/// The driver drops a frame, and its buffer cannot be queued again. The stream reports the buffer once, and the caller can queue
+/// it.
 fn requeue(sources: &Sources) -> Result<CheckOutcome> {
     let (queue, buffers) = camera(sources)?;
     let mut stream = queue.import(&buffers)?;
@@ -167,7 +168,7 @@ fn requeue(sources: &Sources) -> Result<CheckOutcome> {
     frames(&mut stream, 8).map(|_| CheckOutcome::Passed)
 }
 
-/// Streams until the sequence number wraps from near its largest value.
+/// Streams while the sequence number wraps around: it starts near its largest value.
 fn stream_through(stream: &mut Stream) -> Result<CheckOutcome> {
     fill(stream)?;
     stream.start()?;
@@ -184,7 +185,7 @@ fn stream_through(stream: &mut Stream) -> Result<CheckOutcome> {
             "the sequence number does not wrap and is {last:#x}"
         );
         let next = frames(stream, 1)?.first().map_or(0, |frame| frame.sequence);
-        // On a busy machine vivid may give two frames the same number.
+        // On a busy machine vivid may give two frames the same sequence number.
         last = next;
     }
     ensure!(

@@ -1,5 +1,5 @@
-//! `covalent-alloc-check`: checks that every backend of `covalent-alloc` behaves as it declares, on this machine's devices. Runs
-//! in the guest, as root.
+//! `covalent-alloc-check`: checks that every backend of `covalent-alloc` behaves as it declares, on this machine's devices. It
+//! runs in the guest, as root.
 //!
 //! Each check prints one line: `passed NAME`, `failed NAME: why` or `skipped NAME: why`.
 
@@ -51,43 +51,45 @@ enum Theme {
     Queues,
     /// Every card makes framebuffers of the buffers that the solver says it supports, and closes every handle.
     Cards,
-    /// Pools, import caches, many threads, and many allocations leak nothing.
+    /// Pools and import caches return correct buffers, several threads can allocate, and many allocations leak nothing.
     Buffers,
     /// A hundred thousand buffers of each source are allocated and freed.
     Soak,
-    /// A camera whose driver injects errors.
+    /// A camera whose driver injects errors reports each error once, and streams on.
     Injected,
-    /// CPU access through guards, with a driver whose CPU view and device view are separate memory (`covalent_views`).
+    /// Guards synchronise CPU access, with a driver that keeps the CPU view and the device view in separate memory
+    /// (`covalent_views`).
     Views,
-    /// Devices that are unplugged. The first camera is not plugged in again.
+    /// Devices are unplugged while their memory is shared. The first camera is not plugged in again.
     Unplug,
     /// Mem-to-mem devices and codecs return the pixels that they were given.
     Codecs,
     /// Every GBM device imports the buffers that the solver says it supports, and exports as it declares.
     #[cfg(feature = "gbm")]
     Gbm,
-    /// Every Vulkan CPU driver reads the pixels that others write, and others read the pixels that it writes.
+    /// Every Vulkan CPU driver reads pixels that other devices write, and other devices read pixels that it writes.
     #[cfg(feature = "vulkan")]
     Vulkan,
-    /// Theme `vulkan` with the validation layer, which must report nothing.
+    /// Run theme `vulkan` with the validation layer, which must report nothing.
     #[cfg(feature = "vulkan")]
     Validated,
     /// Every plane of every card accepts the formats and sizes that it lists.
     Planes,
-    /// Assertions of IGT and the Vulkan CTS about the kernel and drivers that no other theme makes.
+    /// Assertions of IGT and the Vulkan CTS about the kernel and drivers that the other themes do not check.
     Ported,
     /// Buffer descriptions that do not match their dma-buf are refused.
     Hostile,
-    /// memfds and huge pages as dma-bufs: the crate refuses what the kernel would refuse, and the memory cannot be truncated.
+    /// memfds and huge pages become dma-bufs: covalent-alloc refuses memory that the kernel would refuse, and the memory cannot
+    /// be truncated.
     Memory,
-    /// Fences, timelines and reservations, with sw_sync fences that the checks signal late.
+    /// Fences, timelines and reservation objects work, with sw_sync fences that the checks signal late.
     Sync,
-    /// Semaphores and fences of Vulkan devices, imported from and exported to sync_files and timelines.
+    /// Semaphores and fences of Vulkan devices are imported from and exported to sync_files and timelines.
     #[cfg(feature = "vulkan")]
     DeviceSync,
-    /// Ten thousand hand-overs between devices, with sw_sync fences that the checks signal late.
+    /// Pass buffers ten thousand times between devices, with sw_sync fences that the checks signal late.
     Handovers,
-    /// Internal: the other process of a check of `sync`, which starts it.
+    /// Internal: the second process of a check of theme `sync`, which starts it.
     Peer,
     /// Executes the command with a buffer whose write fence is never signalled, so that another program can inspect it.
     Hold,
@@ -111,7 +113,7 @@ struct CheckRunner {
 }
 
 impl CheckRunner {
-    /// From now on a check fails where it leaks a GEM handle or a framebuffer in a card's open file of these sources.
+    /// Lets each later check fail if it leaks a GEM handle or a framebuffer in the open card files of these sources.
     fn watch(&mut self, sources: &Sources) {
         self.cards = sources.cards().cloned().collect();
         handles::run(self, sources);

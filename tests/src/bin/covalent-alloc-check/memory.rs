@@ -1,4 +1,4 @@
-//! udmabuf: memfds and huge pages as dma-bufs.
+//! Checks udmabuf: memfds and huge pages become dma-bufs.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -17,7 +17,7 @@ use super::{CheckOutcome, CheckRunner};
 
 const PAGE: u64 = 4096;
 
-/// A name, the seals of a memfd of four pages, an offset and a size in bytes, and the error that they cause.
+/// A memfd of four pages that udmabuf must refuse: a name, the seals, an offset and a size in bytes, and the expected error.
 type BadMemfd = (&'static str, SealFlags, u64, u64, fn(&MemfdError) -> bool);
 
 const BAD_MEMFDS: &[BadMemfd] = &[
@@ -105,7 +105,8 @@ pub(crate) fn run(runner: &mut CheckRunner) {
             "truncating the dma-buf returned {shrunk:?}"
         );
         drop(memfd);
-        let (_, size) = identify(&shared).context("the dma-buf after its memfd was closed")?;
+        let (_, size) =
+            identify(&shared).context("the dma-buf must be usable after its memfd was closed")?;
         ensure!(size == 2 * PAGE, "the dma-buf has {size} bytes");
         Ok(CheckOutcome::Passed)
     });
@@ -158,7 +159,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                 let udmabuf = Udmabuf::open_huge(page_bytes)?;
                 let plan = plan(udmabuf.source(), 1)?;
                 let free = udmabuf.source().guarantees.available_bytes;
-                // fallocate of a hugetlb memfd takes every free page.
+                // fallocate on a hugetlb memfd allocates every free huge page.
                 let logarithm = page_bytes.ilog2();
                 let flags = MemfdFlags::HUGETLB | MemfdFlags::from_bits_retain(logarithm << 26);
                 let taken = memfd_create("taken", MemfdFlags::CLOEXEC | flags)?;
@@ -187,7 +188,8 @@ pub(crate) fn run(runner: &mut CheckRunner) {
     }
 }
 
-/// The crate reads the limit when it opens udmabuf, and again only where a buffer exceeds the value that it read.
+/// covalent-alloc reads udmabuf's size limit when it opens udmabuf. It reads the limit again only if a buffer exceeds the known
+/// value.
 fn changed_limit() -> Result<CheckOutcome> {
     const LIMIT: &str = "/sys/module/udmabuf/parameters/size_limit_mb";
     let usual = std::fs::read_to_string(LIMIT)?;
@@ -210,7 +212,7 @@ fn changed_limit() -> Result<CheckOutcome> {
         );
         std::fs::write(LIMIT, usual.trim())?;
         late.allocate(&plan)
-            .context("the allocation after the limit was raised")?;
+            .context("allocate after the limit was raised")?;
         Ok(CheckOutcome::Passed)
     })();
     std::fs::write(LIMIT, usual.trim())?;

@@ -1,7 +1,7 @@
-//! `painted`: colour bars in dma-bufs of many formats, to test programs that read the pixels of other processes.
+//! Theme `painted`: draws colour bars in dma-bufs of many formats, to test programs that read the pixels of other processes.
 //!
-//! The bytes are computed here for each format, from the code values of ITU-R BT.601 and the memory layouts in `drm_fourcc.h`, and
-//! not by the crate's own tables. So a mistake in those tables shows as a difference.
+//! The bytes of each format are computed here, from the code values of ITU-R BT.601 and the memory layouts in `drm_fourcc.h`.
+//! They are not computed by covalent-alloc's own tables, so a mistake in those tables shows as a difference.
 
 use std::os::fd::AsRawFd as _;
 use std::os::unix::process::CommandExt as _;
@@ -17,11 +17,11 @@ use covalent_tests::check_support::{pixels, processor};
 use rustix::io::{FdFlags, fcntl_setfd};
 use serde::Serialize;
 
-/// Width in pixels: eight bars of 16 pixels.
+/// The width of a picture in pixels: eight bars of 16 pixels.
 const WIDTH: u16 = 128;
-/// Height in pixels. Formats of ten bits have a grey ramp in the lower half.
+/// The height of a picture in pixels. In formats with ten bits, the lower half is a grey ramp.
 const HEIGHT: u16 = 16;
-/// The first row of the ramp.
+/// The first row of the grey ramp.
 const RAMP: u16 = 8;
 
 /// The bars' colours as Y', Cb and Cr: white, yellow, cyan, green, magenta, red, blue, black.
@@ -58,7 +58,7 @@ const FORMATS: [Fourcc; 16] = [
     Fourcc::P010,
 ];
 
-/// A picture in a dma-buf that the command inherits.
+/// A picture in a dma-buf whose fd the command inherits.
 #[derive(Debug, Serialize)]
 struct PictureDescription {
     fourcc: Fourcc,
@@ -95,7 +95,7 @@ pub(crate) fn exec_with_pictures(command: &[String]) -> Result<()> {
     bail!(Command::new(program).args(words).exec())
 }
 
-/// Draws NV12 whose luma and chroma are in two dma-bufs. They are allocated as pictures of R8.
+/// Draws a picture in NV12 whose luma and chroma planes are in two dma-bufs. Both dma-bufs are allocated as pictures in R8.
 fn apart(sources: &Sources) -> Result<([Buffer; 2], PictureDescription)> {
     let [luma, chroma] = [HEIGHT, HEIGHT / 2].map(|rows| memory(sources, Fourcc::R8, WIDTH, rows));
     let (luma, chroma) = (luma?, chroma?);
@@ -148,12 +148,12 @@ fn memory(sources: &Sources, fourcc: Fourcc, width: u16, height: u16) -> Result<
         .context("the source allocated no buffer")
 }
 
-/// Returns the rows of each plane, without padding.
+/// Returns the bytes of each plane, without padding between rows.
 fn planes(fourcc: Fourcc) -> Result<Vec<Vec<u8>>> {
     let bar = |x: u16| usize::from(x / (WIDTH / 8));
     let colour = |x: u16| BARS_100.colours.get(bar(x)).copied().unwrap_or_default();
     let code = |x: u16| YCBCR.get(bar(x)).copied().unwrap_or_default();
-    // A plane with one sample, or one group of samples, for each block of `across` columns and `down` rows.
+    // Computes a plane that has one sample, or one group of samples, for each block of `across` columns and `down` rows.
     let plane = |across: u16, down: u16, sample: &dyn Fn(u16, u16) -> Vec<u8>| -> Vec<u8> {
         (0..HEIGHT / down)
             .flat_map(|row| (0..WIDTH / across).map(move |column| (column, row)))
@@ -170,7 +170,7 @@ fn planes(fourcc: Fourcc) -> Result<Vec<Vec<u8>>> {
         Fourcc::XRGB8888 => each(&|[red, green, blue]| vec![blue, green, red, 0x5a]),
         Fourcc::ABGR8888 => each(&|[red, green, blue]| vec![red, green, blue, 255]),
         Fourcc::BGR888 => each(&|[red, green, blue]| vec![red, green, blue]),
-        // In 100% bars, a channel has all bits set or none.
+        // In 100% bars, either all bits of a channel are set or none.
         Fourcc::RGB565 => each(&|[red, green, blue]| {
             vec![(green & 0x07) << 5 | blue & 0x1f, red & 0xf8 | green & 0x07]
         }),
@@ -184,7 +184,7 @@ fn planes(fourcc: Fourcc) -> Result<Vec<Vec<u8>>> {
                 3 << 30 | blue << 20 | green << 10 | red
             })
         })],
-        // 1.0 is 0x3c00 as a half float.
+        // The half-precision number 1.0 is 0x3c00.
         Fourcc::ABGR16161616F => each(&|[red, green, blue]| {
             let half = |channel: u8| [0, if channel == 0 { 0 } else { 0x3c }];
             [red, green, blue, 255].map(half).concat()
@@ -203,7 +203,7 @@ fn planes(fourcc: Fourcc) -> Result<Vec<Vec<u8>>> {
         Fourcc::NV24 => vec![luma(), pair(1, 1, 1, 2)],
         Fourcc::YUV420 => vec![luma(), quarter(1), quarter(2)],
         Fourcc::YVU420 => vec![luma(), quarter(2), quarter(1)],
-        // P010 has ten bits in the high bits of 16. The standard's code values for ten bits are four times those for eight.
+        // P010 has ten bits in the upper part of 16 bits. The code values for ten bits are four times those for eight bits.
         Fourcc::P010 => {
             let ten = |code: u16| (code << 6).to_le_bytes();
             let grey = |x: u16, y: u16, code: u16| if y < RAMP { code } else { 64 + x * 6 };
@@ -223,7 +223,7 @@ fn planes(fourcc: Fourcc) -> Result<Vec<Vec<u8>>> {
     })
 }
 
-/// Returns a pixel with three channels of ten bits. Pixels of the ramp begin at 3 and increase by 8.
+/// Returns a pixel with three channels of ten bits. On the ramp, the first pixel has the value 3, and each next pixel 8 more.
 fn tens(colour: [u8; 3], x: u16, y: u16, join: impl Fn(u32, u32, u32) -> u32) -> Vec<u8> {
     let [red, green, blue] = if y < RAMP {
         colour.map(|channel| if channel == 0 { 0 } else { 1023 })

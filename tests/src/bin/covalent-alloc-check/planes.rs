@@ -1,4 +1,4 @@
-//! Checks every primary, overlay and cursor plane of every card with every format that the plane lists and the crate knows.
+//! Checks every primary, overlay and cursor plane of every card with every format that the plane lists and covalent-alloc knows.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::drm::{Card, PlaneKind};
@@ -18,7 +18,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
         let Ok(card) = Card::open(&path) else {
             continue;
         };
-        // Without this capability, GETPLANERESOURCES lists only overlay planes.
+        // Without DRM_CLIENT_CAP_UNIVERSAL_PLANES, GETPLANERESOURCES lists only overlay planes.
         let _ = card.set_client_capability(drm::ClientCapability::UniversalPlanes, true);
         for plane in card.plane_handles().unwrap_or_default() {
             kinds.extend(card.plane_kind(plane));
@@ -76,7 +76,7 @@ fn formats(sources: &Sources, card: &Card, plane: plane::Handle) -> Result<Check
             .with_context(|| format!("{format} from {}", plan.source_name()))?;
         shown += 1;
     }
-    ensure!(shown > 0, "the crate knows no format of the plane");
+    ensure!(shown > 0, "covalent-alloc knows no format of the plane");
     Ok(CheckOutcome::Passed)
 }
 
@@ -84,7 +84,8 @@ fn largest(sources: &Sources, card: &Card, plane: plane::Handle) -> Result<Check
     let display = card.participant(plane)?;
     let image = &display.constraints().image;
     let (width, height) = (image.width.maximum, image.height.maximum);
-    // The largest width with the smallest height: the largest in both directions needs more memory than the guest has.
+    // The largest width is tried with the smallest height, because the largest width and height together need more memory than
+    // the guest has.
     let rows = image.height.minimum;
     if card.plane_kind(plane)? == PlaneKind::Cursor {
         ensure!(

@@ -1,5 +1,5 @@
-//! Assertions of IGT and the Vulkan CTS about the kernel and drivers that no other theme makes. The assertions are theirs, the code
-//! was written for this program. `tests/PORTED.md` lists which of their tests is where.
+//! Assertions of IGT and the Vulkan CTS about the kernel and drivers that no other theme makes. Only the assertions come from
+//! these projects; the code was written for this program. `tests/PORTED.md` lists where each of their tests is.
 
 use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -16,7 +16,7 @@ use drm::control::{Device as _, dumbbuffer::DumbBuffer};
 
 use super::{CheckOutcome, CheckRunner};
 
-/// After this time vgem signals a fence by itself (VGEM_FENCE_TIMEOUT). The check allows `SLACK` more.
+/// After this time vgem signals a fence that userspace has not signalled (VGEM_FENCE_TIMEOUT). The check allows `SLACK` more.
 const VGEM_FENCE_TIMEOUT: Duration = Duration::from_secs(10);
 const SLACK: Duration = Duration::from_secs(10);
 
@@ -73,7 +73,7 @@ fn inode(fd: BorrowedFd<'_>) -> Result<u64> {
     Ok(File::from(fd.try_clone_to_owned()?).metadata()?.ino())
 }
 
-/// IGT prime_self_import, basic-with_one_bo: an import into the exporting file returns its own handle.
+/// IGT prime_self_import, basic-with_one_bo: an import into the exporting open file returns the handle that was exported.
 fn self_import(card: &Card) -> Result<CheckOutcome> {
     let buffer = dumb(card)?;
     let exported = export(card, buffer.handle())?;
@@ -91,7 +91,7 @@ fn self_import(card: &Card) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-/// IGT prime_self_import, basic-with_two_files: another open file gets a handle of its own for the same dma-buf.
+/// IGT prime_self_import, basic-with_two_files: another open file gets its own handle for the same dma-buf.
 fn with_two_files(card: &Card) -> Result<CheckOutcome> {
     let other = Card::open(card.path())?;
     let buffer = dumb(card)?;
@@ -110,7 +110,7 @@ fn with_two_files(card: &Card) -> Result<CheckOutcome> {
         inode(back.as_fd())? == inode(exported.as_fd())?,
         "the import exports another dma-buf"
     );
-    // The import keeps the buffer alive.
+    // After the exporter has destroyed the buffer, the import keeps it alive.
     card.destroy_dumb_buffer(buffer)?;
     drop(exported);
     let last = export(&other, theirs)?;
@@ -126,7 +126,8 @@ fn with_two_files(card: &Card) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-/// IGT prime_self_import, reimport-vs-gem_close, without threads: a closed handle is invalid, and the dma-buf can be imported again.
+/// IGT prime_self_import, reimport-vs-gem_close, in one thread: a closed handle is invalid, and the dma-buf can be imported
+/// again.
 fn reimport(card: &Card) -> Result<CheckOutcome> {
     let other = Card::open(card.path())?;
     let buffer = dumb(card)?;
@@ -143,7 +144,8 @@ fn reimport(card: &Card) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-/// IGT prime_self_import, export-vs-gem_close: an export outlives its handle and its file.
+/// IGT prime_self_import, export-vs-gem_close: an exported dma-buf stays valid after its handle and the exporting file are
+/// closed.
 fn export_outlives(card: &Card) -> Result<CheckOutcome> {
     let other = Card::open(card.path())?;
     let buffer = dumb(&other)?;
@@ -160,7 +162,7 @@ fn export_outlives(card: &Card) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-/// Returns the skip of a card that has no framebuffers.
+/// Returns the skip of the check if the card has no framebuffers.
 fn skip_without_framebuffers(card: &Card) -> Option<CheckOutcome> {
     card.resource_handles()
         .is_err()
@@ -259,7 +261,7 @@ fn addfb(card: &Card) -> Result<CheckOutcome> {
             .is_err(),
         "a framebuffer was added with a closed handle"
     );
-    // Less than a row, and no multiple of a pixel's bytes.
+    // Each pitch is smaller than a row, or is no multiple of the bytes of a pixel.
     for pitch in [0, 32, 63, 64 * 4 - 1] {
         ensure!(
             card.add_planar_framebuffer(&framebuffer(buffer.handle(), pitch), none)
@@ -295,7 +297,7 @@ impl drm::buffer::PlanarBuffer for DumbFramebuffer<'_> {
     }
 }
 
-/// A framebuffer of any handle, with a size and a pitch that may be wrong.
+/// A framebuffer with any handle. Its size and pitch may be wrong.
 struct RawFramebuffer {
     handle: Handle,
     size: (u32, u32),
@@ -356,7 +358,7 @@ fn several() -> Result<CheckOutcome> {
         reservation.add(&sw_sync.fence(1)?, Access::Write)?;
     }
     let all = reservation.fence_before(Access::Read)?;
-    // Signal the last fence first.
+    // The last fence is signalled first.
     for sw_sync in timelines.iter().rev() {
         check_unsignalled(&all)?;
         ensure!(
@@ -373,7 +375,8 @@ fn several() -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-/// IGT dmabuf_sync_file, import-multiple-read-only: the reservation keeps readers' and writers' fences apart.
+/// IGT dmabuf_sync_file, import-multiple-read-only: the reservation object keeps the fences of readers separate from those of
+/// writers.
 fn both_kinds() -> Result<CheckOutcome> {
     let buffer = super::sync::dumb("vgem")?;
     let reservation = buffer.reservation();
@@ -394,7 +397,8 @@ fn both_kinds() -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-/// IGT vgem_slow, nohang: vgem signals a fence after ten seconds where userspace does not. The fence's status need not be an error.
+/// IGT vgem_slow, nohang: vgem signals a fence after ten seconds if userspace does not signal it. The fence's status need not be
+/// an error.
 fn timed_out() -> Result<CheckOutcome> {
     let card = Card::list()
         .iter()

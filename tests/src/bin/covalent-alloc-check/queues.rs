@@ -1,4 +1,4 @@
-//! Checks every capture queue with the buffers of every source: where a plan is guaranteed, the queue has to stream.
+//! Checks every capture queue with the buffers of every source. If a plan is guaranteed, the queue must be able to stream.
 
 use std::time::{Duration, Instant};
 
@@ -14,10 +14,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{CheckOutcome, CheckRunner};
 
-/// How long a camera may take for its first frames. The camera and the CPU are emulated.
+/// The longest time for the first frames of a camera. The camera and the CPU are emulated.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// More bytes than a frame of 640x480 with four bytes a pixel has; a multiple of the page size.
+/// A minimum size of a buffer in bytes: more than a frame of 640x480 pixels with four bytes a pixel, and a multiple of the page
+/// size.
 const PADDED_BYTES: u64 = 2 << 20;
 
 pub(crate) fn run(runner: &mut CheckRunner) {
@@ -84,7 +85,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
         }
         runner.check(&format!("queues::{node}::own_memory_streams"), || {
             let queue = open()?;
-            let plan = own(&queue, 3, None)?;
+            let plan = plan_own_memory(&queue, 3, None)?;
             ensure!(
                 plan.verdict() == Verdict::Guaranteed,
                 "the plan for the queue's own memory is not guaranteed"
@@ -96,10 +97,10 @@ pub(crate) fn run(runner: &mut CheckRunner) {
             &format!("queues::{node}::own_memory_has_the_size_that_others_need"),
             || {
                 let queue = open()?;
-                // A codec that writes past the last row declares such a minimum size.
+                // A codec that writes bytes after the last row declares such a minimum size.
                 let mut codec = processor(Fourcc::XRGB8888);
                 codec.for_each_choice(|own| own.image.minimum_size_bytes = PADDED_BYTES);
-                let plan = own(&queue, 3, Some(codec))?;
+                let plan = plan_own_memory(&queue, 3, Some(codec))?;
                 let stream = queue.allocate(&plan)?;
                 for buffer in stream.buffers() {
                     let memory = buffer.dmabuf_fd(0).context("the buffer has no dma-buf")?;
@@ -114,10 +115,10 @@ pub(crate) fn run(runner: &mut CheckRunner) {
             &format!("queues::{node}::buffer_that_is_too_small_is_refused_by_the_crate"),
             || {
                 let queue = open()?;
-                let small = plain(&sources, Extent::new(320, 180)?, Fourcc::XRGB8888)?;
-                let large = plain(&sources, vga()?, Fourcc::XRGB8888)?;
-                // The kernel would accept such a buffer in REQBUFS and leak it in QBUF. The crate refuses a descriptor whose dma-buf
-                // is smaller than its layout, so no such buffer reaches the kernel.
+                let small = allocate_for_cpu(&sources, Extent::new(320, 180)?, Fourcc::XRGB8888)?;
+                let large = allocate_for_cpu(&sources, vga()?, Fourcc::XRGB8888)?;
+                // The kernel would accept such a buffer in REQBUFS and leak it in QBUF. covalent-alloc refuses a descriptor whose
+                // dma-buf is smaller than its layout, so no such buffer reaches the kernel.
                 for buffer in small.iter().cycle().take(20) {
                     let fd = buffer.dmabuf_fd(0).context("the buffer has no dma-buf")?;
                     let described = Descriptor {
@@ -140,7 +141,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                 }
                 if node == "/dev/video0" {
                     stream(queue.import(&large)?)
-                        .context("streaming after the refused descriptors")?;
+                        .context("stream after the descriptors were refused")?;
                 }
                 Ok(CheckOutcome::Passed)
             },
@@ -149,8 +150,12 @@ pub(crate) fn run(runner: &mut CheckRunner) {
             &format!("queues::{node}::buffers_of_two_layouts_are_refused_by_the_crate"),
             || {
                 let queue = open()?;
-                let mut mixed = plain(&sources, vga()?, Fourcc::XRGB8888)?;
-                mixed.extend(plain(&sources, Extent::new(320, 180)?, Fourcc::XRGB8888)?);
+                let mut mixed = allocate_for_cpu(&sources, vga()?, Fourcc::XRGB8888)?;
+                mixed.extend(allocate_for_cpu(
+                    &sources,
+                    Extent::new(320, 180)?,
+                    Fourcc::XRGB8888,
+                )?);
                 match queue.import(&mixed) {
                     Err(Error::Layouts { index: 2, .. }) => {}
                     Err(error) => {
@@ -170,7 +175,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
             &format!("queues::{node}::invalid_index_leaves_the_stream_unchanged"),
             || {
                 let queue = open()?;
-                let plan = own(&queue, 3, None)?;
+                let plan = plan_own_memory(&queue, 3, None)?;
                 let mut own = queue.allocate(&plan)?;
                 ensure!(
                     matches!(own.queue(99), Err(Error::Index { .. })),
@@ -205,7 +210,8 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                     "the frame rates are not sorted from the fastest on: {rates:?}"
                 );
                 let fastest = *rates.first().context("the queue lists no frame rate")?;
-                // The camera keeps the last rate that is set, so that rate has to suit an emulated CPU.
+                // The camera keeps the rate that was set last. The last rate of this list is one that an emulated CPU can
+                // sustain.
                 let usual = FrameRate::new(30, 1).filter(|rate| rates.contains(rate));
                 for rate in [
                     fastest,
@@ -222,7 +228,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
         );
         runner.check(&format!("queues::{node}::second_owner_gets_busy"), || {
             let queue = open()?;
-            let plan = own(&queue, 1, None)?;
+            let plan = plan_own_memory(&queue, 1, None)?;
             let _own = queue.allocate(&plan)?;
             let second = open()?;
             ensure!(
@@ -239,8 +245,8 @@ pub(crate) fn run(runner: &mut CheckRunner) {
     }
 }
 
-/// Allocates two buffers for the CPU.
-fn plain(sources: &Sources, extent: Extent, fourcc: Fourcc) -> Result<Vec<Buffer>> {
+/// Allocates two buffers that only the CPU accesses.
+fn allocate_for_cpu(sources: &Sources, extent: Extent, fourcc: Fourcc) -> Result<Vec<Buffer>> {
     let request = Request {
         count: 2,
         participants: vec![processor(fourcc)],
@@ -253,8 +259,8 @@ fn plain(sources: &Sources, extent: Extent, fourcc: Fourcc) -> Result<Vec<Buffer
     Ok(sources.allocate(&plan)?)
 }
 
-/// Plans buffers of the queue's own memory, for the queue and optionally another participant.
-fn own(queue: &Queue, count: u32, other: Option<Participant>) -> Result<Plan> {
+/// Plans buffers of the queue's own memory for the queue, and for `other` if it is given.
+fn plan_own_memory(queue: &Queue, count: u32, other: Option<Participant>) -> Result<Plan> {
     let camera = queue.participant(vga()?, Some(Fourcc::XRGB8888))?;
     let source = queue
         .source(&camera)?
@@ -277,14 +283,14 @@ fn stream(mut stream: Stream) -> Result<()> {
     fill(&mut stream)?;
     let mut last = None;
     for _ in 0..count.saturating_mul(2) {
-        let frame = next(&mut stream)?;
+        let frame = wait_for_frame(&mut stream)?;
         let info = frame.info();
         ensure!(!info.is_damaged, "a frame is damaged");
         ensure!(
             info.is_monotonic,
             "a frame's timestamp is not of CLOCK_MONOTONIC"
         );
-        // On a busy machine vivid may give two frames the same number, but not the same timestamp.
+        // On a busy machine vivid may give two frames the same sequence number, but not the same timestamp.
         let now = (info.sequence, info.timestamp);
         ensure!(
             last.is_none_or(|(sequence, timestamp)| now.0 >= sequence && now.1 > timestamp),
@@ -308,7 +314,7 @@ fn fill(stream: &mut Stream) -> Result<()> {
 }
 
 /// Waits for a frame.
-fn next(stream: &mut Stream) -> Result<Frame> {
+fn wait_for_frame(stream: &mut Stream) -> Result<Frame> {
     let until = Instant::now() + TIMEOUT;
     loop {
         ensure!(Instant::now() < until, "the camera delivered no frame");
@@ -335,16 +341,16 @@ fn row(frame: &Frame) -> Result<Vec<u8>> {
     Ok(row)
 }
 
-/// A frame keeps its buffer out of the queue until its last clone is dropped, on any thread.
+/// Checks that the buffer of a frame is queued only after the last clone of the frame is dropped, on any thread.
 fn frame_in_use(queue: &Queue) -> Result<CheckOutcome> {
-    let mut stream = queue.allocate(&own(queue, 3, None)?)?;
+    let mut stream = queue.allocate(&plan_own_memory(queue, 3, None)?)?;
     fill(&mut stream)?;
-    let held = next(&mut stream)?;
+    let held = wait_for_frame(&mut stream)?;
     let (index, clone) = (held.info().index, held.clone());
     drop(held);
     let written = row(&clone)?;
     for _ in 0..6 {
-        let frame = next(&mut stream)?;
+        let frame = wait_for_frame(&mut stream)?;
         ensure!(
             frame.info().index != index,
             "the buffer of a frame in use was captured into"
@@ -368,7 +374,7 @@ fn frame_in_use(queue: &Queue) -> Result<CheckOutcome> {
         stream.queued_count()
     );
     for _ in 0..9 {
-        if next(&mut stream)?.info().index == index {
+        if wait_for_frame(&mut stream)?.info().index == index {
             return Ok(CheckOutcome::Passed);
         }
     }
@@ -377,10 +383,10 @@ fn frame_in_use(queue: &Queue) -> Result<CheckOutcome> {
 
 /// Checks frames that are dropped after their stream was stopped, was started again, or was dropped.
 fn outliving_frame(queue: &Queue) -> Result<CheckOutcome> {
-    let plan = own(queue, 3, None)?;
+    let plan = plan_own_memory(queue, 3, None)?;
     let mut stream = queue.allocate(&plan)?;
     fill(&mut stream)?;
-    let (stopped, again) = (next(&mut stream)?, next(&mut stream)?);
+    let (stopped, again) = (wait_for_frame(&mut stream)?, wait_for_frame(&mut stream)?);
     stream.stop()?;
     let index = stopped.info().index;
     drop(stopped);
@@ -390,31 +396,31 @@ fn outliving_frame(queue: &Queue) -> Result<CheckOutcome> {
     );
     stream
         .queue(index)
-        .context("the caller queues the buffer of a frame that was dropped after the stop")?;
+        .context("queue the buffer of a frame that was dropped after the stop")?;
     stream.start()?;
     drop(again);
     ensure!(
         stream.queued_count() == 2,
         "dropping a frame after the restart did not queue its buffer"
     );
-    let last = next(&mut stream)?;
+    let last = wait_for_frame(&mut stream)?;
     drop(stream);
-    let written = row(&last).context("the frame of a dropped stream")?;
+    let written = row(&last).context("read the frame of a dropped stream")?;
     ensure!(
         written.iter().any(|byte| *byte != 0),
         "the first row of a frame is empty"
     );
-    // The frame keeps neither the queue nor its other buffers in use.
+    // While the frame is in use, the queue and its other buffers can be used again.
     self::stream(
         queue
             .allocate(&plan)
-            .context("a new stream while the frame is in use")?,
+            .context("start a new stream while the frame is in use")?,
     )?;
     drop(last);
     self::stream(
         queue
             .allocate(&plan)
-            .context("a new stream after the frame was dropped")?,
+            .context("start a new stream after the frame was dropped")?,
     )?;
     Ok(CheckOutcome::Passed)
 }

@@ -1,4 +1,4 @@
-//! Many allocations and imports: the process must not accumulate fds, dma-bufs or memory.
+//! Allocates and imports many buffers. The process must not accumulate fds, dma-bufs or memory.
 
 use std::process;
 
@@ -12,15 +12,16 @@ use covalent_tests::judge::process::fd_count;
 use super::buffers::{has_display, own, plan};
 use super::{CheckOutcome, CheckRunner};
 
-/// How many buffers of each source the theme `soak` allocates.
+/// The number of buffers that the theme `soak` allocates from each source.
 const LONG: u32 = 100_000;
-/// How many buffers of huge pages the theme `soak` allocates of each source. The kernel zeroes each page as a whole, which takes
-/// half a million instructions and more.
+/// The number of buffers that the theme `soak` allocates from each source of huge pages. The kernel zeroes each huge page
+/// completely, which takes half a million instructions or more.
 const LONG_HUGE: u32 = 10_000;
-/// How many framebuffers the theme `soak` makes on each card.
+/// The number of framebuffers that the theme `soak` creates on each card.
 const LONG_IMPORTS: u32 = 20_000;
 
-/// How much the resident memory may grow after the first tenth of the rounds: less than three bytes a round.
+/// The allowed growth of the resident memory after the first tenth of the rounds, in bytes. It is less than three bytes for each
+/// round.
 const GROWTH_BYTES: u64 = 256 << 10;
 
 pub(crate) fn run(runner: &mut CheckRunner) {
@@ -71,7 +72,8 @@ fn framebuffers(sources: &Sources, card: &Card) -> Result<CheckOutcome> {
     })
 }
 
-/// Calls `act` `rounds` times and checks ten times that the process uses no more resources than after the first tenth.
+/// Calls `act` `rounds` times. After each tenth of the rounds, checks that the process uses no more resources than after the
+/// first tenth.
 fn expect_no_growth(rounds: u32, mut act: impl FnMut() -> Result<()>) -> Result<CheckOutcome> {
     let mut first = None;
     for tenth in 1..=10 {

@@ -1,4 +1,5 @@
-//! The conformance suite of sources: dma-heaps, udmabuf of every page size, every card's dumb buffers, every queue's own memory.
+//! The conformance suite for sources: dma-heaps, udmabuf with every page size, the dumb buffers of every card, and the own memory
+//! of every V4L2 queue.
 
 use std::collections::BTreeSet;
 
@@ -15,15 +16,15 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{CheckOutcome, CheckRunner};
 
-/// A source of memory.
+/// A source under test.
 pub(crate) enum Backend<'a> {
-    /// A source that needs no participant.
+    /// A source that can be allocated without a participant.
     Neutral(&'a Sources),
-    /// The own memory of a V4L2 queue.
+    /// The own memory of a V4L2 queue, which only a stream of this queue can allocate.
     Queue(Queue),
 }
 
-/// Buffers, and the stream that has to live as long as they do.
+/// The allocated buffers, and the stream that must live as long as they do.
 pub(crate) struct Allocation {
     pub(crate) buffers: Vec<Buffer>,
     _stream: Option<Stream>,
@@ -46,7 +47,7 @@ impl Backend<'_> {
         })
     }
 
-    /// Plans buffers of `source` for the CPU and, where the source is a queue's memory, for that queue.
+    /// Plans buffers of `source` for the CPU. If the source is the memory of a queue, the plan is for the queue too.
     fn plan(
         &self,
         source: &Source,
@@ -145,7 +146,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
     }
 }
 
-/// Runs the suite over one source.
+/// Runs all checks of the suite for one source.
 fn check_source(runner: &mut CheckRunner, backend: &Backend<'_>, source: &Source) {
     for (name, property) in SUITE {
         runner.check(&format!("sources::{}::{name}", source.id), || {
@@ -280,7 +281,7 @@ fn bytes_are_read_as_written(backend: &Backend<'_>, source: &Source) -> Result<C
             let offset = u64::from(number) * u64::from(layout.stride_bytes);
             guard.write(plane, offset, &pattern(number))?;
         }
-        // A second mapping reads the dma-buf rather than data that the first one may cache.
+        // The second mapping reads the dma-buf itself, and not data that a cache of the first mapping may contain.
         let other = buffer.map()?;
         let guard = other.access(CpuAccess::Read)?;
         for number in 0..rows {
@@ -314,7 +315,7 @@ fn allocation_without_fds_fails_and_succeeds_later(
         .context("the solver has no plan for this source")?;
     let used = covalent_tests::judge::process::fd_count(std::process::id())?;
     let before = getrlimit(Resource::Nofile);
-    // The limit allows fds for some of the buffers, not for all.
+    // The limit allows fds for only some of the buffers.
     setrlimit(
         Resource::Nofile,
         Rlimit {
@@ -333,7 +334,7 @@ fn allocation_without_fds_fails_and_succeeds_later(
     );
     let allocation = backend
         .allocate(&plan)
-        .context("the allocation after fds are free again")?;
+        .context("allocate after fds are free again")?;
     ensure!(
         allocation.buffers.len() == 8,
         "{} of 8 buffers were allocated",
@@ -354,7 +355,8 @@ fn allocation_beyond_the_budget_is_refused_by_the_crate(
     let huge = Extent::new(Extent::LARGEST, Extent::LARGEST / 2)?;
     let refused = backend.plan(source, Fourcc::XRGB8888, huge, 2)?;
     ensure!(refused.is_none(), "the solver has a plan for 16 GiB");
-    // This copy of the declaration states no limits. A declaration that is out of date may lack them too.
+    // A copy of the source's declaration that contains no limits. A declaration that is out of date may lack the current limits
+    // too.
     let mut stale = source.clone();
     stale.guarantees = Guarantees {
         available_bytes: None,
@@ -379,7 +381,7 @@ fn allocation_beyond_the_budget_is_refused_by_the_crate(
             let error = error.to_string();
             ensure!(
                 error.contains("nothing was allocated"),
-                "the crate asked the kernel for 16 GiB: {error}"
+                "covalent-alloc requested 16 GiB from the kernel: {error}"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! Devices that are removed while their memory is shared, or between planning and import.
+//! Checks devices that are removed while their memory is shared, or between planning and import.
 
 use std::path::Path;
 use std::process::Command;
@@ -26,7 +26,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
             || card(name, driver.as_ref(), prefix),
         );
     }
-    // vivid cannot plug the camera in again, so this check is the last.
+    // vivid cannot plug the camera in again, so this check runs last.
     runner.check(
         "unplug::camera_that_is_unplugged_before_the_import_is_reported",
         camera,
@@ -58,7 +58,7 @@ fn unload(module: &str) -> Result<bool> {
 
 fn driver() -> Result<CheckOutcome> {
     let (sources, _, buffer) = allocate("dumb:vgem")?;
-    // The dma-buf is now the only user of the driver.
+    // From here on only the dma-buf keeps the driver in use.
     drop(sources);
     let pattern = pixels::pattern(&buffer, 1)?;
     pixels::write(&buffer, &pattern)?;
@@ -77,7 +77,7 @@ fn driver() -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-/// For each card: its driver, the sysfs folder in which devices are bound to the driver, and the prefix of the devices' names.
+/// The driver of each card, the sysfs folder for binding devices to the driver, and the prefix of the names of its devices.
 const DRIVERS: [(&str, &str, &str); 2] = [
     ("bochs-drm", "/sys/bus/pci/drivers/bochs-drm", "0000:"),
     ("virtio_gpu", "/sys/bus/virtio/drivers/virtio_gpu", "virtio"),
@@ -122,11 +122,12 @@ fn card(name: &str, driver: &Path, prefix: &str) -> Result<CheckOutcome> {
         matches!(refused, DrmError::Request { .. } | DrmError::Import { .. }),
         "{refused}"
     );
-    pixels::same(&pixels::read(&buffer)?, &pattern).context("the memory of the unbound card")?;
+    pixels::same(&pixels::read(&buffer)?, &pattern)
+        .context("the memory of the unbound card must keep its pixels")?;
     drop((buffer, card, sources));
     std::fs::write(driver.join("bind"), &address)?;
-    // The card works again.
-    allocate(&dumb).context("the card after it was bound again")?;
+    // After the card is bound to its driver again, it allocates memory.
+    allocate(&dumb).context("allocate from the card after it was bound again")?;
     Ok(CheckOutcome::Passed)
 }
 

@@ -1,7 +1,8 @@
 //! Checks every Vulkan CPU driver with the buffers of every source: the device reads what the CPU wrote, and the CPU reads what
 //! the device wrote.
 //!
-//! Hardware drivers can crash the process. `covalent-interop-check` tries them in a separate process.
+//! Only CPU drivers are checked here, because a hardware driver can crash the process. `covalent-interop-check` tries hardware
+//! drivers in a separate process.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::vulkan::{Gpu, ValidationMessages, Vulkan, VulkanError};
@@ -110,7 +111,7 @@ fn run_with(runner: &mut CheckRunner, sources: &Sources) {
     for gpu in on_processor {
         for source in sources.declarations() {
             if source.id.as_str().starts_with("gbm:") {
-                // GBM's buffers are in the same memory as dumb buffers, which are a source too.
+                // GBM's buffers are in the same memory as the card's dumb buffers, which are checked as a source.
                 continue;
             }
             for fourcc in FORMATS {
@@ -142,7 +143,7 @@ fn run_with(runner: &mut CheckRunner, sources: &Sources) {
     }
 }
 
-/// Returns sizes with a smallest stride: 640x480, a width whose stride is no multiple of 64 bytes, and rows with padding.
+/// Returns sizes, each with a minimum stride: 640x480, a width whose stride is no multiple of 64 bytes, and rows with padding.
 fn sizes() -> Result<[(Extent, u32); 3]> {
     Ok([
         (vga()?, 0),
@@ -202,9 +203,9 @@ fn exchange(sources: &Sources, gpu: &Gpu, plan: &Plan) -> Result<()> {
     let image = gpu.import(&buffer)?;
     let (first, second) = (pattern(&buffer, 1)?, pattern(&buffer, 2)?);
     write(&buffer, &first)?;
-    same(&image.read()?, &first).context("the device reads what the CPU wrote")?;
+    same(&image.read()?, &first).context("the device must read the pixels that the CPU wrote")?;
     image.write(&second)?;
-    same(&read(&buffer)?, &second).context("the CPU reads what the device wrote")
+    same(&read(&buffer)?, &second).context("the CPU must read the pixels that the device wrote")
 }
 
 fn plan_from(sources: &Sources, id: &str, fourcc: Fourcc, apart: bool) -> Result<Plan> {
@@ -276,7 +277,7 @@ fn too_small(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
         .allocate(&plan)?
         .pop()
         .context("the source allocated no buffer")?;
-    // The picture fills the dma-buf, so an image that needs bytes after its last row does not fit.
+    // The picture fills the dma-buf completely, so the dma-buf is too small for an image that needs bytes after its last row.
     let bytes = buffer.layout().total_bytes();
     let rows = u32::try_from(bytes / 640)?;
     let fd = buffer.dmabuf_fd(0).context("the buffer has no dma-buf")?;
@@ -290,7 +291,7 @@ fn too_small(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
         }],
     })?;
     match gpu.import(&described) {
-        // The device needs no bytes after the picture, so it can import the buffer and read all of it.
+        // The device needs no bytes after the last row, so it can import the buffer and read the whole picture.
         Ok(image) => same(&image.read()?, &[vec![0; 640 * usize::try_from(rows)?]])?,
         Err(VulkanError::TooSmall { .. } | VulkanError::Unsuitable { .. }) => {}
         Err(error) => return Err(error.into()),
@@ -315,7 +316,7 @@ fn twice(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-/// One dma-buf with two pictures, the second after the first: writes to one do not change the other.
+/// Checks one dma-buf that contains two pictures, one after the other. Writes to one picture must not change the other.
 fn suballocated(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     const SIDE: u32 = 64;
     let plan = plan_from(sources, "heap:system", Fourcc::XRGB8888, false)?;
@@ -340,11 +341,12 @@ fn suballocated(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     let (above, below) = (pattern(&first, 6)?, pattern(&second, 7)?);
     one.write(&above)?;
     other.write(&below)?;
-    same(&one.read()?, &above).context("the first picture after the second was written")?;
+    same(&one.read()?, &above)
+        .context("the first picture must not change when the second is written")?;
     same(&other.read()?, &below)?;
     same(&read(&first)?, &above)?;
     same(&read(&second)?, &below)?;
-    // The rest of the dma-buf is unchanged.
+    // The bytes of the dma-buf after both pictures are unchanged.
     let bytes = usize::try_from(SIDE * SIDE * 8)?;
     let pixels = read(&whole)?.pop().context("the layout has no plane")?;
     let touched = pixels.iter().skip(bytes).any(|byte| *byte != 0);
@@ -352,7 +354,7 @@ fn suballocated(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-/// Checks the device's own memory when it is exported, imported and written in every order.
+/// Checks memory that the device allocates, with exports, imports and writes in every order.
 fn orders(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     let extent = Extent::new(322, 46)?;
     let request = Request {
@@ -378,21 +380,24 @@ fn orders(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     let buffer = fresh()?;
     let pixels = pattern(&buffer, 8)?;
     write(&buffer, &pixels)?;
-    same(&gpu.import(&buffer)?.read()?, &pixels).context("written before the import")?;
+    same(&gpu.import(&buffer)?.read()?, &pixels)
+        .context("pixels that the CPU wrote before the import")?;
     // The CPU writes after the import.
     let buffer = fresh()?;
     let image = gpu.import(&buffer)?;
     write(&buffer, &pixels)?;
-    same(&image.read()?, &pixels).context("written after the import")?;
+    same(&image.read()?, &pixels).context("pixels that the CPU wrote after the import")?;
     // The device writes through an import that is dropped, and the buffer is imported again.
     let other = pattern(&buffer, 9)?;
     image.write(&other)?;
     drop(image);
-    same(&gpu.import(&buffer)?.read()?, &other).context("written by an import that was dropped")?;
+    same(&gpu.import(&buffer)?.read()?, &other)
+        .context("pixels that the device wrote through an import that was dropped")?;
     // The device writes through one of two imports and reads through the other.
     let (first, second) = (gpu.import(&buffer)?, gpu.import(&buffer)?);
     first.write(&pixels)?;
-    same(&second.read()?, &pixels).context("written by another import")?;
+    same(&second.read()?, &pixels)
+        .context("pixels that the device wrote through another import")?;
     drop((first, second));
     same(&read(&buffer)?, &pixels)?;
     Ok(CheckOutcome::Passed)

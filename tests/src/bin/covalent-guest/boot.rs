@@ -15,17 +15,17 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::time::{ClockId, clock_gettime};
 
-/// The folder in which commands leave files for the host.
+/// The folder that the host shares. Commands write files for the host into it.
 pub(crate) const OUT: &str = "/out";
 
-/// XDG_RUNTIME_DIR, which has the compositor's socket.
+/// The value of XDG_RUNTIME_DIR, the folder of the compositor's socket.
 pub(crate) const RUNTIME: &str = "/run/user/0";
 
-/// How long the port may take to appear.
+/// The longest time until the kernel has created the virtio-serial port.
 const PORT_DEADLINE: Duration = Duration::from_secs(20);
 
-/// The subsystems whose devices udev is triggered for. The others would take most of the boot time, and load drivers that no test needs.
-/// udev handles all devices that appear later.
+/// The subsystems for whose existing devices udev is triggered. Other devices would take most of the boot time, and would load
+/// drivers that no test needs. udev handles all devices that appear later.
 const SUBSYSTEMS: [&str; 8] = [
     "block",
     "dma_heap",
@@ -37,16 +37,17 @@ const SUBSYSTEMS: [&str; 8] = [
     "virtio-ports",
 ];
 
-/// The guest's second disk. QEMU adds it after the first one, so the kernel numbers it second.
+/// The guest's second virtio disk. QEMU adds it after the first disk, so the kernel names it vdb.
 const SECOND_DISK: &str = "/dev/vdb";
 
-/// The daemon that names devices and sets their owners. The board's guest has none, because root can use the nodes of devtmpfs.
+/// The udev daemon, which names device nodes and sets their owners. The board's guest has no udev, because root can use the nodes
+/// of devtmpfs.
 const UDEV: &str = "/usr/lib/systemd/systemd-udevd";
 
-/// How long udev may take to handle all devices, in seconds.
+/// The longest time for udev to handle all existing devices, in seconds.
 const SETTLE_SECONDS: u32 = 60;
 
-/// Mounts the file systems that programs expect. This does not depend on the host's message.
+/// Mounts the file systems that programs expect. These mounts do not depend on a message of the host.
 pub(crate) fn mount_early() -> io::Result<()> {
     let noexec = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     let nodev = MountFlags::NOSUID | MountFlags::NODEV;
@@ -82,7 +83,7 @@ pub(crate) fn mount_early() -> io::Result<()> {
     Ok(())
 }
 
-/// Opens the virtio-serial port to the host. Its node is found by the name in sysfs, because udev does not run yet.
+/// Opens the virtio-serial port to the host. Its node is found by the port's name in sysfs, because udev does not run yet.
 pub(crate) fn open_port() -> io::Result<File> {
     let started = Instant::now();
     loop {
@@ -94,7 +95,7 @@ pub(crate) fn open_port() -> io::Result<File> {
                 .open(&node);
             match port {
                 Ok(port) => return Ok(port),
-                // sysfs shows the port shortly before devtmpfs has its node.
+                // The port appears in sysfs shortly before its node appears in devtmpfs.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
                     return Err(with_operation(error, &format!("open {}", node.display())));
@@ -119,7 +120,7 @@ fn port_node() -> io::Result<Option<PathBuf>> {
     };
     for entry in entries {
         let entry = entry?;
-        // The kernel creates the port before it sets its name.
+        // The kernel creates the port in sysfs before it sets the port's name, so the name may be missing.
         let name = fs::read_to_string(entry.path().join("name")).unwrap_or_default();
         if name.trim_end() == PORT {
             return Ok(Some(Path::new("/dev").join(entry.file_name())));
@@ -128,7 +129,7 @@ fn port_node() -> io::Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// Prepares the guest as the host's first message requests.
+/// Prepares the guest as the host requests in its first message.
 ///
 /// # Errors
 /// A text for the host.
@@ -174,7 +175,7 @@ pub(crate) fn prepare(prepare: &Prepare) -> Result<Ready, String> {
     })
 }
 
-/// Starts udev, and waits until it has handled the existing devices.
+/// Starts udev, and waits until udev has handled the existing devices.
 fn start_udev() -> Result<(), String> {
     run(UDEV, &["--daemon"])?;
     log_step("has udev");
@@ -190,7 +191,7 @@ fn start_udev() -> Result<(), String> {
     )
 }
 
-/// Writes all data to disk and unmounts the folder that the host shares.
+/// Writes all data to disk, and unmounts the folder that the host shares.
 pub(crate) fn unmount_out() {
     rustix::fs::sync();
     if let Err(errno) = unmount(OUT, UnmountFlags::DETACH) {
@@ -198,7 +199,7 @@ pub(crate) fn unmount_out() {
     }
 }
 
-/// Writes a step and the uptime to the console's log.
+/// Writes the name of a boot step and the uptime to the console, whose log the host keeps.
 fn log_step(what: &str) {
     eprintln!(
         "covalent-guest: {what} after {:.1} s",
@@ -206,7 +207,7 @@ fn log_step(what: &str) {
     );
 }
 
-/// Returns the time since the kernel's start.
+/// Returns the time since the kernel started.
 fn uptime() -> Duration {
     let now = clock_gettime(ClockId::Boottime);
     Duration::try_from(now).unwrap_or_default()
@@ -218,7 +219,7 @@ fn load(module: &Module) -> Result<(), String> {
     run("modprobe", &arguments)
 }
 
-/// Mounts the modules of this kernel over those of the kernel that the guest's disk was made for.
+/// Mounts the modules of the running kernel over the modules of the kernel that is in the guest's image.
 fn mount_modules() -> io::Result<()> {
     mounted_from(
         SECOND_DISK,
@@ -229,7 +230,7 @@ fn mount_modules() -> io::Result<()> {
     )
 }
 
-/// Lays the programs of other projects over `/usr`, and copies their files in `/etc`.
+/// Mounts the programs of other projects (the peers) as an overlay over `/usr`, and copies their files in `/etc`.
 fn mount_peers() -> Result<(), String> {
     const DISK: &str = "/run/peers";
     mounted_from(SECOND_DISK, "ext4", DISK, MountFlags::RDONLY, "").map_err(error_text)?;
@@ -243,7 +244,7 @@ fn mount_peers() -> Result<(), String> {
 fn mount_out(shared: bool) -> io::Result<()> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     if shared {
-        // With cache=mmap files can be mapped writable. Other writes go to the host at once.
+        // With cache=mmap, files can be mapped writable. Writes that do not use a mapping go to the host at once.
         let data = "trans=virtio,version=9p2000.L,msize=262144,cache=mmap";
         mounted_from("out", "9p", OUT, flags, data)
     } else {
@@ -262,14 +263,14 @@ fn mounted_from(
     flags: MountFlags,
     data: &str,
 ) -> io::Result<()> {
-    // In debugfs and similar file systems the folder exists and cannot be created.
+    // In debugfs and similar file systems no folder can be created, but the needed folder exists.
     if !Path::new(target).exists() {
         fs::create_dir_all(target)
             .map_err(|error| with_operation(error, &format!("create {target}")))?;
     }
     let data = CString::new(data)?;
     match mount(source, target, kind, flags, data.as_c_str()) {
-        // The initramfs has mounted it already.
+        // EBUSY means that the initramfs has already mounted the file system.
         Ok(()) | Err(Errno::BUSY) => Ok(()),
         Err(errno) => Err(with_operation(
             errno.into(),

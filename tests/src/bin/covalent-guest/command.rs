@@ -1,4 +1,5 @@
-//! One command that runs for the host: its process, its pipes or terminal, and the data in transit.
+//! A command that runs for the host: its process, its pipes or its terminal, and the input and output that are not transferred
+//! yet.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -18,11 +19,11 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use super::control_group::{Group, Groups};
 use super::{boot, launch};
 
-/// PATH of commands. The project's programs come first.
+/// The PATH of commands. The project's programs are found first.
 pub(crate) const PATH: &str =
     "/opt/covalent/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The character that ends a terminal's input at the beginning of a line (Ctrl-D).
+/// The character with which a terminal ends the input at the beginning of a line (Ctrl-D).
 const END_OF_TRANSMISSION: u8 = 4;
 
 /// A command, from its start until its last output is sent.
@@ -42,19 +43,19 @@ pub(crate) struct Command {
 struct Output {
     stream: Stream,
     fd: OwnedFd,
-    /// How many bytes of output the host accepts before it sends another `Taken`.
+    /// The number of output bytes that the host accepts before it sends another `Taken` message.
     credit_bytes: usize,
 }
 
-/// The child's and this process's ends of the pipes or the terminal.
-struct Ends {
+/// Both ends of the pipes or of the terminal: those of the child process and those of this process.
+struct PipeEnds {
     child: [OwnedFd; 3],
     input: OwnedFd,
     outputs: Vec<(Stream, OwnedFd)>,
 }
 
 impl Command {
-    /// Starts `exec` as command `id`.
+    /// Starts the program that `exec` describes as command `id`.
     pub(crate) fn start(id: u32, exec: &Exec, groups: Option<&Groups>) -> io::Result<Self> {
         let (Some(program), false) = (exec.argv.first(), exec.argv.iter().any(has_nul)) else {
             return Err(io::Error::new(
@@ -119,7 +120,8 @@ impl Command {
         self.pid
     }
 
-    /// Queues bytes for the command's input; returns how many of them the command will never read.
+    /// Queues bytes for the command's input. Returns the number of bytes that are discarded, because the command has closed its
+    /// input.
     ///
     /// # Errors
     /// The host sent more than the window allows, or sent input after its end.
@@ -137,7 +139,7 @@ impl Command {
         Ok(0)
     }
 
-    /// Ends the input after the queued bytes.
+    /// Closes the command's input after the queued bytes are written.
     pub(crate) fn end_input(&mut self) {
         if self.terminal && !self.input_ends {
             self.pending.push_back(END_OF_TRANSMISSION);
@@ -146,13 +148,13 @@ impl Command {
         self.close_spent_input();
     }
 
-    /// Returns the fd to write input to, while input is queued.
+    /// Returns the fd to which input has to be written; `None` if no input is queued.
     pub(crate) fn wants_input(&self) -> Option<BorrowedFd<'_>> {
         let input = self.input.as_ref()?;
         (!self.pending.is_empty()).then(|| input.as_fd())
     }
 
-    /// Writes queued input; returns how many bytes were written or discarded.
+    /// Writes queued input to the command. Returns the number of bytes that were written or discarded.
     pub(crate) fn write_input(&mut self) -> usize {
         let Some(input) = &self.input else { return 0 };
         let (first, _) = self.pending.as_slices();
@@ -162,7 +164,7 @@ impl Command {
                 written
             }
             Err(Errno::AGAIN | Errno::INTR) => 0,
-            // The command has closed its input.
+            // The command has closed its input, so the queued bytes are discarded.
             Err(_) => {
                 self.input = None;
                 let rest = self.pending.len();
@@ -180,7 +182,7 @@ impl Command {
         }
     }
 
-    /// Returns the outputs for which the host accepts more bytes.
+    /// Returns the outputs from which the host accepts more bytes.
     pub(crate) fn readable(&self) -> impl Iterator<Item = (Stream, BorrowedFd<'_>)> {
         self.outputs
             .iter()
@@ -188,7 +190,7 @@ impl Command {
             .map(|output| (output.stream, output.fd.as_fd()))
     }
 
-    /// Reads once from an output. The result is empty where no data is available or the output has ended.
+    /// Reads once from an output. Returns no bytes if no data is available or the output has ended.
     pub(crate) fn read_output(&mut self, stream: Stream) -> Vec<u8> {
         let Some(index) = self
             .outputs
@@ -209,7 +211,7 @@ impl Command {
                 bytes
             }
             Err(Errno::AGAIN | Errno::INTR) => Vec::new(),
-            // The output has ended. Reading a terminal's master returns EIO when the last process has closed the terminal.
+            // The output has ended. A read from a terminal's master returns EIO after the last process has closed the terminal.
             Ok(_) | Err(_) => {
                 self.outputs.swap_remove(index);
                 Vec::new()
@@ -217,7 +219,7 @@ impl Command {
         }
     }
 
-    /// Adds to the number of bytes that the host accepts.
+    /// Increases the number of bytes that the host accepts from an output.
     pub(crate) fn add_credit(&mut self, stream: Stream, bytes: u32) {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         for output in &mut self.outputs {
@@ -238,7 +240,8 @@ impl Command {
             return Err(format!("signal {signal}: the command has ended"));
         }
         let sent = match to {
-            // The group does not exist before `covalent-guest launch` has called setsid.
+            // The process group does not exist until `covalent-guest launch` has called setsid, so the signal is sent to the
+            // process.
             SignalTarget::Group => {
                 kill_process_group(self.pid, named).or_else(|_| kill_process(self.pid, named))
             }
@@ -268,7 +271,8 @@ impl Command {
             let _ = kill_process(self.pid, Signal::KILL);
             let _ = kill_process_group(self.pid, Signal::KILL);
         } else {
-            // A descendant that has left the groups may keep the pipes open. The command ends without its output.
+            // A descendant that has left the process group may keep the pipes open. The command ends without the output of this
+            // descendant.
             self.outputs.clear();
         }
         if let Some(group) = &self.group {
@@ -276,7 +280,7 @@ impl Command {
         }
     }
 
-    /// Records that the command's process has ended, and kills its descendants.
+    /// Records the exit status of the command's process, and kills its descendants.
     pub(crate) fn ended(&mut self, status: WaitStatus) {
         let narrow = |number: i32| u8::try_from(number & 0xff).unwrap_or(u8::MAX);
         self.status = Some(match (status.exit_status(), status.terminating_signal()) {
@@ -289,18 +293,18 @@ impl Command {
         match &self.group {
             Some(group) => group.kill(),
             None => {
-                // The kernel does not reuse the group's number while a process is in the group.
+                // The kernel does not reuse the number of a process group while a process is in the group.
                 let _ = kill_process_group(self.pid, Signal::KILL);
             }
         }
     }
 
-    /// Returns how the command ended, once all of its output is read.
+    /// Returns the exit status of the command; `None` until the process has ended and all of its output is read.
     pub(crate) fn finished(&self) -> Option<Status> {
         self.status.filter(|_| self.outputs.is_empty())
     }
 
-    /// Returns the control group, which is to be removed.
+    /// Returns the command's control group, so that the caller can remove it.
     pub(crate) fn into_group(self) -> Option<Group> {
         self.group
     }
@@ -324,21 +328,21 @@ fn environment() -> [(&'static str, &'static str); 9] {
     ]
 }
 
-fn pipes() -> io::Result<Ends> {
+fn pipes() -> io::Result<PipeEnds> {
     let (stdin, input) = pipe_with(PipeFlags::CLOEXEC)?;
     let (out, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
     let (error, stderr) = pipe_with(PipeFlags::CLOEXEC)?;
     for ours in [&input, &out, &error] {
         fcntl_setfl(ours, OFlags::NONBLOCK)?;
     }
-    Ok(Ends {
+    Ok(PipeEnds {
         child: [stdin, stdout, stderr],
         input,
         outputs: vec![(Stream::Out, out), (Stream::Error, error)],
     })
 }
 
-fn terminal(window: Window) -> io::Result<Ends> {
+fn terminal(window: Window) -> io::Result<PipeEnds> {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
     grantpt(&master)?;
     unlockpt(&master)?;
@@ -348,7 +352,7 @@ fn terminal(window: Window) -> io::Result<Ends> {
     set_size(&master, window)?;
     fcntl_setfl(&master, OFlags::NONBLOCK)?;
     let child = [slave.try_clone()?, slave.try_clone()?, slave];
-    Ok(Ends {
+    Ok(PipeEnds {
         child,
         input: master.try_clone()?,
         outputs: vec![(Stream::Out, master)],

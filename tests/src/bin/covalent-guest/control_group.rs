@@ -1,4 +1,5 @@
-//! Control groups: one for each command, so that all descendants of a command can be killed, also those that left its session.
+//! Control groups. Each command has its own control group, so that all descendants of the command can be killed, even those that
+//! have left its session.
 
 use std::fs;
 use std::io;
@@ -6,14 +7,14 @@ use std::path::{Path, PathBuf};
 
 const HIERARCHY: &str = "/sys/fs/cgroup";
 
-/// The cgroup v2 hierarchy.
+/// The cgroup v2 hierarchy of the guest.
 #[derive(Debug)]
 pub(crate) struct Groups {
     folder: PathBuf,
 }
 
 impl Groups {
-    /// Opens the guest's hierarchy; returns `None` where it is not mounted.
+    /// Opens the cgroup hierarchy of the guest; returns `None` if it is not mounted.
     pub(crate) fn open() -> Option<Self> {
         let folder = PathBuf::from(HIERARCHY);
         folder
@@ -22,7 +23,7 @@ impl Groups {
             .then_some(Self { folder })
     }
 
-    /// Creates the group of command `id`.
+    /// Creates the control group of command `id`.
     pub(crate) fn make(&self, id: u32) -> io::Result<Group> {
         let folder = self.folder.join(format!("command-{id}"));
         fs::create_dir(&folder)?;
@@ -37,7 +38,7 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// Returns the path of `cgroup.procs`. A process that writes 0 to it joins the group.
+    /// Returns the path of `cgroup.procs`. A process that writes 0 to this file joins the group.
     pub(crate) fn join_file(&self) -> PathBuf {
         self.folder.join("cgroup.procs")
     }
@@ -49,14 +50,14 @@ impl Group {
         }
     }
 
-    /// Removes the group; returns false while a process of it is still ending.
+    /// Removes the group; returns false if a process of the group has not ended yet.
     pub(crate) fn remove(&self) -> bool {
         remove(&self.folder)
     }
 }
 
 fn remove(folder: &Path) -> bool {
-    // A command may have created groups inside its own.
+    // A command may have created control groups inside its own group, which are removed first.
     if let Ok(entries) = fs::read_dir(folder) {
         for entry in entries.flatten() {
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {

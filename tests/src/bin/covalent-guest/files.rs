@@ -1,4 +1,5 @@
-//! `put` and `get` transfer files through the stdin and stdout of a command, so that the protocol needs no messages for files.
+//! The commands `put` and `get`, which transfer files through their stdin and stdout, so that the protocol needs no messages for
+//! files.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -7,7 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// `put PATH MODE`: writes stdin to a file. The file appears when it is complete, by a rename.
+/// `put PATH MODE`: writes stdin to a file. A rename puts the file in place when it is complete.
 pub(crate) fn put(words: &[OsString]) -> ExitCode {
     let [path, mode] = words else {
         eprintln!("usage: covalent-guest put PATH MODE, with the mode in octal digits");

@@ -1,7 +1,7 @@
 //! `launch`: creates a session, takes the terminal, joins a control group, and executes a command's program.
 //!
 //! These steps belong between fork and exec, where a program with several threads may only call async-signal-safe functions. So
-//! `covalent-guest serve` starts this program again, which does them as a single-threaded process.
+//! `covalent-guest serve` starts this program again, and the new process performs the steps with a single thread.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -9,17 +9,17 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-/// The exit status where the launch itself failed. `env`, `nice` and `timeout` return the same status.
+/// The exit status if `launch` itself fails. `env`, `nice` and `timeout` use the same status.
 const FAILED: u8 = 125;
-/// The exit status where the program was found and cannot be executed. A shell returns the same status.
+/// The exit status if the program exists but cannot be executed. A shell uses the same status.
 const CANNOT_RUN: u8 = 126;
-/// The exit status where there is no such program. A shell returns the same status.
+/// The exit status if the program does not exist. A shell uses the same status.
 const NOT_FOUND: u8 = 127;
 
-/// The argument that means "no control group".
+/// The value of the argument GROUP for a command without a control group.
 const NO_GROUP: &str = "-";
 
-/// Returns the arguments of `covalent-guest` that precede a command's own.
+/// Returns the arguments of `covalent-guest` that precede the arguments of the command.
 pub(crate) fn words(group: Option<&Path>, terminal: bool, folder: &Path) -> Vec<OsString> {
     vec![
         "launch".into(),
@@ -29,7 +29,7 @@ pub(crate) fn words(group: Option<&Path>, terminal: bool, folder: &Path) -> Vec<
     ]
 }
 
-/// Executes the program; returns only where that fails.
+/// Executes the program. Returns only if this fails.
 pub(crate) fn run(words: &[OsString]) -> ExitCode {
     let [group, stdio, folder, program, arguments @ ..] = words else {
         eprintln!("usage: covalent-guest launch GROUP terminal|pipes FOLDER PROGRAM [ARGUMENT]...");

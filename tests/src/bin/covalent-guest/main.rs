@@ -1,7 +1,7 @@
 //! `covalent-guest`: the guest's init process. It prepares the guest, then runs commands for the host.
 //!
-//! The guest has no other init system and no services but udev. The same binary also launches each command ([`launch`]) and transfers
-//! files ([`files`]).
+//! The guest has no other init system, and udev is its only service. The same program also launches each command ([`launch`]) and
+//! transfers files ([`files`]).
 
 use std::fs::File;
 use std::io;
@@ -16,7 +16,7 @@ mod files;
 mod launch;
 mod serve;
 
-/// The exit status of a wrong command line.
+/// The exit status for invalid arguments.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Serves the process at the other end of stdin, without changes to the machine.
+/// Serves the process at the other end of stdin. The machine is not prepared or changed.
 fn on_stdin() -> ExitCode {
     let result = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)
         .map_err(io::Error::from)

@@ -17,22 +17,22 @@ use signal_hook::consts::SIGCHLD;
 use super::command::Command;
 use super::control_group::{Group, Groups};
 
-/// While this many bytes wait for the port, no more output of commands is read.
+/// The number of unsent bytes for the port from which on no more output of commands is read.
 const BACKLOG_BYTES: usize = 1 << 20;
 
-/// The exit status of a command that could not be started. A shell returns the same status.
+/// The exit status of a command that could not be started. A shell uses the same status.
 const CANNOT_RUN: u8 = 126;
 
-/// The time after which the removal of a control group is tried again.
+/// The time after which this program tries again to remove a control group.
 const GROUP_RETRY: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 50_000_000,
 };
 
-/// The function that prepares the guest.
+/// The function that prepares the guest as the host's first message requests.
 pub(crate) type PrepareWith = fn(&Prepare) -> Result<Ready, String>;
 
-/// The guest's end of the port, and the commands that run for the host.
+/// The guest's end of the virtio-serial port, and the commands that run for the host.
 #[derive(Debug)]
 pub(crate) struct Server {
     port: File,
@@ -44,9 +44,9 @@ pub(crate) struct Server {
     groups_to_remove: Vec<Group>,
 }
 
-/// The meaning of a polled fd.
+/// The object to which a polled fd belongs.
 #[derive(Debug, Clone, Copy)]
-enum Watched {
+enum PollTarget {
     Port,
     Children,
     Input(u32),
@@ -71,7 +71,7 @@ impl Server {
         })
     }
 
-    /// Serves until the host sends `PowerOff` or closes the port. Then kills all commands.
+    /// Serves the host until it sends `PowerOff` or closes the port. Then kills all commands.
     pub(crate) fn run(&mut self, mut prepare: Option<PrepareWith>) -> io::Result<()> {
         let result = self.serve(&mut prepare);
         for command in self.commands.values_mut() {
@@ -84,7 +84,7 @@ impl Server {
         loop {
             for (watched, ready) in self.wait()? {
                 match watched {
-                    Watched::Port => {
+                    PollTarget::Port => {
                         if ready.contains(PollFlags::OUT) {
                             self.flush()?;
                         }
@@ -94,12 +94,12 @@ impl Server {
                             return Ok(());
                         }
                     }
-                    Watched::Children => self.reap()?,
-                    Watched::Input(id) => {
+                    PollTarget::Children => self.reap()?,
+                    PollTarget::Input(id) => {
                         let done = self.commands.get_mut(&id).map_or(0, Command::write_input);
                         self.send_taken(id, done)?;
                     }
-                    Watched::Output(id, stream) => self.forward(id, stream)?,
+                    PollTarget::Output(id, stream) => self.forward(id, stream)?,
                 }
             }
             self.finish()?;
@@ -107,22 +107,22 @@ impl Server {
     }
 
     /// Waits in poll() and returns the fds that are ready, with their events.
-    fn wait(&self) -> io::Result<Vec<(Watched, PollFlags)>> {
+    fn wait(&self) -> io::Result<Vec<(PollTarget, PollFlags)>> {
         let mut port = PollFlags::IN;
         if !self.backlog.is_empty() {
             port |= PollFlags::OUT;
         }
-        let mut all: Vec<(Watched, BorrowedFd<'_>, PollFlags)> = vec![
-            (Watched::Port, self.port.as_fd(), port),
-            (Watched::Children, self.children.as_fd(), PollFlags::IN),
+        let mut all: Vec<(PollTarget, BorrowedFd<'_>, PollFlags)> = vec![
+            (PollTarget::Port, self.port.as_fd(), port),
+            (PollTarget::Children, self.children.as_fd(), PollFlags::IN),
         ];
         for (&id, command) in &self.commands {
             if let Some(input) = command.wants_input() {
-                all.push((Watched::Input(id), input, PollFlags::OUT));
+                all.push((PollTarget::Input(id), input, PollFlags::OUT));
             }
             if self.backlog.len() < BACKLOG_BYTES {
                 for (stream, output) in command.readable() {
-                    all.push((Watched::Output(id, stream), output, PollFlags::IN));
+                    all.push((PollTarget::Output(id, stream), output, PollFlags::IN));
                 }
             }
         }
@@ -143,7 +143,7 @@ impl Server {
             .collect())
     }
 
-    /// Handles the messages of the host. Returns false after `PowerOff`, and where the host has closed the port.
+    /// Handles the messages of the host. Returns false after `PowerOff`, and if the host has closed the port.
     fn receive(&mut self, prepare: &mut Option<PrepareWith>) -> io::Result<bool> {
         let mut piece = vec![0; 64 << 10];
         match self.port.read(&mut piece) {
@@ -183,7 +183,7 @@ impl Server {
                     .get_mut(&id)
                     .map(|command| command.take_input(&bytes.0))
                 {
-                    // The command ended before the bytes arrived.
+                    // The command ended before its input arrived.
                     None => Ok(()),
                     Some(Ok(lost)) => return self.send_taken(id, lost),
                     Some(Err(reason)) => Err(format!("command {id}: {reason}")),
@@ -217,7 +217,7 @@ impl Server {
         }
     }
 
-    /// Calls `action` with a command. A command that has ended meanwhile is no error.
+    /// Calls `action` with a command. If the command has ended in the meantime, this is no error.
     fn with(
         &mut self,
         id: u32,
@@ -265,7 +265,7 @@ impl Server {
         })
     }
 
-    /// Waits for all ended processes. As the init process, this one also reaps orphans.
+    /// Reaps all processes that have ended. As the init process, this process also reaps orphans.
     fn reap(&mut self) -> io::Result<()> {
         let mut signals = [0; 64];
         while matches!(self.children.read(&mut signals), Ok(read) if read > 0) {}
@@ -287,7 +287,7 @@ impl Server {
         }
     }
 
-    /// Reports ended commands to the host, and removes their control groups.
+    /// Reports the commands that have ended to the host, and removes their control groups.
     fn finish(&mut self) -> io::Result<()> {
         let finished: Vec<(u32, Status)> = self
             .commands

@@ -1,5 +1,5 @@
-//! Vulkan on a device that an application created: an engine passes its VkDevice to the crate, records the ownership transfers in its
-//! own command buffers, and has the validation layer on its instance.
+//! Vulkan on a device that an application created: an engine passes its VkDevice to covalent-alloc, records the ownership
+//! transfers in its own command buffers, and enables the validation layer on its instance.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,12 +15,12 @@ use super::engine::scenes::{self, SAMPLED, SceneOutcome};
 use super::engine::{Engine, Setup};
 use super::exchange;
 use super::rows::{RowOutcome, Rows};
-use super::test_machine::{Planned, TestMachine, classify};
+use super::test_machine::{PlanResult, TestMachine, classify};
 
-/// How long the device may take to complete work whose handle was dropped.
+/// The longest time for the device to complete work whose handle was dropped.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Formats that the engine copies: one plane, packed 4:2:2, two planes and three.
+/// The formats that the engine copies: one plane of RGB, packed YUV 4:2:2, YUV with two planes and with three.
 const COPIED: [Fourcc; 4] = [Fourcc::XRGB8888, Fourcc::YUYV, Fourcc::NV12, Fourcc::YUV420];
 
 pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
@@ -56,7 +56,7 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     }
 }
 
-/// A device without enabled extensions: the error lists every extension and feature that is needed.
+/// Checks a device on which no extension is enabled: the error must list every extension and feature that covalent-alloc needs.
 fn bare(number: usize, setup: Setup) -> Result<RowOutcome> {
     let nothing = Setup {
         only: Some(&[]),
@@ -83,8 +83,8 @@ fn bare(number: usize, setup: Setup) -> Result<RowOutcome> {
     expect_no_messages(&engine)
 }
 
-/// The device has every extension of its driver and still cannot share images. Checks that the error states, for each missing
-/// extension or feature, that the driver does not support it.
+/// The device has every extension that its driver supports, and still cannot share images. Checks that the error states for each
+/// missing extension or feature that the driver does not support it.
 fn lacking(error: &VulkanError) -> Result<RowOutcome> {
     let VulkanError::Missing { missing, .. } = error else {
         bail!("{error}");
@@ -114,7 +114,7 @@ fn on_device(machine: &TestMachine, rows: &mut Rows, engine: &Arc<Engine>) {
         .filter(|id| id == "heap:system" || id.starts_with("udmabuf"))
         .collect();
     sources.sort();
-    // `None` stands for the adopted device's own memory.
+    // `None` selects the memory of the adopted device itself.
     for id in std::iter::once(None).chain(sources.iter().map(Some)) {
         let name = id.map_or("its own memory", String::as_str);
         let memory = Memory {
@@ -182,7 +182,7 @@ fn on_device(machine: &TestMachine, rows: &mut Rows, engine: &Arc<Engine>) {
             drop(gpu);
             ensure!(
                 Arc::strong_count(engine) == 1,
-                "the crate still holds the engine"
+                "covalent-alloc still holds the engine"
             );
             engine.is_alive()?;
             expect_no_messages(engine)
@@ -190,8 +190,8 @@ fn on_device(machine: &TestMachine, rows: &mut Rows, engine: &Arc<Engine>) {
     );
 }
 
-/// Checks that the validation layer reports a hazard on the engine's device. A layer that reports no hazard would let every other
-/// row pass.
+/// Checks that the validation layer reports a hazard on the engine's device. If the layer reported no hazards, every other row
+/// would pass.
 fn planted(engine: &Engine, gpu: &Gpu) -> Result<RowOutcome> {
     gpu.submit_write_hazard()?;
     let messages = engine.validation_messages.take();
@@ -233,7 +233,7 @@ fn first(buffers: &[Buffer]) -> Result<&Buffer> {
     buffers.first().context("the source allocated no buffer")
 }
 
-/// Converts the outcome of an engine's scene.
+/// Converts the outcome of an engine's scene to the outcome of a row.
 fn row_outcome(ended: SceneOutcome) -> RowOutcome {
     match ended {
         SceneOutcome::Passed(note) if note.is_empty() => RowOutcome::Passed,
@@ -242,7 +242,7 @@ fn row_outcome(ended: SceneOutcome) -> RowOutcome {
     }
 }
 
-/// The origin of a buffer: a source of the machine, or the adopted device where `id` is `None`.
+/// The origin of a buffer: a source of the machine, or the adopted device if `id` is `None`.
 struct Memory<'a> {
     machine: &'a TestMachine,
     gpu: &'a Gpu,
@@ -262,7 +262,7 @@ impl Memory<'_> {
         let mut participants: Vec<Participant> = vec![processor(fourcc)];
         participants.push(self.gpu.participant_for(purpose, extent, Some(fourcc))?);
         if purpose == Purpose::Render {
-            // The scene copies the rendered image to read it back.
+            // The scene copies the rendered image in order to read its pixels, so the copying device is a participant.
             participants.push(self.gpu.participant(extent, Some(fourcc))?);
         }
         let sources: Vec<Source> = match self.id {
@@ -274,8 +274,8 @@ impl Memory<'_> {
             }
         };
         let plan = match self.machine.plan_of(extent, count, participants, sources) {
-            Planned::Plan(plan) => plan,
-            Planned::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
+            PlanResult::Plan(plan) => plan,
+            PlanResult::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
         };
         let buffers = match self.id {
             None => self.gpu.allocate(&plan).map_err(anyhow::Error::from),
@@ -288,8 +288,8 @@ impl Memory<'_> {
     }
 }
 
-/// Calls `act` with an NV12 picture whose planes are in two dma-bufs and with one in a single dma-buf. Every dma-buf has more bytes
-/// than the picture needs, because lavapipe requires the bytes of a whole picture for each plane.
+/// Calls `act` with two NV12 pictures: one has its planes in two dma-bufs, the other in a single dma-buf. Every dma-buf has more
+/// bytes than the picture needs, because lavapipe requires the bytes of a whole picture for each plane.
 fn disjoint(
     machine: &TestMachine,
     gpu: &Gpu,
@@ -300,12 +300,12 @@ fn disjoint(
         let mut sources = machine.sources.declarations();
         sources.retain(|source| source.id.as_str() == "heap:system");
         match machine.plan(vga()?, vec![processor(fourcc)], sources) {
-            Planned::Plan(plan) => machine
+            PlanResult::Plan(plan) => machine
                 .sources
                 .allocate(&plan)?
                 .pop()
                 .context("the source allocated no buffer"),
-            Planned::Impossible(why) => bail!("{why}"),
+            PlanResult::Impossible(why) => bail!("{why}"),
         }
     };
     let (luma, chroma, whole) = (

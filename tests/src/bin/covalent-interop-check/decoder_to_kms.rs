@@ -1,5 +1,5 @@
-//! A V4L2 codec and KMS: the encoder reads and the decoder writes a picture of fewer rows than the frames have, and a display of the
-//! picture's size scans it out.
+//! A V4L2 codec and KMS: the encoder reads a picture from a frame with more rows than the picture, the decoder writes it to such
+//! a frame, and a display of the picture's size scans it out.
 //!
 //! ```text
 //! picture of 1080 rows in 1088 ──▶ encoder ──▶ bitstream ──▶ decoder ──▶ 1080 rows in 1088 ──▶ plane with SRC_H = 1080
@@ -21,19 +21,19 @@ use covalent_tests::check_support::processor;
 
 use super::display::Display;
 use super::held_picture;
-use super::test_machine::{Planned, TestMachine};
+use super::test_machine::{PlanResult, TestMachine};
 
-/// The rows of the picture, and the rows of a block of a hardware codec. vicodec has blocks of 8 rows in this format.
+/// The rows of the picture, and the rows of a block of a hardware codec. A block of vicodec has 8 rows in this format.
 const ROWS: u32 = 1080;
 const BLOCK_ROWS: u32 = 16;
 
 const FOURCC: Fourcc = held_picture::SHOWN;
 
-/// The values of the pixels around the picture. Where one of them is shown, the checksums differ.
+/// The value of the bytes around the picture. If the display shows one of these pixels, the checksums differ.
 const AROUND: u8 = 0xa5;
 
-/// Encodes, decodes and shows one picture on a card, and prints the checksum of its colours. It is shown until standard input ends, so
-/// that another program can check the display.
+/// Encodes, decodes and shows one picture on a card, and prints the checksum of its colours. The card shows the picture until
+/// standard input ends, so that another program can check the display.
 pub(crate) fn show(machine: &TestMachine, card: &str) -> Result<()> {
     let card = Card::open(card.as_ref())?;
     let mut display = Display::take_with_height(&card, ROWS)?
@@ -44,7 +44,7 @@ pub(crate) fn show(machine: &TestMachine, card: &str) -> Result<()> {
     let (output, capture) = queues(&device)?;
     let mut reader = output.import_coded(FWHT, extent, from_ref(&code))?;
     reader.queue_bytes(0, used)?;
-    // The header of the bitstream has the size of the picture.
+    // The decoder reads the size of the picture from the header of the bitstream.
     reader.start()?;
     let shown = card.participant(display.plane)?;
     let (buffer, source) = padded(machine, extent, &capture, vec![processor(FOURCC), shown])?;
@@ -68,7 +68,7 @@ pub(crate) fn show(machine: &TestMachine, card: &str) -> Result<()> {
     held_picture::show(machine, &mut display, &buffer, &expected, &detail)
 }
 
-/// Encodes a picture that is a part of a larger frame. Returns the bitstream with its length, and the picture.
+/// Encodes a picture that covers a part of a larger frame. Returns the bitstream with its length in bytes, and the picture.
 fn encode(machine: &TestMachine, extent: Extent) -> Result<(Buffer, u32, Vec<Vec<u8>>)> {
     let device = Device::open(&encoder()?)?;
     let (output, capture) = queues(&device)?;
@@ -92,7 +92,8 @@ fn encode(machine: &TestMachine, extent: Extent) -> Result<(Buffer, u32, Vec<Vec
     Ok((code, used, original))
 }
 
-/// Allocates a frame of whole blocks that a queue and others share, and returns it with the name of its source.
+/// Allocates a frame that consists of whole blocks, for a queue and other participants. Returns the frame and the name of its
+/// source.
 fn padded(
     machine: &TestMachine,
     extent: Extent,
@@ -109,8 +110,8 @@ fn padded(
     });
     participants.push(codec);
     let plan = match machine.plan(extent, participants, machine.sources.declarations()) {
-        Planned::Plan(plan) => plan,
-        Planned::Impossible(why) => bail!("{why}"),
+        PlanResult::Plan(plan) => plan,
+        PlanResult::Impossible(why) => bail!("{why}"),
     };
     let coded = Extent::new(extent.width(), extent.height().next_multiple_of(BLOCK_ROWS))?;
     let layout = plan.layout();
@@ -138,11 +139,11 @@ fn bitstream(machine: &TestMachine) -> Result<Buffer> {
         vec![processor(Fourcc::R8)],
         sources,
     ) {
-        Planned::Plan(plan) => machine
+        PlanResult::Plan(plan) => machine
             .sources
             .allocate(&plan)?
             .pop()
             .context("the source allocated no buffer"),
-        Planned::Impossible(why) => bail!("{why}"),
+        PlanResult::Impossible(why) => bail!("{why}"),
     }
 }

@@ -1,4 +1,4 @@
-//! KMS output of this program: one connector, one primary plane, and the writeback connector where the card has one.
+//! KMS output of this program: a connector, a primary plane, and the writeback connector if the card has one.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
@@ -16,13 +16,13 @@ use drm::control::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// How long a flip or a writeback may take. vkms composites on the CPU, which is emulated.
+/// The longest time for a page flip or a writeback. vkms composites on the CPU, which is emulated.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How many times a writeback is requested before the check fails. vkms loses some of the requests.
+/// How many times a writeback is requested before the check fails. vkms drops some of the requests.
 const WRITEBACK_ATTEMPTS: usize = 8;
 
-/// The properties of one object, by name.
+/// The properties of a KMS object, by name.
 struct Properties {
     object: RawResourceHandle,
     by_name: HashMap<String, property::Handle>,
@@ -51,7 +51,7 @@ impl Properties {
     }
 }
 
-/// A display of a card. Dropping it switches the display off.
+/// A display of a card. When it is dropped, the display is switched off.
 pub(crate) struct Display {
     pub(crate) card: Card,
     pub(crate) plane: plane::Handle,
@@ -67,7 +67,7 @@ pub(crate) struct Display {
 impl Drop for Display {
     fn drop(&mut self) {
         if self.is_on {
-            // Where this fails, the kernel switches the display off when the last file of the card is closed.
+            // If this fails, the kernel switches the display off when the last open file of the card is closed.
             let _ = self.off();
         }
         let _ = self.card.release_master_lock();
@@ -75,8 +75,8 @@ impl Drop for Display {
 }
 
 impl Display {
-    /// Becomes DRM master of a card and uses its first connected display. Returns `None` where no display is connected, or the card
-    /// does not support atomic commits.
+    /// Becomes DRM master of a card and uses its first connected display. Returns `None` if no display is connected, or if the
+    /// card does not support atomic commits.
     ///
     /// # Errors
     /// Another program is DRM master of the card, or a request fails.
@@ -84,8 +84,8 @@ impl Display {
         Self::take_mode(card, smallest)
     }
 
-    /// Uses the first connected display as [`Display::take`] does, in its smallest mode of this many rows. Returns `None` where it has
-    /// none.
+    /// Uses the first connected display as [`Display::take`] does, in its smallest mode of this many rows. Returns `None` if the
+    /// display has no such mode.
     ///
     /// # Errors
     /// As [`Display::take`].
@@ -156,12 +156,12 @@ impl Display {
         self.writeback.is_some()
     }
 
-    /// Returns whether the plane has IN_FENCE_FD.
+    /// Returns whether the plane has the property IN_FENCE_FD.
     pub(crate) fn has_in_fence(&self) -> bool {
         self.of_plane.by_name.contains_key("IN_FENCE_FD")
     }
 
-    /// Commits a framebuffer, with `fence` as IN_FENCE_FD. [`Display::wait_for_flip`] waits until it is shown.
+    /// Commits a framebuffer, with `fence` as IN_FENCE_FD. [`Display::wait_for_flip`] waits until the framebuffer is shown.
     pub(crate) fn show(
         &mut self,
         framebuffer: &Framebuffer,
@@ -181,14 +181,14 @@ impl Display {
         Ok(())
     }
 
-    /// Commits a framebuffer without a fence, and waits until it is shown.
+    /// Commits a framebuffer without a fence, and waits until the display shows it.
     pub(crate) fn present(&mut self, framebuffer: &Framebuffer, timeout: Duration) -> Result<()> {
         self.show(framebuffer, None)?;
         ensure!(self.wait_for_flip(timeout)?, "the framebuffer is not shown");
         Ok(())
     }
 
-    /// Waits for the page flip event; returns `false` where it does not arrive within `timeout`.
+    /// Waits for the page flip event; returns `false` if the event does not arrive within `timeout`.
     pub(crate) fn wait_for_flip(&self, timeout: Duration) -> Result<bool> {
         let until = Instant::now() + timeout;
         loop {
@@ -206,7 +206,8 @@ impl Display {
         }
     }
 
-    /// Requests a writeback of the shown framebuffer to `into`, repeatedly until `is_there` returns true. Returns whether it did.
+    /// Requests a writeback of the shown framebuffer to `into` again and again, until `is_there` returns true. Returns whether it
+    /// returned true.
     pub(crate) fn write_back(
         &mut self,
         shown: &Framebuffer,
@@ -233,7 +234,7 @@ impl Display {
                 self.wait_for_flip(TIMEOUT)?,
                 "the commit with the writeback was not shown"
             );
-            // The card writes at the refresh after the flip.
+            // The card writes to the buffer at the next vblank after the flip.
             for _ in 0..10 {
                 if is_there()? {
                     return Ok(true);
@@ -296,7 +297,8 @@ impl Display {
     }
 }
 
-/// Returns the mode with the fewest pixels of those that have at least 640x480. Larger modes only take longer on an emulated machine.
+/// Returns the mode with the fewest pixels among the modes of at least 640x480 pixels. Larger modes only take longer on an
+/// emulated machine.
 fn smallest(modes: &[Mode]) -> Option<Mode> {
     let pixels = |mode: &Mode| u32::from(mode.size().0) * u32::from(mode.size().1);
     modes

@@ -13,24 +13,24 @@ use covalent_tests::sw_sync::check_unsignalled;
 
 use super::rows::RowOutcome;
 
-/// How long a copy may take after its fence is signalled. The CPU and the device are emulated.
+/// The longest time for a copy after its fence is signalled. The CPU and the device are emulated.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long a check observes that a device does not begin before its fence.
+/// The time for which a check observes that a device does not begin before its acquire fence.
 const PENDING_TIME: Duration = Duration::from_millis(20);
 
-/// The device reads what the CPU wrote, and the CPU reads what the device wrote.
+/// Checks that the device reads what the CPU wrote, and that the CPU reads what the device wrote.
 pub(crate) fn both_ways(gpu: &Gpu, buffer: &Buffer) -> Result<RowOutcome> {
     let image = gpu.import(buffer)?;
     let (first, second) = (pattern(buffer, 1)?, pattern(buffer, 2)?);
     write(buffer, &first)?;
-    same(&image.read()?, &first).context("the device reads what the processor wrote")?;
+    same(&image.read()?, &first).context("the device must read the pixels that the CPU wrote")?;
     image.write(&second)?;
-    same(&read(buffer)?, &second).context("the processor reads what the device wrote")?;
+    same(&read(buffer)?, &second).context("the CPU must read the pixels that the device wrote")?;
     Ok(RowOutcome::Passed)
 }
 
-/// Returns why rows with fences are skipped: sw_sync is not available, or the device cannot wait for a sync_file.
+/// Returns the skip of rows with fences if sw_sync is not available or the device cannot wait for a sync_file; `None` otherwise.
 pub(crate) fn fences_unavailable(gpu: &Gpu) -> Option<RowOutcome> {
     if let Err(error) = SwSyncTimeline::new() {
         return Some(RowOutcome::Skipped(format!(
@@ -41,7 +41,8 @@ pub(crate) fn fences_unavailable(gpu: &Gpu) -> Option<RowOutcome> {
         .then(|| RowOutcome::Skipped(format!("{} cannot wait for a sync_file", gpu.name())))
 }
 
-/// The device's read waits for a pending fence. It returns the pixels that were written before the fence was signalled.
+/// Checks that the device's read waits for a pending fence, and returns the pixels that were written before the fence was
+/// signalled.
 pub(crate) fn reads_after_a_fence(gpu: &Gpu, buffer: &Buffer) -> Result<RowOutcome> {
     let image = gpu.import(buffer)?;
     let (old, new) = (pattern(buffer, 3)?, pattern(buffer, 4)?);
@@ -55,8 +56,8 @@ pub(crate) fn reads_after_a_fence(gpu: &Gpu, buffer: &Buffer) -> Result<RowOutco
     Ok(RowOutcome::Passed)
 }
 
-/// The device's write waits for a pending fence. The CPU waits for the device with poll() on the dma-buf, and reads what the device
-/// wrote.
+/// Checks that the device's write waits for a pending fence. The CPU waits for the device with poll() on the dma-buf, and reads
+/// what the device wrote.
 pub(crate) fn is_read_after_its_fence(gpu: &Gpu, buffer: &Buffer) -> Result<RowOutcome> {
     let image = gpu.import(buffer)?;
     let (old, new) = (pattern(buffer, 5)?, pattern(buffer, 6)?);
@@ -73,7 +74,8 @@ pub(crate) fn is_read_after_its_fence(gpu: &Gpu, buffer: &Buffer) -> Result<RowO
     same(&read(buffer)?, &old).context("the device wrote before its acquire fence")?;
     let reservation = buffer.reservation();
     let note = if gpu.exports_wait() {
-        // The driver's export of a fence blocks. So the dma-buf gets a sw_sync fence, which a thread signals when the work completes.
+        // The driver's export of a fence blocks. So the reservation object gets a sw_sync fence, which a thread signals when the
+        // device's work completes.
         let done = SwSyncTimeline::new()?;
         reservation.add(&done.fence(1)?, Access::Write)?;
         expect_ready(buffer, false)?;
@@ -101,7 +103,7 @@ pub(crate) fn is_read_after_its_fence(gpu: &Gpu, buffer: &Buffer) -> Result<RowO
         ""
     };
     expect_ready(buffer, true)?;
-    same(&read(buffer)?, &new).context("the CPU reads what the device wrote")?;
+    same(&read(buffer)?, &new).context("the CPU must read the pixels that the device wrote")?;
     Ok(if note.is_empty() {
         RowOutcome::Passed
     } else {
@@ -117,7 +119,7 @@ pub(crate) fn after(fence: Fence) -> Submission {
     }
 }
 
-/// Checks that a copy is pending.
+/// Checks that a copy is not complete yet.
 pub(crate) fn expect_pending(copying: &PendingCopy) -> Result<()> {
     ensure!(
         !copying.wait(PENDING_TIME)?,
@@ -126,7 +128,7 @@ pub(crate) fn expect_pending(copying: &PendingCopy) -> Result<()> {
     Ok(())
 }
 
-/// Waits for a copy and returns its pixels.
+/// Waits until a copy is complete, and returns its pixels.
 pub(crate) fn pixels_when_done(copying: &PendingCopy) -> Result<Vec<Vec<u8>>> {
     ensure!(
         copying.wait(TIMEOUT)?,
@@ -135,7 +137,7 @@ pub(crate) fn pixels_when_done(copying: &PendingCopy) -> Result<Vec<Vec<u8>>> {
     Ok(copying.pixels()?)
 }
 
-/// Writes pixels with the device and waits for the completion.
+/// Writes pixels with the device, and waits until the write is complete.
 pub(crate) fn draw(image: &Image, planes: &[Vec<u8>]) -> Result<()> {
     let writing = image.begin_write(planes, Submission::default())?;
     ensure!(
@@ -145,7 +147,7 @@ pub(crate) fn draw(image: &Image, planes: &[Vec<u8>]) -> Result<()> {
     Ok(())
 }
 
-/// Checks whether the dma-buf polls as ready for reading.
+/// Checks whether poll() on the dma-buf reports that it can be read.
 pub(crate) fn expect_ready(buffer: &Buffer, ready: bool) -> Result<()> {
     let is_ready = buffer.reservation().is_ready(Access::Read)?;
     ensure!(
@@ -156,7 +158,7 @@ pub(crate) fn expect_ready(buffer: &Buffer, ready: bool) -> Result<()> {
     Ok(())
 }
 
-/// Waits in poll() until the writers of a buffer are done, as an event loop does.
+/// Waits in poll(), as an event loop does, until the writers of a buffer have completed.
 pub(crate) fn wait_for(buffer: &Buffer) -> Result<()> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     for wait in buffer.reservation().wait(Access::Read)? {

@@ -1,5 +1,5 @@
-//! Two processes that exchange frames in dma-bufs with two timelines, one for written and one for read frames. Each frame's pixels
-//! are its number.
+//! Two processes that exchange frames in dma-bufs. One timeline has the points of written frames, another those of read frames.
+//! The pixels of each frame contain its number.
 //!
 //! ```text
 //! producer                                   consumer
@@ -8,7 +8,7 @@
 //!    │   draws, signals point n of `drawn`      │  reads, signals point n of the timeline `read`
 //!    │   polls for point n - 4 of `read` ◀──────│
 //! ```
-//! Each process may be killed at any time. The other gets a hang-up of the socket and continues with a new process.
+//! Each process may be killed at any time. The socket of the other one then hangs up, and it continues with a new process.
 
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::process;
@@ -30,31 +30,31 @@ use super::peer::{BufferDescription, Peer, sync_device};
 use super::process_resources::{median_growth, resources};
 use super::rows::{RowOutcome, Rows};
 use super::socket::Socket;
-use super::test_machine::{Planned, TestMachine};
+use super::test_machine::{PlanResult, TestMachine};
 
 const BUFFERS: u64 = 4;
 
 /// How many times the memory use is sampled.
 const SAMPLES: u64 = 16;
 
-/// How many times the other process is killed after a first kill. The number of fds after the first kill must not grow.
+/// How many times the other process is killed after it was killed once. The number of fds after the first kill must not grow.
 const KILLS: u64 = 3;
-/// The largest number of frames before a kill, beyond one for each buffer.
+/// The largest number of frames before a kill, in addition to one frame for each buffer.
 const MAX_FRAMES_UNTIL_KILL: u64 = 60;
 
-/// The allowed median growth of memory between two samples, in KiB. Allocators and drivers grow in occasional steps, which the median
-/// ignores. A leak in each frame shows between most samples.
+/// The allowed median growth of memory between two samples, in KiB. Allocators and drivers grow in occasional steps, which the
+/// median ignores. If each frame leaks memory, the memory grows between most samples.
 const ALLOWED_GROWTH_KIBIBYTES: u64 = 32;
 
-/// How long a point may take to be signalled.
+/// The longest time until a point is signalled.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A message of the producer to the consumer.
 #[derive(Debug, Serialize, Deserialize)]
 enum FrameMessage {
-    /// The next buffer. The message has its fds.
+    /// The next buffer, whose fds are in the message.
     Buffer(BufferDescription),
-    /// The timelines `drawn` and `read`. The message has both fds.
+    /// The timelines `drawn` and `read`, whose fds are in the message.
     Timelines,
     /// The number of the next frame.
     Frame(u64),
@@ -108,12 +108,12 @@ fn planned(machine: &TestMachine, gpu: &Gpu) -> Result<Box<covalent_alloc::solve
         .context("the device exports no images")?;
     let participants = vec![gpu.participant(extent, Some(Fourcc::XRGB8888))?];
     match machine.plan(extent, participants, vec![source]) {
-        Planned::Plan(plan) => Ok(plan),
-        Planned::Impossible(why) => bail!("{why}"),
+        PlanResult::Plan(plan) => Ok(plan),
+        PlanResult::Impossible(why) => bail!("{why}"),
     }
 }
 
-/// Runs as producer or consumer with one device.
+/// Runs as the producer or the consumer, as `word` says, with one Vulkan device.
 fn role(machine: &TestMachine, word: &str, device_index: usize) -> Result<()> {
     let socket = Socket::from(rustix::io::dup(rustix::stdio::stdin())?);
     let device = sync_device()?.context("no card has timelines")?;
@@ -133,13 +133,13 @@ fn role(machine: &TestMachine, word: &str, device_index: usize) -> Result<()> {
         }),
     };
     match outcome {
-        // The parent ends this process by closing the socket.
+        // The parent closes the socket to end this process.
         Err(error) if error.is::<PeerGone>() => Ok(()),
         outcome => outcome,
     }
 }
 
-/// Runs as the other process.
+/// Runs as the child process that is the producer or the consumer.
 pub(crate) fn serve(machine: &TestMachine, word: &str, device_index: usize) -> Result<()> {
     role(machine, word, device_index)
 }
@@ -148,7 +148,7 @@ fn other(word: &str, device_index: usize) -> Result<Peer> {
     Peer::start(&["--role", word, "--place", &device_index.to_string()])
 }
 
-/// The other process has closed the socket.
+/// The error if the other process has closed the socket.
 #[derive(Debug, thiserror::Error)]
 #[error("the other process has ended")]
 struct PeerGone;
@@ -186,7 +186,7 @@ fn undisturbed(
             .all(|(now, before)| !now.holds_more_than(before)),
         "GEM handles and framebuffers were leaked: they are {after:?}, and were {before:?}"
     );
-    // Resources that are allocated once are allocated before the middle of the run.
+    // Resources that are allocated only once are allocated before the middle of the run, so the end is compared with the middle.
     let middle = samples
         .get(samples.len() / 2)
         .context("no memory was sampled")?;
@@ -242,7 +242,7 @@ fn consumer_killed(
         peer.child.kill()?;
         peer.child.wait()?;
         at.push(number);
-        // The killed consumer does not signal the points of the last frames.
+        // The killed consumer does not signal the points of the frames that it has not read.
         let lost = producer.wait_until_read(number, &peer.socket);
         ensure!(
             lost.is_ok() || lost.is_err_and(|error| error.is::<PeerGone>()),
@@ -285,7 +285,7 @@ fn producer_killed(
         peer.child.kill()?;
         peer.child.wait()?;
         at.push(until);
-        // Announced frames may be complete. Frames that were not drawn never come, and the closed socket ends the wait for them.
+        // The points of frames that the producer did not draw are never signalled. The closed socket ends the wait for them.
         loop {
             match consumer.read_frame(&peer.socket) {
                 Ok(Some(())) => {}
@@ -307,14 +307,14 @@ fn producer_killed(
     )))
 }
 
-/// The process that draws. A thread waits for the device and signals the point, because the driver's export of a fence may block.
+/// The process that draws frames. A thread signals the point of each frame, because the driver's export of a fence may block.
 struct Producer {
     images: Vec<Image>,
     drawn: Timeline,
     read: Timeline,
     jobs: Sender<(Image, u64, Point)>,
     done: Receiver<Result<Image>>,
-    /// The number of the last frame before the first one of the current consumer.
+    /// The number of the last frame that was drawn before the current consumer started.
     first: u64,
 }
 
@@ -351,7 +351,7 @@ impl Producer {
         })
     }
 
-    /// Sends the buffers and the timelines to a consumer. Signals the points up to `number` that the last consumer did not signal.
+    /// Sends the buffers and timelines to a new consumer. Signals the points up to `number` that the last one has not signalled.
     fn send_buffers(&mut self, socket: &Socket, number: u64) -> Result<()> {
         for image in &self.images {
             let (description, fds) = BufferDescription::of(image.buffer())?;
@@ -409,7 +409,7 @@ fn frame(number: u64) -> Result<Vec<u8>> {
     Ok(word.repeat(pixels))
 }
 
-/// The process that reads.
+/// The process that reads frames.
 struct Consumer {
     images: Vec<Image>,
     drawn: Timeline,
@@ -442,7 +442,7 @@ impl Consumer {
         }
     }
 
-    /// Reads the next frame and checks its pixels; returns `None` where the producer has ended.
+    /// Reads the next frame and checks its pixels; returns `None` if the producer has ended.
     fn read_frame(&mut self, socket: &Socket) -> Result<Option<()>> {
         let Some((message, _)) = socket.receive::<FrameMessage>()? else {
             return Ok(None);
@@ -472,7 +472,7 @@ impl Consumer {
 /// Sleeps in poll() until a fence or point is signalled.
 ///
 /// # Errors
-/// [`PeerGone`] where the other process ends first; another error after a timeout.
+/// [`PeerGone`] if the other process ends first; another error after a timeout.
 pub(crate) fn sleep_until(pollable: &impl Pollable, socket: Option<&Socket>) -> Result<()> {
     let timeout = Timespec::try_from(TIMEOUT)?;
     let other: Option<BorrowedFd<'_>> = socket.map(Socket::as_fd);

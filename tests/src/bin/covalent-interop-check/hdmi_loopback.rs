@@ -1,4 +1,5 @@
-//! A V4L2 output whose HDMI connector is looped back to a camera, so that frames arrive byte for byte. vivid has one.
+//! A V4L2 output whose HDMI connector is looped back to a camera, so that the camera captures the output's frames byte for byte.
+//! vivid has such an output.
 
 use std::process::Command;
 use std::thread;
@@ -14,17 +15,17 @@ use covalent_tests::check_support::vga;
 
 use super::exchange::draw;
 use super::rows::RowOutcome;
-use super::test_machine::{Planned, TestMachine, classify};
+use super::test_machine::{PlanResult, TestMachine, classify};
 use super::vulkan_to_v4l2_output::{planned, planned_back};
 
-/// How long a picture may take to arrive over one connection. Both devices are emulated.
+/// The longest time for a picture to arrive at the camera over one connection. Both devices are emulated.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How many times the connection is made. On a busy host, about one connection in twenty carries only noise until it is made
-/// again. The cause is not known.
+/// How many times the connection is made. On a busy host, about one of twenty connections carries only noise. The cause is not
+/// known; a new connection carries the picture.
 const CONNECTIONS: u32 = 4;
 
-/// The nodes of the output and the camera. Dropping this connects the camera to its test pattern again.
+/// The nodes of the output and the camera. When this is dropped, the camera is connected to its test pattern again.
 pub(crate) struct HdmiLoopback {
     output: String,
     capture: String,
@@ -52,7 +53,7 @@ fn control(node: &str, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Returns the first output of vivid and the camera of the same instance; `None` where there is none.
+/// Returns the first output of vivid and the camera of the same instance; `None` if the machine has none.
 pub(crate) fn find() -> Option<HdmiLoopback> {
     let nodes: Vec<(String, Device)> = (0..64)
         .map(|number| format!("/dev/video{number}"))
@@ -90,7 +91,7 @@ impl HdmiLoopback {
         Ok(())
     }
 
-    /// Sends a picture that the device draws until the camera captures it.
+    /// Sends a picture that the device draws, with new connections until the camera has captured it.
     pub(crate) fn send(
         &self,
         machine: &TestMachine,
@@ -101,8 +102,8 @@ impl HdmiLoopback {
         let extent = vga()?;
         let output = Device::open(self.output.as_ref())?.queue(Direction::Output)?;
         let plan = match planned(machine, gpu, &output, extent, fourcc)? {
-            Planned::Plan(plan) => plan,
-            Planned::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
+            PlanResult::Plan(plan) => plan,
+            PlanResult::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
         };
         let attempt = || -> Result<RowOutcome> {
             for connection in 0..CONNECTIONS {
@@ -121,7 +122,7 @@ impl HdmiLoopback {
         classify(&plan, attempt())
     }
 
-    /// Sends a picture that the device draws; returns whether the camera captured it in time.
+    /// Sends a picture that the device draws. Returns whether the camera captured it in time.
     fn arrives(
         &self,
         machine: &TestMachine,
@@ -148,8 +149,8 @@ impl HdmiLoopback {
         arriving.start()?;
         let until = Instant::now() + TIMEOUT;
         while Instant::now() < until {
-            // Dropping a frame queues its buffer again. All that have been sent are queued, because vivid captures noise while its
-            // output has no buffer, and reading a frame below takes longer than sending several.
+            // A dropped frame queues its buffer again. All frames that were sent are dropped here, because vivid captures noise
+            // while its output queue has no buffer, and the read of a frame below takes longer than sending several frames.
             while sending.next_frame()?.is_some() {}
             if let Some(frame) = arriving.next_frame()?
                 && read(frame.buffer())? == pixels

@@ -12,11 +12,11 @@ use super::exchange::TIMEOUT;
 use super::test_machine::TestMachine;
 use super::vulkan_to_kms::written;
 
-/// The format of pictures that are shown, and of the writeback.
+/// The format of the shown pictures and of the writeback.
 pub(crate) const SHOWN: Fourcc = Fourcc::XRGB8888;
 
-/// Shows a buffer, compares the card's writeback with its colours where the card has one, and prints the checksum of the colours followed by
-/// `detail`. The picture is shown until standard input ends.
+/// Shows a buffer, compares the writeback with its colours if the card has a writeback connector, and prints the checksum of the
+/// colours and `detail`. The picture is shown until standard input ends.
 pub(crate) fn show(
     machine: &TestMachine,
     display: &mut Display,

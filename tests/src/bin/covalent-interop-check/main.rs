@@ -1,9 +1,9 @@
 //! `covalent-interop-check`: shares buffers between Vulkan and the other drivers of this machine, and checks the pixels and the
 //! waits for sw_sync fences that are signalled late.
 //!
-//! Each row prints one line: `passed BEHAVIOUR/ROW`, `failed BEHAVIOUR/ROW: why` or `skipped BEHAVIOUR/ROW: why`; with `--json` there is
-//! one array of them. Rows run in a child process, because drivers may crash it. The parent prints the rows, and starts a new child
-//! after the row that crashed.
+//! Each row prints one line: `passed BEHAVIOUR/ROW`, `failed BEHAVIOUR/ROW: why` or `skipped BEHAVIOUR/ROW: why`; with `--json`
+//! it prints one array of all rows instead. Rows run in a child process, because drivers may crash their process. The parent
+//! prints the rows, and starts a new child after the row that crashed.
 
 mod application_device;
 mod decoder_to_kms;
@@ -53,7 +53,7 @@ struct Arguments {
     /// Run every format rather than one of each kind.
     #[arg(long)]
     full: bool,
-    /// How many frames two processes exchange.
+    /// Let two processes exchange this many frames.
     #[arg(long, value_name = "COUNT", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(400..))]
     frames: u64,
     /// Load VK_LAYER_KHRONOS_validation with synchronisation validation; a message fails the row.
@@ -62,22 +62,23 @@ struct Arguments {
     /// Show one picture on this card until standard input ends, so that another program can check it.
     #[arg(long, value_name = "CARD")]
     show: Option<String>,
-    /// The seed of that picture.
+    /// Set the seed of the picture that --show shows.
     #[arg(long, default_value_t = 1)]
     seed: usize,
-    /// Show a decoded picture of 1080 of 1088 rows on this card until standard input ends.
+    /// Show a decoded picture with 1080 visible rows of 1088 on this card until standard input ends.
     #[arg(long, value_name = "CARD")]
     show_decoded: Option<String>,
-    /// Copy by Vulkan to buffers of this card as the solution of a split says, and show one copy until standard input ends.
+    /// Copy with Vulkan to buffers of this card, as the solver's split solution says, and show one copy until standard input
+    /// ends.
     #[arg(long, value_name = "CARD")]
     show_split: Option<String>,
-    /// Skip the first rows, which an earlier child process ran.
+    /// Skip this many rows, which an earlier child process ran.
     #[arg(long, hide = true)]
     after: Option<usize>,
-    /// Run as a child process of a row.
+    /// Run as the child process of a row, in this role.
     #[arg(long, hide = true, value_enum)]
     role: Option<Role>,
-    /// The index of the Vulkan device for `--role`.
+    /// Set the index of the Vulkan device for --role.
     #[arg(long = "place", hide = true, default_value_t = 0)]
     device_index: usize,
 }
@@ -175,7 +176,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 type Behaviour = fn(&TestMachine, &mut Rows);
 
-/// Runs all rows, in the child process.
+/// Runs all rows in the child process, except the first `done` rows.
 fn attempt(arguments: &Arguments, done: usize) {
     let machine = TestMachine::open(&Scope {
         full: arguments.full,
@@ -224,7 +225,7 @@ fn attempt(arguments: &Arguments, done: usize) {
     send_to_parent(&ParentMessage::Done);
 }
 
-/// Checks that the validation layer detects a hazard, and that it reports nothing after all devices are destroyed.
+/// Checks that the validation layer reports a planted hazard, and that it reports nothing after all devices are destroyed.
 fn validated(machine: TestMachine, rows: &mut Rows) {
     let Some(complaints) = machine.complaints.clone() else {
         return;

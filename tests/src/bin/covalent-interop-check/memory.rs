@@ -1,4 +1,4 @@
-//! Memory of a source without a device, shared between the CPU and a Vulkan device.
+//! Memory of a source that belongs to no device, shared between the CPU and a Vulkan device.
 
 use anyhow::Result;
 use covalent_alloc::backend::vulkan::Gpu;
@@ -10,7 +10,8 @@ use super::exchange;
 use super::rows::{RowOutcome, Rows};
 use super::test_machine::{TestMachine, odd};
 
-/// Runs a row for every source of a kind, every Vulkan device and every format. `skip_reason` is the reason of the skip without sources.
+/// Runs a row for every source of a kind, every Vulkan device and every format. If the machine has no such source, the skip has
+/// the reason `skip_reason`.
 pub(crate) fn exchange(machine: &TestMachine, rows: &mut Rows, kind: &str, skip_reason: &str) {
     let sources: Vec<Source> = machine
         .sources

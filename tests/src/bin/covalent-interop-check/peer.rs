@@ -1,4 +1,4 @@
-//! The peer process: it receives buffers and fences, and reports what its device reads and writes.
+//! The peer process, which receives buffers and fences from the parent, and reports what its Vulkan device reads and writes.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
@@ -19,23 +19,23 @@ use super::test_machine::TestMachine;
 /// A request to the peer.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum PeerRequest {
-    /// Import this buffer into one of its devices. The message has the fds.
+    /// Import this buffer into one of the peer's devices. The buffer's fds are in the message.
     Import {
         device: usize,
         buffer: BufferDescription,
     },
-    /// Read with the device and compare with this pattern.
+    /// Read with the device, and compare the pixels with the pattern of this seed.
     Read { seed: usize },
-    /// Write this pattern with the device.
+    /// Write the pattern of this seed with the device.
     Draw { seed: usize },
-    /// Read with the device after the sync_file in the message, and compare.
+    /// Let the device read after the sync_file in the message is signalled, and compare the pixels.
     ReadAfter { seed: usize },
-    /// Wait in poll() for this point of the syncobj in the message, read, compare, and signal the next point.
+    /// Wait in poll() for this point of the syncobj in the message, read, compare the pixels, and signal the next point.
     ReadAfterPoint { seed: usize, point: u64 },
-    /// Read with the device after this point of the driver's timeline in the message, compare, and let the device signal the next
-    /// point.
+    /// Let the device read after this point of the driver's own timeline in the message, compare the pixels, and let the device
+    /// signal the next point.
     ReadAfterDevice { seed: usize, point: u64 },
-    /// Drop the buffer.
+    /// Drop the imported buffer.
     Drop,
 }
 
@@ -44,13 +44,13 @@ pub(crate) enum PeerRequest {
 pub(crate) enum PeerReply {
     /// The request was carried out.
     Done,
-    /// The peer waits for a fence or point, and has seen it pending. Another reply follows.
+    /// The peer waits for a fence or a point that is pending. Another reply follows.
     Waiting,
     /// The request failed, or the pixels differ.
     Failed(String),
 }
 
-/// The JSON description of a buffer whose fds are in the same message.
+/// The description of a buffer as JSON. The buffer's fds are in the same message.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct BufferDescription {
     width: u32,
@@ -62,7 +62,7 @@ pub(crate) struct BufferDescription {
 }
 
 impl BufferDescription {
-    /// Returns a buffer's description and one fd for each plane.
+    /// Returns the description of a buffer, and one fd for each plane.
     pub(crate) fn of(buffer: &Buffer) -> Result<(Self, Vec<BorrowedFd<'_>>)> {
         let layout = buffer.layout();
         let mut planes = Vec::new();
@@ -85,7 +85,7 @@ impl BufferDescription {
         Ok((described, fds))
     }
 
-    /// Imports the buffer as an untrusted client's.
+    /// Imports the buffer with the checks for a buffer of an untrusted client.
     pub(crate) fn import(&self, fds: Vec<OwnedFd>) -> Result<Buffer> {
         ensure!(
             fds.len() == self.planes.len(),
@@ -108,7 +108,7 @@ impl BufferDescription {
     }
 }
 
-/// The peer process, as the parent uses it. Dropping this kills the peer.
+/// The peer process as seen by its parent. When this is dropped, the peer is killed.
 pub(crate) struct Peer {
     pub(crate) socket: Socket,
     pub(crate) child: Child,
@@ -116,14 +116,14 @@ pub(crate) struct Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // This fails where the peer has ended by itself.
+        // This call fails if the peer has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
 impl Peer {
-    /// Starts this program as a peer, with a socket as its standard input.
+    /// Starts this program as a peer process, whose standard input is one end of a socket pair.
     pub(crate) fn start(words: &[&str]) -> Result<Self> {
         let (socket, theirs) = Socket::pair()?;
         let child = Command::new("/proc/self/exe")

@@ -1,4 +1,4 @@
-//! The file descriptors and the memory of two processes, to detect leaks.
+//! The numbers of fds and the memory of two processes, by which leaks are detected.
 
 use std::fs;
 use std::process;
@@ -6,7 +6,7 @@ use std::process;
 use anyhow::{Context as _, Result};
 use covalent_tests::judge::process::fd_count;
 
-/// Returns the median growth between consecutive samples.
+/// Returns the median of the growth from one sample to the next.
 pub(crate) fn median_growth(samples: &[u64]) -> u64 {
     let mut growth: Vec<u64> = samples
         .windows(2)
@@ -19,7 +19,7 @@ pub(crate) fn median_growth(samples: &[u64]) -> u64 {
     growth.get(growth.len() / 2).copied().unwrap_or(0)
 }
 
-/// The fds and the resident memory of both processes, this one first.
+/// The numbers of fds and the resident memory of both processes. Those of this process come first.
 pub(crate) struct ProcessResources {
     pub(crate) fds: (usize, usize),
     pub(crate) kibibytes: (u64, u64),

@@ -1,4 +1,4 @@
-//! Runs rows one after another in the child process and reports each to the parent.
+//! Runs the rows one after another in the child process, and reports each row to the parent.
 
 use std::io::{Write as _, stdout};
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum RowOutcome {
     /// The row verified what its name says.
     Passed,
-    /// The row passed; the text says under which condition.
+    /// The row passed under the condition that the text names.
     PassedWithNote(String),
     /// The row cannot run on this machine, for this reason.
     Skipped(String),
@@ -28,15 +28,16 @@ pub(crate) enum ParentMessage {
         /// The row's name.
         row: String,
     },
-    /// The plan of the current row is possible and not guaranteed, for these reasons. A driver that crashes then is a skip.
+    /// The plan of the current row is possible but not guaranteed, for these reasons. If a driver crashes in such a row, the row
+    /// is skipped.
     Caveats(String),
     /// The row has ended.
     End(Row),
-    /// All rows have ended.
+    /// All rows of this child have ended.
     Done,
 }
 
-/// Runs the rows of all behaviours.
+/// Runs the rows of all behaviours in the child process.
 pub(crate) struct Rows {
     behaviour: &'static str,
     /// The number of rows that earlier child processes ran.
@@ -94,7 +95,7 @@ impl Rows {
     }
 }
 
-/// Sends a message to the parent. An error is ignored: without a parent nobody reads the results.
+/// Sends a message to the parent. An error is ignored: if the parent has ended, the results are not needed.
 pub(crate) fn send_to_parent(message: &ParentMessage) {
     if let Ok(line) = serde_json::to_string(message) {
         let mut out = stdout().lock();

@@ -12,10 +12,10 @@ use rustix::net::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The most fds of one message: four planes in dma-bufs of their own, and two timelines.
+/// The most fds in one message: those of four planes in separate dma-bufs, and of two timelines, fit.
 const FDS: usize = 8;
 
-/// The most bytes of one message.
+/// The longest message, in bytes.
 const BYTES: usize = 64 << 10;
 
 /// One end of the socket. A message arrives completely or not at all.
@@ -37,7 +37,7 @@ impl From<OwnedFd> for Socket {
 }
 
 impl Socket {
-    /// Creates a pair: one end for this process, and one for the standard input of another.
+    /// Creates a pair of connected sockets: one for this process, and one for the standard input of another process.
     pub(crate) fn pair() -> Result<(Self, OwnedFd)> {
         let flags = SocketFlags::CLOEXEC;
         let (here, there) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
@@ -64,7 +64,7 @@ impl Socket {
         Ok(())
     }
 
-    /// Waits for one message; returns `None` where the other process has closed its end.
+    /// Waits for one message; returns `None` if the other process has closed its end.
     pub(crate) fn receive<T: DeserializeOwned>(&self) -> Result<Option<(T, Vec<OwnedFd>)>> {
         let mut bytes = vec![0; BYTES];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS))];

@@ -1,5 +1,5 @@
-//! A solution with a split, whose copies Vulkan makes. The producer and the display have no format in common, the solution names
-//! the device that copies, and the display shows the copies.
+//! A split solution: the producer and the display have no common format, so a Vulkan device copies each frame to a buffer of the
+//! display. The solution names the device, and the display shows the copies.
 //!
 //! ```text
 //! camera, or CPU in a part of a larger frame ──▶ buffer ──▶ vkCmdBlitImage after the fence ──▶ buffer ──▶ display
@@ -25,22 +25,24 @@ use super::held_picture::{self, SHOWN};
 use super::test_machine::TestMachine;
 use super::v4l2_to_vulkan::cameras;
 
-/// The formats of the producers. Each has other positions or sizes of its channels than the display's format.
+/// The formats of the producers. The positions or the sizes of their channels differ from those of the display's format.
 const DRAWN: Fourcc = Fourcc::XBGR8888;
 const CAPTURED: Fourcc = Fourcc::RGB565;
 
-/// The allowed difference of each channel of the camera's frame: this program and the device round five and six bits to eight.
+/// The allowed difference of each channel of the camera's frame. This program and the device may round channels of five and six
+/// bits to eight bits differently.
 const TOLERANCE: u8 = 1;
 
-/// The height of the frame that the CPU draws is a multiple of this number of rows. A display of 480 rows leaves 32 rows outside
-/// of the picture.
+/// The height of the frame that the CPU draws is a multiple of this number of rows. For a display of 480 rows, 32 rows of the
+/// frame are outside of the picture.
 const BLOCK_ROWS: u32 = 64;
 
-/// The values of the pixels around the picture that is drawn.
+/// The value of the bytes around the picture that is drawn.
 const AROUND: u8 = 0xa5;
 
-/// Copies a camera's frame and a drawn picture by Vulkan as the solutions say, shows the picture on a card, and prints the checksum of its
-/// colours. It is shown until standard input ends, so that another program can check the display.
+/// Copies a camera's frame and a drawn picture with Vulkan as the solver's solutions say, shows the picture on a card, and prints
+/// the checksum of its colours. The card shows the picture until standard input ends, so that another program can check the
+/// display.
 pub(crate) fn show(machine: &TestMachine, card: &str) -> Result<()> {
     let card = Card::open(card.as_ref())?;
     let mut display = Display::take(&card)?.context("the card drives no connected display")?;
@@ -90,8 +92,8 @@ fn captured(machine: &TestMachine, gpu: &Gpu, display: &Display) -> Result<Strin
     Ok(words)
 }
 
-/// Copies a picture that the CPU draws in a part of a larger frame, after a fence that is signalled when it is drawn. Returns the
-/// copy, and a text that names the device, the formats and the sources.
+/// Copies a picture that covers a part of a larger frame. The copy waits for a fence that is signalled when the CPU has drawn the
+/// picture. Returns the copy, and a text that names the device, the formats and the sources.
 fn drawn(machine: &TestMachine, gpu: &Gpu, display: &Display) -> Result<(Buffer, String)> {
     let extent = display.extent()?;
     let mut producer = processor(DRAWN);
@@ -144,7 +146,7 @@ fn drawn(machine: &TestMachine, gpu: &Gpu, display: &Display) -> Result<(Buffer,
     Ok((shown, words))
 }
 
-/// Solves for a producer and the display, which accept no common format.
+/// Solves a request for a producer and the display, which accept no common format.
 fn split(
     machine: &TestMachine,
     gpu: &Gpu,
@@ -172,8 +174,8 @@ fn split(
     }
 }
 
-/// Returns the only copy of a split, with a text that describes it. The copier has to be this device, and the source has to have
-/// the format `from`.
+/// Returns the only copy of a split, with a text that describes it. The device that copies must be this device, and the frames to
+/// copy must have the format `from`.
 fn copy_of<'s>(gpu: &Gpu, split: &'s Split, from: Fourcc) -> Result<(FrameCopy<'s>, String)> {
     let copies: Vec<FrameCopy<'s>> = split.copies().collect();
     let [copy] = copies.as_slice() else {

@@ -1,4 +1,5 @@
-//! The parent process: it runs the rows in a child process, because drivers may crash it, and starts a new child after a crash.
+//! The parent process. It runs the rows in a child process, because drivers may crash their process, and starts a new child after
+//! a crash.
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::ExitStatusExt as _;
@@ -13,20 +14,20 @@ use covalent_tests::verdict::Verdict;
 
 use super::rows::ParentMessage;
 
-/// How long one row may take. The CPU and the devices are emulated, the first row loads the Vulkan drivers, and one row exchanges up
-/// to 10,000 frames.
+/// The longest time for one row. The CPU and the devices are emulated, the first row loads the Vulkan drivers, and one row
+/// exchanges up to 10,000 frames.
 const TIMEOUT: Duration = Duration::from_secs(900);
 
-/// How many child processes may crash.
+/// The number of child processes that may crash before the parent gives up.
 const MAX_CRASHES: usize = 50;
 
-/// Runs all rows in child processes, and calls `print_row` with each row as it ends.
+/// Runs all rows in child processes. Calls `print_row` with each row when it has ended.
 pub(crate) fn run_rows(words: &[String], mut print_row: impl FnMut(Row)) -> Result<()> {
     let mut done: usize = 0;
     for _ in 0..MAX_CRASHES {
         let mut child = start(words, done)?;
         let outcome = forward_rows(&mut child, &mut done, &mut print_row);
-        // This fails where the child has ended by itself.
+        // This call fails if the child has already ended.
         let _ = child.kill();
         let status = child.wait()?;
         let Some((row, caveats)) = outcome? else {
@@ -38,7 +39,7 @@ pub(crate) fn run_rows(words: &[String], mut print_row: impl FnMut(Row)) -> Resu
     bail!("drivers crashed {MAX_CRASHES} child processes; the remaining rows were not run")
 }
 
-/// The behaviour and the name of a row that has begun and not ended, and the caveats of its plan.
+/// The behaviour and the name of the row that has begun but not ended, and the caveats of its plan.
 type RowInProgress = Option<((String, String), Option<String>)>;
 
 fn start(words: &[String], done: usize) -> Result<Child> {
@@ -51,7 +52,7 @@ fn start(words: &[String], done: usize) -> Result<Child> {
         .context("start the child process that runs the rows")
 }
 
-/// Forwards rows until the child has run all. Returns the row in progress where the child ended or hung before.
+/// Forwards the rows of the child until it has run all rows. If the child ended or hung before, returns the row in progress.
 fn forward_rows(
     child: &mut Child,
     done: &mut usize,
@@ -68,7 +69,7 @@ fn forward_rows(
                 None => bail!("the child process ended between two rows"),
             },
         };
-        // Drivers and layers may also write to stdout.
+        // Drivers and Vulkan layers may also write to stdout. Their lines are no JSON messages.
         let Ok(message) = serde_json::from_str::<ParentMessage>(&line) else {
             eprintln!("{line}");
             continue;
@@ -96,7 +97,7 @@ fn lines(child: &mut Child) -> Result<Receiver<String>> {
         .take()
         .context("the child's stdout is no pipe")?;
     let (send, lines) = channel();
-    // The thread ends with the pipe, or when the receiver is dropped.
+    // The thread ends when the pipe is closed or the receiver is dropped.
     thread::spawn(move || {
         for line in BufReader::new(out).lines().map_while(Result::ok) {
             if send.send(line).is_err() {
@@ -107,7 +108,7 @@ fn lines(child: &mut Child) -> Result<Receiver<String>> {
     Ok(lines)
 }
 
-/// Returns the result of a row in which the child process ended.
+/// Returns the result of a row during which the child process crashed or hung.
 fn crashed_row(
     (behaviour, row): (String, String),
     caveats: Option<String>,

@@ -1,4 +1,4 @@
-//! The devices and sources of this machine, and plans for them.
+//! The devices and sources of this machine, and the plans of rows.
 
 use anyhow::{Context as _, Result, ensure};
 use covalent_alloc::backend::vulkan::{Gpu, ValidationMessages, Vulkan};
@@ -10,7 +10,7 @@ use covalent_tests::check_support::Sources;
 
 use super::rows::{ParentMessage, RowOutcome, send_to_parent};
 
-/// One format of each kind: packed RGB of 32, 16 and 8 bits, packed YUV, and YUV with two and three planes.
+/// One format of each kind: packed RGB with 32, 16 and 8 bits a pixel, packed YUV, and YUV with two and three planes.
 const REPRESENTATIVES: [Fourcc; 6] = [
     Fourcc::XRGB8888,
     Fourcc::RGB565,
@@ -23,37 +23,37 @@ const REPRESENTATIVES: [Fourcc; 6] = [
 /// The devices and sources of this machine, opened once.
 pub(crate) struct TestMachine {
     pub(crate) sources: Sources,
-    /// Vulkan devices, with the formats and modifiers that each can import.
+    /// The Vulkan devices, each with the formats and modifiers that it can import.
     pub(crate) gpus: Vec<(Gpu, Vec<FormatModifier>)>,
-    /// Why Vulkan or one of its devices cannot be used.
+    /// The reasons why Vulkan or one of its devices cannot be used.
     pub(crate) lacking: Vec<String>,
-    /// Whether rows run for every format rather than for one of each kind.
+    /// Whether rows run for every format, and not only for one format of each kind.
     pub(crate) full: bool,
-    /// How many frames two processes exchange.
+    /// The number of frames that two processes exchange.
     pub(crate) frames: u64,
-    /// The messages of the validation layer, where it is loaded.
+    /// The messages of the validation layer; `None` if the layer is not loaded.
     pub(crate) complaints: Option<ValidationMessages>,
 }
 
-/// Options that select which devices are opened and how many rows run.
+/// The options that select the devices to open and the rows to run.
 #[derive(Debug, Default)]
 pub(crate) struct Scope {
-    /// Every format rather than one of each kind.
+    /// Whether rows run for every format, and not only for one format of each kind.
     pub(crate) full: bool,
-    /// With the validation layer.
+    /// Whether the validation layer is loaded.
     pub(crate) validated: bool,
-    /// With GBM, whose drivers take long to load.
+    /// Whether GBM devices are opened. GBM drivers take long to load.
     #[cfg(feature = "gbm")]
     pub(crate) gbm: bool,
-    /// How many frames two processes exchange.
+    /// The number of frames that two processes exchange.
     pub(crate) frames: u64,
 }
 
-/// The solver's answer for a row.
-pub(crate) enum Planned {
-    /// The plan.
+/// The solver's result for a row.
+pub(crate) enum PlanResult {
+    /// The solver has found this plan.
     Plan(Box<Plan>),
-    /// There is no plan, for this reason.
+    /// The solver has found no plan, for this reason.
     Impossible(String),
 }
 
@@ -101,7 +101,7 @@ impl TestMachine {
         }
     }
 
-    /// Returns the linear formats for which a device's rows run.
+    /// Returns the linear formats with which a device's rows run.
     pub(crate) fn formats(&self, listed: &[FormatModifier]) -> Vec<Fourcc> {
         let mut fourccs: Vec<Fourcc> = listed
             .iter()
@@ -113,13 +113,13 @@ impl TestMachine {
         fourccs
     }
 
-    /// Plans one buffer for these participants and sources. Sends the caveats of a plan that is not guaranteed to the parent.
+    /// Plans one buffer for these participants and sources. If the plan is not guaranteed, sends its caveats to the parent.
     pub(crate) fn plan(
         &self,
         extent: Extent,
         participants: Vec<Participant>,
         sources: Vec<Source>,
-    ) -> Planned {
+    ) -> PlanResult {
         self.plan_of(extent, 1, participants, sources)
     }
 
@@ -130,7 +130,7 @@ impl TestMachine {
         count: u32,
         participants: Vec<Participant>,
         sources: Vec<Source>,
-    ) -> Planned {
+    ) -> PlanResult {
         let request = Request {
             count,
             participants,
@@ -142,21 +142,21 @@ impl TestMachine {
                 if plan.verdict() != Verdict::Guaranteed {
                     send_to_parent(&ParentMessage::Caveats(plan.caveats().join("; ")));
                 }
-                Planned::Plan(Box::new(plan))
+                PlanResult::Plan(Box::new(plan))
             }
-            solution => Planned::Impossible(prediction(&solution.explain())),
+            solution => PlanResult::Impossible(prediction(&solution.explain())),
         }
     }
 
-    /// Allocates a planned buffer and calls `attempt` with it. Skips the row where there is no plan.
+    /// Allocates a planned buffer and calls `attempt` with it. If there is no plan, the row is skipped.
     pub(crate) fn with_buffer(
         &self,
-        planned: Planned,
+        planned: PlanResult,
         attempt: impl FnOnce(&Buffer) -> Result<RowOutcome>,
     ) -> Result<RowOutcome> {
         let plan = match planned {
-            Planned::Plan(plan) => plan,
-            Planned::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
+            PlanResult::Plan(plan) => plan,
+            PlanResult::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
         };
         let buffers = self.sources.allocate(&plan).map_err(anyhow::Error::from);
         let outcome = buffers.and_then(|mut buffers| {
@@ -166,7 +166,7 @@ impl TestMachine {
     }
 }
 
-/// Fails where the validation layer has reported something since the last call.
+/// Fails the row if the validation layer has reported something since the last call.
 pub(crate) fn expect_no_complaints(complaints: &ValidationMessages) -> Result<RowOutcome> {
     let messages = complaints.take();
     ensure!(
@@ -177,7 +177,8 @@ pub(crate) fn expect_no_complaints(complaints: &ValidationMessages) -> Result<Ro
     Ok(RowOutcome::Passed)
 }
 
-/// Returns the conflicting constraints in the solver's explanation, or its first line where it lists none.
+/// Returns the conflicting constraints that the solver's explanation lists, or the first line of the explanation if it lists
+/// none.
 fn prediction(explained: &str) -> String {
     let first = explained.lines().next().unwrap_or_default();
     let conflicts: Vec<&str> = explained
@@ -193,7 +194,8 @@ fn prediction(explained: &str) -> String {
     }
 }
 
-/// Converts the failure of a plan that is possible and not guaranteed into a skip. The failure of a guaranteed plan stays a failure.
+/// Converts the failure of a plan that is possible but not guaranteed into a skip. The failure of a guaranteed plan stays a
+/// failure.
 pub(crate) fn classify(plan: &Plan, outcome: Result<RowOutcome>) -> Result<RowOutcome> {
     match outcome {
         Err(error) if plan.verdict() == Verdict::Guaranteed => {
@@ -207,7 +209,8 @@ pub(crate) fn classify(plan: &Plan, outcome: Result<RowOutcome>) -> Result<RowOu
     }
 }
 
-/// Returns a size of two prime numbers, or of even numbers for subsampled formats, so that strides and offsets need padding.
+/// Returns a size whose width and height are prime numbers, or even numbers for subsampled formats. Strides and offsets of such a
+/// picture need padding.
 pub(crate) fn odd(fourcc: Fourcc) -> Result<Extent> {
     let subsampled = fourcc
         .info()

@@ -1,7 +1,7 @@
-//! A camera's buffers as Vulkan images: the device reads each picture in the buffer that the camera wrote.
+//! A camera's buffers are imported as Vulkan images, and the device reads each picture in the buffer that the camera wrote.
 //!
-//! V4L2 has no fences. A picture is complete when VIDIOC_DQBUF returns it. Before VIDIOC_QBUF the program polls until all readers of
-//! the buffer are done.
+//! V4L2 has no fences. A picture is complete when VIDIOC_DQBUF returns it. Before VIDIOC_QBUF the program polls the dma-buf until
+//! all readers of the buffer have completed.
 
 use anyhow::{Context as _, Result, ensure};
 use covalent_alloc::backend::v4l2::{Device, Direction, Queue, Stream};
@@ -15,9 +15,9 @@ use covalent_tests::sw_sync::SwSyncTimeline;
 
 use super::exchange::{self, after, expect_pending, expect_ready, pixels_when_done};
 use super::rows::{RowOutcome, Rows};
-use super::test_machine::{Planned, TestMachine, classify};
+use super::test_machine::{PlanResult, TestMachine, classify};
 
-/// The most cameras that are used. One camera of the guest supports scattered memory, another needs contiguous memory.
+/// The most cameras that are used. One camera of the guest supports scattered memory; another camera needs contiguous memory.
 const CAMERAS: usize = 4;
 
 /// Returns the smallest size of vivid's webcam input. Its strides are no powers of two.
@@ -55,7 +55,7 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     }
 }
 
-/// Returns the nodes of cameras: those that capture and have no output queue, as mem-to-mem devices do.
+/// Returns the nodes of cameras: video nodes that capture and, unlike mem-to-mem devices, have no output queue.
 pub(crate) fn cameras() -> Vec<String> {
     (0..64)
         .map(|number| format!("/dev/video{number}"))
@@ -85,8 +85,8 @@ fn streamed(
     sources.retain(|source| !source.id.as_str().starts_with("gbm:"));
     sources.extend(own.clone());
     let plan = match machine.plan(extent, participants, sources) {
-        Planned::Plan(plan) => plan,
-        Planned::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
+        PlanResult::Plan(plan) => plan,
+        PlanResult::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
     };
     let is_own = own.is_some_and(|own| own.id == *plan.source());
     let stream = if is_own {
@@ -101,7 +101,7 @@ fn streamed(
     classify(&plan, stream.and_then(|mut stream| look(gpu, &mut stream)))
 }
 
-/// The device and the CPU read the same picture.
+/// Checks that the device and the CPU read the same picture.
 fn look(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
     let buffer = first(stream)?;
     let before = pattern(&buffer, 7)?;
@@ -114,13 +114,13 @@ fn look(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
         let picture = image.read()?;
         ensure!(picture != before, "the camera did not write to the buffer");
         same(&picture, &read(&buffer)?)
-            .context("the device and the CPU read the camera's picture")?;
+            .context("the device and the CPU must read the same picture of the camera")?;
         stream.stop()?;
     }
     Ok(RowOutcome::Passed)
 }
 
-/// The device's read is submitted before the camera writes, with a fence that is signalled when the picture is complete.
+/// Submits the device's read before the camera writes, with a fence that is signalled when the picture is complete.
 fn early(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
     let buffer = first(stream)?;
     let before = pattern(&buffer, 8)?;
@@ -139,12 +139,13 @@ fn early(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
         picture != before,
         "the device read before the camera had written"
     );
-    same(&picture, &read(&buffer)?).context("the device and the CPU read the camera's picture")?;
+    same(&picture, &read(&buffer)?)
+        .context("the device and the CPU must read the same picture of the camera")?;
     Ok(RowOutcome::Passed)
 }
 
-/// A pending reader keeps the buffer out of the queue. The queue waits for no fences, so the program polls the dma-buf before
-/// VIDIOC_QBUF.
+/// Checks that the dma-buf of a pending reader polls as busy. The queue does not wait for fences, so the program polls the
+/// dma-buf before VIDIOC_QBUF.
 fn late(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
     let buffer = first(stream)?;
     let image = gpu.import(&buffer)?;
@@ -160,7 +161,7 @@ fn late(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
         !reservation.is_ready(Access::Write)?,
         "the dma-buf polls as ready for writing while the device reads it"
     );
-    expect_ready(&buffer, true).context("readers do not wait for readers")?;
+    expect_ready(&buffer, true).context("a reader must not wait for another reader")?;
     slow.advance(1)?;
     same(&pixels_when_done(&reading)?, &picture)?;
     done.advance(1)?;

@@ -1,4 +1,4 @@
-//! Vulkan and GBM: each allocates buffers that the other imports, and both read the same pixels.
+//! Vulkan and GBM: each allocates buffers that the other one imports, and both read the same pixels.
 
 use anyhow::{Context as _, Result, ensure};
 use covalent_alloc::backend::gbm::Gbm;
@@ -13,7 +13,7 @@ use super::exchange::{self, draw};
 use super::rows::{RowOutcome, Rows};
 use super::test_machine::{TestMachine, odd};
 
-/// Formats whose pixels gbm_bo_map can read. It crashes with packed YUV, and maps only the first plane.
+/// The formats whose pixels gbm_bo_map can read. It crashes with packed YUV formats, and maps only the first plane of a buffer.
 const FORMATS: [Fourcc; 3] = [Fourcc::XRGB8888, Fourcc::ABGR8888, Fourcc::RGB565];
 
 pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
@@ -49,7 +49,7 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     }
 }
 
-/// Returns the source of buffers of a size, where there is one.
+/// Returns the source of buffers of this size; `None` if there is no such source.
 type Memory<'a> = &'a dyn Fn(Extent) -> Result<Option<Source>>;
 
 fn shared(
@@ -88,16 +88,18 @@ fn participants(
     ])
 }
 
-/// The CPU and GBM read what the device drew, and the device and GBM read what the CPU wrote.
+/// Checks that the CPU and GBM read what the device drew, and that the device and GBM read what the CPU wrote.
 fn all_see(gpu: &Gpu, gbm: &Gbm, buffer: &Buffer) -> Result<RowOutcome> {
     let image = gpu.import(buffer)?;
     let (first, second) = (pattern(buffer, 11)?, pattern(buffer, 12)?);
     draw(&image, &first)?;
-    same(&read(buffer)?, &first).context("the CPU reads what the device drew")?;
-    same(&[gbm.import(buffer)?.read()?], &first).context("GBM reads what the device drew")?;
+    same(&read(buffer)?, &first).context("the CPU must read the pixels that the device drew")?;
+    same(&[gbm.import(buffer)?.read()?], &first)
+        .context("GBM must read the pixels that the device drew")?;
     write(buffer, &second)?;
-    same(&image.read()?, &second).context("the device reads what the CPU wrote")?;
-    same(&[gbm.import(buffer)?.read()?], &second).context("GBM reads what the CPU wrote")?;
+    same(&image.read()?, &second).context("the device must read the pixels that the CPU wrote")?;
+    same(&[gbm.import(buffer)?.read()?], &second)
+        .context("GBM must read the pixels that the CPU wrote")?;
     ensure!(
         buffer.dmabuf_count() == 1,
         "the buffer has more than one dma-buf"
@@ -122,7 +124,7 @@ fn held(machine: &TestMachine, gpu: &Gpu, gbm: &Gbm, listed: &FormatSet) -> Resu
     machine.with_buffer(planned, |buffer| {
         let outcome = exchange::is_read_after_its_fence(gpu, buffer)?;
         same(&[gbm.import(buffer)?.read()?], &read(buffer)?)
-            .context("GBM reads what the device drew")?;
+            .context("GBM must read the pixels that the device drew")?;
         Ok(outcome)
     })
 }

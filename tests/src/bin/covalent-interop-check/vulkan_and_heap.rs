@@ -1,4 +1,4 @@
-//! Vulkan and dma-heaps: the device reads what the CPU wrote to a heap's memory, and the CPU what the device wrote.
+//! Vulkan and dma-heaps: the device reads what the CPU wrote to a heap's memory, and the CPU reads what the device wrote.
 
 use super::memory;
 use super::rows::Rows;

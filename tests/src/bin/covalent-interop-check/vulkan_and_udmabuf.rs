@@ -1,4 +1,4 @@
-//! Vulkan and udmabuf: the device reads and writes pages of this process.
+//! Vulkan and udmabuf: the device reads and writes the pages of a memfd of this process.
 
 use super::memory;
 use super::rows::Rows;

@@ -1,4 +1,5 @@
-//! Vulkan and a V4L2 encoder: the encoder reads the buffer that the device wrote, and the decoded picture is similar to it.
+//! Vulkan and a V4L2 encoder: the encoder reads the buffer that the device wrote, and the decoded picture is similar to the
+//! original.
 
 use std::slice::from_ref;
 
@@ -17,7 +18,7 @@ use covalent_tests::sw_sync::SwSyncTimeline;
 
 use super::exchange::{self, TIMEOUT, after, draw, expect_pending};
 use super::rows::{RowOutcome, Rows};
-use super::test_machine::{Planned, TestMachine, classify};
+use super::test_machine::{PlanResult, TestMachine, classify};
 
 pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     if encoder().is_err() {
@@ -45,7 +46,8 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     }
 }
 
-/// Draws a picture, encodes and decodes it, and compares. With `with_fence` the device draws after a pending fence.
+/// Draws a picture, encodes and decodes it, and compares both pictures. With `with_fence`, the device draws after a pending
+/// fence.
 fn coded(machine: &TestMachine, gpu: &Gpu, fourcc: Fourcc, with_fence: bool) -> Result<RowOutcome> {
     let device = Device::open(&encoder()?)?;
     let (output, capture) = queues(&device)?;
@@ -56,8 +58,8 @@ fn coded(machine: &TestMachine, gpu: &Gpu, fourcc: Fourcc, with_fence: bool) -> 
     let mut sources = machine.sources.declarations();
     sources.retain(|source| !source.id.as_str().starts_with("gbm:"));
     let plan = match machine.plan(vga()?, participants, sources) {
-        Planned::Plan(plan) => plan,
-        Planned::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
+        PlanResult::Plan(plan) => plan,
+        PlanResult::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
     };
     let attempt = || -> Result<RowOutcome> {
         let pictures = machine.sources.allocate(&plan)?;
@@ -107,7 +109,7 @@ fn decoded(
     let (output, capture) = queues(&device)?;
     let mut reader = output.import_coded(FWHT, vga()?, from_ref(code))?;
     reader.queue_bytes(0, used)?;
-    // The header in the coded data tells the decoder the format and the size.
+    // The decoder reads the format and the size from the header of the coded data.
     reader.start()?;
     let pictures = plain(sources, machine, &capture, fourcc)?;
     let picture = pictures.first().context("the source allocated no buffer")?;
@@ -153,7 +155,7 @@ fn heap(
     let mut declared = sources.declarations();
     declared.retain(|source| source.id.as_str().starts_with("heap:"));
     match machine.plan(extent, participants, declared) {
-        Planned::Plan(plan) => Ok(sources.allocate(&plan)?),
-        Planned::Impossible(why) => anyhow::bail!("{why}"),
+        PlanResult::Plan(plan) => Ok(sources.allocate(&plan)?),
+        PlanResult::Impossible(why) => anyhow::bail!("{why}"),
     }
 }

@@ -1,4 +1,4 @@
-//! Vulkan and KMS: a display scans out the buffer that the device wrote, after the device's fence.
+//! Vulkan and KMS: a display scans out the buffer that the device wrote, after the device has signalled its fence.
 
 use std::time::Duration;
 
@@ -17,15 +17,15 @@ use super::display::Display;
 use super::exchange::{self, TIMEOUT, after, draw, expect_pending};
 use super::held_picture;
 use super::rows::{RowOutcome, Rows};
-use super::test_machine::{Planned, TestMachine, classify};
+use super::test_machine::{PlanResult, TestMachine, classify};
 
-/// The formats whose colours the comparison can compute.
+/// The formats of which the comparison can compute the colours.
 const FORMATS: [Fourcc; 3] = [Fourcc::XRGB8888, Fourcc::XBGR8888, Fourcc::RGB565];
 
-/// How long a check observes that a flip does not happen before its fence.
+/// The time for which a check observes that a page flip does not happen before its fence.
 const PENDING_TIME: Duration = Duration::from_millis(100);
 
-/// The allowed difference of each channel. A display with fewer bits rounds.
+/// The allowed difference of each channel. A display whose channels have fewer bits rounds the colours.
 const TOLERANCE: u8 = 8;
 
 pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
@@ -73,7 +73,7 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     }
 }
 
-fn plan(machine: &TestMachine, gpu: &Gpu, display: &Display, fourcc: Fourcc) -> Result<Planned> {
+fn plan(machine: &TestMachine, gpu: &Gpu, display: &Display, fourcc: Fourcc) -> Result<PlanResult> {
     let extent = display.extent()?;
     let mut shown = display.card.participant(display.plane)?;
     shown.for_each_choice(|own| {
@@ -83,12 +83,12 @@ fn plan(machine: &TestMachine, gpu: &Gpu, display: &Display, fourcc: Fourcc) -> 
     Ok(machine.plan(extent, participants, machine.sources.declarations()))
 }
 
-/// The display shows the picture that the device drew.
+/// Checks that the display shows the picture that the device drew.
 fn shown(machine: &TestMachine, gpu: &Gpu, card: &Card, fourcc: Fourcc) -> Result<RowOutcome> {
     let mut display = Display::take(card)?.context("the display was disconnected")?;
     let plan = match plan(machine, gpu, &display, fourcc)? {
-        Planned::Plan(plan) => plan,
-        Planned::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
+        PlanResult::Plan(plan) => plan,
+        PlanResult::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
     };
     let attempt = |display: &mut Display| -> Result<RowOutcome> {
         let buffer = one(machine, &plan)?;
@@ -119,7 +119,7 @@ fn shown(machine: &TestMachine, gpu: &Gpu, card: &Card, fourcc: Fourcc) -> Resul
     classify(&plan, outcome)
 }
 
-/// The display waits for a pending IN_FENCE_FD, which is signalled after the device has drawn.
+/// Checks that the display waits for a pending IN_FENCE_FD, which is signalled after the device has drawn.
 fn shown_after_fence(machine: &TestMachine, gpu: &Gpu, card: &Card) -> Result<RowOutcome> {
     let mut display = Display::take(card)?.context("the display was disconnected")?;
     if !display.has_in_fence() {
@@ -128,8 +128,8 @@ fn shown_after_fence(machine: &TestMachine, gpu: &Gpu, card: &Card) -> Result<Ro
         ));
     }
     let plan = match plan(machine, gpu, &display, Fourcc::XRGB8888)? {
-        Planned::Plan(plan) => plan,
-        Planned::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
+        PlanResult::Plan(plan) => plan,
+        PlanResult::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
     };
     let attempt = |display: &mut Display| -> Result<RowOutcome> {
         let (before, buffer) = (one(machine, &plan)?, one(machine, &plan)?);
@@ -181,7 +181,7 @@ fn one(machine: &TestMachine, plan: &Plan) -> Result<Buffer> {
         .context("the source allocated no buffer")
 }
 
-/// Allocates a dumb buffer of the card for its writeback.
+/// Allocates a dumb buffer of the card, into which the card writes its output.
 pub(crate) fn written(machine: &TestMachine, display: &Display) -> Result<Buffer> {
     let mut sources = machine.sources.declarations();
     sources.retain(|source| {
@@ -189,8 +189,8 @@ pub(crate) fn written(machine: &TestMachine, display: &Display) -> Result<Buffer
     });
     let participants = vec![processor(Fourcc::XRGB8888)];
     match machine.plan(display.extent()?, participants, sources) {
-        Planned::Plan(plan) => one(machine, &plan),
-        Planned::Impossible(why) => anyhow::bail!("{why}"),
+        PlanResult::Plan(plan) => one(machine, &plan),
+        PlanResult::Impossible(why) => anyhow::bail!("{why}"),
     }
 }
 
@@ -203,8 +203,8 @@ pub(crate) fn show(machine: &TestMachine, card: &str, seed: usize) -> Result<()>
         .first()
         .context("the machine has no Vulkan device")?;
     let plan = match plan(machine, gpu, &display, Fourcc::XRGB8888)? {
-        Planned::Plan(plan) => plan,
-        Planned::Impossible(why) => anyhow::bail!("{why}"),
+        PlanResult::Plan(plan) => plan,
+        PlanResult::Impossible(why) => anyhow::bail!("{why}"),
     };
     let buffer = one(machine, &plan)?;
     draw(&gpu.import(&buffer)?, &pattern(&buffer, seed)?)?;

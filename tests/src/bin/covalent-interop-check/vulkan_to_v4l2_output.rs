@@ -1,6 +1,7 @@
 //! Vulkan and a V4L2 output queue: the queue reads the buffer that the device wrote.
 //!
-//! vim2m copies its output to a capture queue, and vivid's HDMI output is looped back to a camera, so both can be compared.
+//! vim2m copies from its output queue to its capture queue, and vivid's HDMI output is looped back to a camera. The captured
+//! picture is compared with the picture that the device wrote.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::v4l2::{Device, Queue};
@@ -16,11 +17,11 @@ use covalent_tests::sw_sync::SwSyncTimeline;
 use super::exchange::{self, TIMEOUT, after, draw, expect_pending};
 use super::hdmi_loopback;
 use super::rows::{RowOutcome, Rows};
-use super::test_machine::{Planned, TestMachine, classify};
+use super::test_machine::{PlanResult, TestMachine, classify};
 
 const DRIVER: &str = "vim2m";
 
-/// Returns a size that is a multiple of 8, and whose strides are no multiples of 64 bytes.
+/// Returns a size that is a multiple of 8 pixels, and whose strides are not multiples of 64 bytes.
 fn size() -> Result<Extent> {
     Ok(Extent::new(328, 72)?)
 }
@@ -70,7 +71,7 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
 
 type Draw<'a> = &'a dyn Fn(&Image, &[Vec<u8>]) -> Result<()>;
 
-/// The queue waits for no fences, so this waits for the device's work, which starts after a pending fence.
+/// Draws after a pending fence, and waits until the device's work is complete, because a V4L2 queue does not wait for fences.
 fn polled(image: &Image, pixels: &[Vec<u8>]) -> Result<()> {
     let sw_sync = SwSyncTimeline::new()?;
     let writing = image.begin_write(pixels, after(sw_sync.fence(1)?))?;
@@ -88,8 +89,8 @@ fn sent(machine: &TestMachine, gpu: &Gpu, fourcc: Fourcc, draw: Draw<'_>) -> Res
     let (output, capture) = queues(&device)?;
     let extent = size()?;
     let plan = match planned(machine, gpu, &output, extent, fourcc)? {
-        Planned::Plan(plan) => plan,
-        Planned::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
+        PlanResult::Plan(plan) => plan,
+        PlanResult::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
     };
     let attempt = || -> Result<RowOutcome> {
         let buffers = machine.sources.allocate(&plan)?;
@@ -107,20 +108,20 @@ fn sent(machine: &TestMachine, gpu: &Gpu, fourcc: Fourcc, draw: Draw<'_>) -> Res
         draw(&image, &pixels)?;
         reader.queue(0)?;
         wait(&mut writer)?;
-        same(&read(into)?, &pixels).context("vim2m copied what the device drew")?;
+        same(&read(into)?, &pixels).context("vim2m must copy the pixels that the device drew")?;
         Ok(RowOutcome::Passed)
     };
     classify(&plan, attempt())
 }
 
-/// Plans buffers that the device draws and the output queue reads.
+/// Plans buffers that the device draws to and the output queue reads.
 pub(crate) fn planned(
     machine: &TestMachine,
     gpu: &Gpu,
     output: &Queue,
     extent: Extent,
     fourcc: Fourcc,
-) -> Result<Planned> {
+) -> Result<PlanResult> {
     let participants = vec![
         gpu.participant(extent, Some(fourcc))?,
         output.participant(extent, Some(fourcc))?,
@@ -130,7 +131,7 @@ pub(crate) fn planned(
     Ok(machine.plan(extent, participants, sources))
 }
 
-/// Plans buffers of dma-heaps that a queue captures into and the CPU reads.
+/// Plans buffers from dma-heaps that a queue captures into and the CPU reads.
 pub(crate) fn planned_back(
     machine: &TestMachine,
     capture: &Queue,
@@ -144,12 +145,12 @@ pub(crate) fn planned_back(
     let mut sources = machine.sources.declarations();
     sources.retain(|source| source.id.as_str().starts_with("heap:"));
     match machine.plan(extent, participants, sources) {
-        Planned::Plan(plan) => Ok(plan),
-        Planned::Impossible(why) => bail!("the capture queue has no plan: {why}"),
+        PlanResult::Plan(plan) => Ok(plan),
+        PlanResult::Impossible(why) => bail!("the capture queue has no plan: {why}"),
     }
 }
 
-/// Allocates buffers for the capture queue of vim2m.
+/// Allocates the buffers for the capture queue of vim2m.
 fn returned(machine: &TestMachine, capture: &Queue, fourcc: Fourcc) -> Result<Vec<Buffer>> {
     let plan = planned_back(machine, capture, size()?, fourcc)?;
     ensure!(

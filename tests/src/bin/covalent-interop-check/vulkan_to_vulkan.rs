@@ -1,5 +1,5 @@
-//! A Vulkan device allocates and draws, and a device in another process reads. Rows run for every pair of devices, and for each device
-//! with itself.
+//! A Vulkan device of this process allocates and draws, and a device of another process reads. Rows run for every pair of
+//! devices, and for each device with itself.
 
 use std::os::fd::AsFd as _;
 use std::thread;
@@ -19,17 +19,17 @@ use super::peer::{BufferDescription, Peer, PeerReply, PeerRequest, sync_device};
 use super::rows::{RowOutcome, Rows};
 use super::test_machine::{TestMachine, odd};
 
-/// A device that draws in this process, and one that reads in the peer process.
+/// A device that draws in this process, and a device that reads in the peer process.
 #[derive(Clone, Copy)]
 struct Pair<'a> {
     here: &'a Gpu,
     there: &'a Gpu,
-    /// The index of the second device in the list of devices, which both processes have in the same order.
+    /// The index of the second device in the list of devices. Both processes list the devices in the same order.
     device_index: usize,
 }
 
 pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
-    // All rows use one peer process. The first row starts it, and a row after a failed row starts a new one.
+    // All rows share one peer process. The first row starts it, and the row after a failed row starts a new one.
     let mut peer = None;
     for (here, formats) in &machine.gpus {
         for (device_index, (there, others)) in machine.gpus.iter().enumerate() {
@@ -68,7 +68,8 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     frames::run(machine, rows);
 }
 
-/// Runs rows for the common modifiers other than LINEAR, each without fences and with the driver's own timeline.
+/// Runs rows for the common modifiers other than LINEAR. Each modifier has a row without fences, and a row with the driver's own
+/// timeline.
 fn modifiers(
     machine: &TestMachine,
     rows: &mut Rows,
@@ -116,7 +117,7 @@ fn after_pending(
     }
 }
 
-/// Allocates with the first device, imports into the second, and calls `exchange`.
+/// Allocates a buffer with the first device, imports it into the second device, and calls `exchange`.
 fn shared(
     machine: &TestMachine,
     pair: Pair<'_>,
@@ -163,16 +164,17 @@ fn pixels(image: &Image, seed: usize) -> Result<Vec<Vec<u8>>> {
     pattern_of(layout.extent(), layout.format().fourcc, seed)
 }
 
-/// Both devices draw and the other reads, without fences.
+/// Checks that each device reads what the other one drew, without fences.
 fn both_read(_: Pair<'_>, image: &Image, peer: &Peer) -> Result<RowOutcome> {
     draw(image, &pixels(image, 21)?)?;
     peer.expect_done(&PeerRequest::Read { seed: 21 }, &[])?;
     peer.expect_done(&PeerRequest::Draw { seed: 22 }, &[])?;
-    same(&image.read()?, &pixels(image, 22)?).context("this device reads what the peer drew")?;
+    same(&image.read()?, &pixels(image, 22)?)
+        .context("this device must read the pixels that the peer drew")?;
     Ok(RowOutcome::Passed)
 }
 
-/// Submits a write that waits for a pending fence and whose completion can be exported.
+/// Submits a write that waits for a pending fence, and whose completion can be exported.
 fn begin_write_after(image: &Image, sw_sync: &SwSyncTimeline, seed: usize) -> Result<PendingCopy> {
     let submission = Submission {
         exported: true,
@@ -190,7 +192,7 @@ fn exported(writing: &mut PendingCopy) -> Result<Fence> {
         .context("the write completed before its acquire fence")
 }
 
-/// The peer's device waits for the sync_file of this device's pending write.
+/// Checks that the peer's device waits for the sync_file of this device's pending write.
 fn sync_file(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<RowOutcome> {
     let (sw_sync, done) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
     draw(image, &pixels(image, 23)?)?;
@@ -227,7 +229,7 @@ fn sync_file(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<RowOutcome> {
     Ok(completion_note(from_helper, "the fence"))
 }
 
-/// The peer process waits in poll() for a point of a syncobj, and signals the next point when it has read.
+/// Checks that the peer process waits in poll() for a point of a syncobj, and signals the next point after it has read.
 fn syncobj(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<RowOutcome> {
     let Some(device) = sync_device()? else {
         return Ok(RowOutcome::Skipped("no card here has timelines".to_owned()));
@@ -276,7 +278,8 @@ fn syncobj(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<RowOutcome> {
     Ok(completion_note(from_helper, "the point"))
 }
 
-/// Both devices wait for and signal points of the driver's own timeline, which the peer imports. No CPU waits in between.
+/// Checks that both devices wait for and signal points of the driver's own timeline, which the peer imports. No CPU waits in
+/// between.
 fn own_timeline(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<RowOutcome> {
     for gpu in [pair.here, pair.there] {
         if !gpu.device_sync().timeline_shared {

@@ -1,5 +1,5 @@
-//! `covalent-judge`: the independent checker. It reads the kernel's view of dma-bufs, mappings and planes from outside of the processes
-//! under test. Runs in the guest.
+//! `covalent-judge`: the independent checker. It reads which dma-bufs, mappings and planes the kernel reports, and is not one of
+//! the processes under test. It runs in the guest.
 
 use std::io::{self, Write};
 use std::process::{Command, ExitCode};
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 mod mappings;
 
-/// Reads the kernel's view of dma-bufs, mappings and planes from outside of the processes under test; prints JSON.
+/// Reads which dma-bufs, mappings and planes the kernel reports, independently of the processes under test; prints JSON.
 #[derive(Debug, Parser)]
 struct Arguments {
     #[command(subcommand)]
@@ -29,19 +29,19 @@ enum Verb {
         #[arg(long, default_value_t = 20)]
         every_ms: u64,
     },
-    /// Print the dma-bufs that a process has fds of, and the number of all its fds.
+    /// Print the dma-bufs to which a process has fds, and the number of all its fds.
     Held {
-        /// The name of the program; each process of that name is listed.
+        /// The name of the program. Every process with this name is listed.
         name: String,
     },
-    /// Print every dma-buf of the machine.
+    /// Print every dma-buf that debugfs lists.
     Bufinfo,
-    /// Run a command and sample the memory mappings of it and all its descendants, from exec to exit.
+    /// Run a command, and sample the memory mappings of the command and all its descendants until the command ends.
     Watch {
-        /// The size of a frame in bytes: memory of that size counts as frame memory too.
+        /// The size of a frame in bytes. Memory of this size counts as frame memory, even if it is no dma-buf.
         #[arg(long)]
         frame_bytes: u64,
-        /// The file for the JSON result.
+        /// The file to which the JSON result is written.
         #[arg(long)]
         output: std::path::PathBuf,
         /// The command.
@@ -50,7 +50,7 @@ enum Verb {
     },
 }
 
-/// One process of `held`.
+/// A process in the output of `held`.
 #[derive(Debug, Serialize)]
 struct ProcessDmabufs {
     process: u32,

@@ -1,4 +1,4 @@
-//! Samples the mappings of a process and its descendants until the process ends.
+//! Samples the memory mappings of a process and its descendants until the process ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Child, ExitStatus};
@@ -9,17 +9,17 @@ use covalent_tests::judge::maps::{self, FrameMapping};
 use covalent_tests::judge::process;
 use serde::Serialize;
 
-/// The mappings of one program.
+/// The frame mappings of the processes of one program.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct ProgramMappings {
     /// The number of times that the mappings were read.
     #[serde(rename = "looks")]
     pub(crate) samples: u64,
-    /// Each mapping of frame memory that existed at any read.
+    /// Each mapping of frame memory that was found in any sample.
     pub(crate) frame_mappings: BTreeSet<FrameMapping>,
 }
 
-/// Samples until `child` ends; returns the mappings by program name, and the exit status.
+/// Samples until `child` ends. Returns the mappings by the name of the program, and the exit status.
 pub(crate) fn until_exit(
     mut child: Child,
     frame_bytes: u64,
@@ -30,7 +30,7 @@ pub(crate) fn until_exit(
             let Ok(name) = fs::read_to_string(format!("/proc/{member}/comm")) else {
                 continue;
             };
-            // The process may end between the two reads.
+            // The process may end after it was listed and before its mappings are read.
             let Ok(mappings) = maps::read(member, frame_bytes) else {
                 continue;
             };

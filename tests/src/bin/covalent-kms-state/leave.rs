@@ -1,4 +1,4 @@
-//! A state that another program could leave behind: other planes, a cursor, a gamma table, a rotation.
+//! Sets a KMS state that another program could leave behind: other planes, a cursor, a gamma table, a rotation.
 
 use std::io::{self, Read as _, Write as _};
 
@@ -16,13 +16,13 @@ use drm::control::{
 use crate::Card;
 use crate::print::object;
 
-/// The entries of a gamma table that can be set; tables of other sizes are left alone.
+/// The number of entries of the gamma tables that this program sets. Gamma tables of other sizes are not changed.
 const GAMMA_ENTRIES: u64 = 256;
 
-/// The size of overlays and of the cursor in pixels.
+/// The width and height of overlays and of the cursor in pixels.
 const SIDE: u16 = 64;
 
-/// An atomic request that is extended by one property at a time.
+/// An atomic request, to which properties are added one by one.
 struct State<'a> {
     card: &'a Card,
     values: Vec<(RawResourceHandle, Handle, u64)>,
@@ -55,7 +55,7 @@ impl State<'_> {
             .atomic_commit(flags | AtomicCommitFlags::ALLOW_MODESET, request)
     }
 
-    /// Adds these properties if the card accepts all of them; returns whether it does.
+    /// Adds these properties if the card accepts all of them together. Returns whether it accepts them.
     fn try_set(&mut self, object: impl ResourceHandle, properties: &[(&str, u64)]) -> bool {
         let before = self.values.len();
         let is_set = properties
@@ -69,7 +69,7 @@ impl State<'_> {
     }
 }
 
-/// Sets the state, prints it and waits for the end of standard input.
+/// Sets the state, prints it, and waits for the end of standard input.
 pub(crate) fn leave(card: &Card) -> anyhow::Result<()> {
     let _ = card.acquire_master_lock();
     let resources = card.resource_handles()?;
@@ -99,7 +99,7 @@ pub(crate) fn leave(card: &Card) -> anyhow::Result<()> {
         planes: Vec::new(),
     };
     let mut has_primary = false;
-    // Only two overlays are shown, so that their number does not matter.
+    // At most two overlays are shown, so the number of overlays that the card has does not matter.
     let mut overlays = 2;
     let mut own = Vec::new();
     for plane in card.plane_handles()? {
@@ -147,7 +147,7 @@ pub(crate) fn leave(card: &Card) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sets every property that the card has and accepts to a value that changes the picture.
+/// Sets every property that changes the picture, if the card has it and accepts the value.
 fn set_unusual(
     state: &mut State<'_>,
     crtc: crtc::Handle,
@@ -156,7 +156,7 @@ fn set_unusual(
 ) -> anyhow::Result<()> {
     let id = |handle: RawResourceHandle| handle.get();
     if object(state.card, crtc)?.value("GAMMA_LUT_SIZE") == Some(GAMMA_ENTRIES) {
-        // An inverted table: black is white.
+        // An inverted gamma table, which shows black as white.
         let mut table = [[0_u16; 4]; 256];
         for (entry, level) in table.iter_mut().zip((0..=255_u16).rev()) {
             *entry = [level * 257, level * 257, level * 257, 0];
@@ -167,7 +167,7 @@ fn set_unusual(
                 .push((id(crtc.into()), "GAMMA_LUT".to_owned(), blob));
         }
     }
-    // A matrix in S31.32 that exchanges red and blue.
+    // A colour matrix of S31.32 numbers that exchanges red and blue.
     const ONE: u64 = 1 << 32;
     let matrix = [0, 0, ONE, 0, ONE, 0, ONE, 0, 0];
     let blob = u64::from(state.card.create_property_blob(&matrix)?);
@@ -197,7 +197,7 @@ fn set_unusual(
     Ok(())
 }
 
-/// Returns the properties of a plane that shows a whole framebuffer at a place.
+/// Returns the properties of a plane that shows a whole framebuffer at a position of the CRTC.
 fn geometry(
     shown: framebuffer::Handle,
     crtc: u64,
@@ -219,7 +219,7 @@ fn geometry(
     ]
 }
 
-/// Makes a framebuffer of one colour.
+/// Creates a framebuffer that is filled with one colour.
 fn fill(
     card: &Card,
     (width, height): (u16, u16),

@@ -1,5 +1,5 @@
-//! `covalent-kms-state`: prints the state of a card's mode-setting objects, or leaves a state behind that the next DRM master has to
-//! undo. Runs in the guest.
+//! `covalent-kms-state`: prints the state of a card's mode-setting objects, or leaves a state behind that the next DRM master has
+//! to undo. It runs in the guest.
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -13,12 +13,12 @@ use drm::{ClientCapability, Device as _};
 mod leave;
 mod print;
 
-/// Prints the state of a card's planes, CRTCs and connectors, or leaves one behind.
+/// Prints the KMS state of a card's planes, CRTCs and connectors, or leaves a changed state behind.
 #[derive(Debug, Parser)]
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
-    /// The card.
+    /// The node of the card.
     #[arg(long, global = true, default_value = "/dev/dri/card0")]
     card: PathBuf,
 }
@@ -44,7 +44,7 @@ impl drm::Device for Card {}
 impl drm::control::Device for Card {}
 
 impl Card {
-    /// Opens a card with all planes visible.
+    /// Opens a card, with the client capabilities for which the kernel lists all planes and cursor properties.
     fn open(path: &Path) -> anyhow::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open(path);
         let card = Self(file.with_context(|| path.display().to_string())?);

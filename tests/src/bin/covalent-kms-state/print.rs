@@ -1,4 +1,4 @@
-//! The properties of all mode-setting objects of a card.
+//! Prints the properties of all mode-setting objects of a card.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +8,9 @@ use drm::control::{Device as _, ResourceHandle};
 
 use crate::Card;
 
-/// Prints the state as JSON.
+/// Prints the properties of all planes, CRTCs and connectors as JSON.
 pub(crate) fn print(card: &Card) -> anyhow::Result<()> {
-    // Opening a card that has no DRM master makes this process its master. This process only reads, so it gives up being master.
+    // The process that opens a card without a DRM master becomes its master. This process only reads, so it drops master.
     let _ = card.release_master_lock();
     let resources = card.resource_handles()?;
     let planes = card.plane_handles()?.into_iter();
@@ -33,7 +33,7 @@ pub(crate) fn print(card: &Card) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads an object and its properties.
+/// Reads the properties of a mode-setting object.
 pub(crate) fn object(card: &Card, handle: impl ResourceHandle) -> anyhow::Result<KmsObject> {
     let mut properties = BTreeMap::new();
     for (property, value) in card.get_properties(handle)? {

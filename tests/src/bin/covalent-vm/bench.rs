@@ -1,4 +1,4 @@
-//! `bench`: measures what a frame costs in Covalent's programs and in those of other projects, in one guest.
+//! `bench`: measures the cost of a frame in Covalent's programs and in the programs of other projects, in one guest.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +16,7 @@ use covalent_tests::vm::guest::{Boot, Guest};
 use covalent_tests::vm::progress::Progress;
 use covalent_tests::vm::{build, image, platform::Platform};
 
-/// Time limit of a short command in the guest.
+/// The time limit of a short command in the guest.
 const SOON: Duration = Duration::from_secs(120);
 
 /// The size of the display and of the camera's picture.
@@ -25,7 +25,8 @@ const SIZE: Size = Size {
     height: 720,
 };
 
-/// The numbers of frames whose system calls are counted. The count is exact, and each call takes long then.
+/// The numbers of frames of the two runs in which system calls are counted. The count is exact, and each call takes long while it
+/// is counted.
 const TRACED_FRAMES: [u32; 2] = [10, 40];
 
 /// The commands that print the versions of the programs.
@@ -38,7 +39,7 @@ const VERSIONS: [(&str, &str); 6] = [
     ("ffmpeg", "ffmpeg -version"),
 ];
 
-/// Measures what a frame costs, beside programs of other projects in the same guest.
+/// Measures the cost of a frame in Covalent's programs and in the programs of other projects, in the same guest.
 ///
 /// Prints a table, and writes `bench-SUBJECT.json` and `.svg`. The first use downloads about 120 MB of these programs. A camera
 /// bench takes about five minutes a round on two emulated processors. All numbers are a presented frame's: the difference of a
@@ -50,16 +51,16 @@ const VERSIONS: [(&str, &str); 6] = [
     ./x bench camera --only kms --rounds 1      the pipelines whose name contains kms\n  \
     ./x bench camera --list                     the pipelines and their commands")]
 pub(crate) struct Arguments {
-    /// What to compare.
+    /// Compare the pipelines of this subject.
     #[arg(value_enum)]
     subject: Subject,
-    /// Run every pipeline this many times, all of them in turn.
+    /// Run every pipeline this many times, in rounds with one run of each pipeline.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
     rounds: u32,
-    /// The number of frames of the long run; the short one has a quarter.
+    /// Set the number of frames of the long run. The short run has a quarter of them.
     #[arg(long, default_value_t = 240, value_parser = clap::value_parser!(u32).range(40..=100_000))]
     frames: u32,
-    /// Run only the pipelines whose name contains this word.
+    /// Run only the pipelines whose name contains this text.
     #[arg(long, value_name = "WORD")]
     only: Option<String>,
     /// Print the pipelines and their commands, and run nothing.
@@ -68,7 +69,7 @@ pub(crate) struct Arguments {
     /// Print the results as one JSON object on stdout instead of the table.
     #[arg(long)]
     json: bool,
-    /// Write the results and their picture to this folder.
+    /// Write the results and a chart to this folder.
     #[arg(long, value_name = "DIR", default_value = "out/bench")]
     out: PathBuf,
 }
@@ -148,8 +149,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs every pipeline in turn, `rounds` times, and once more to count system calls. Returns the rounds of each pipeline. A
-/// pipeline that failed is not run again.
+/// Runs `rounds` rounds with one run of every pipeline, and one more round to count system calls. Returns the measurements of
+/// each pipeline in all rounds. A pipeline that failed is not run again.
 fn run_rounds(
     guest: &Guest,
     scenarios: &[&Scenario],
@@ -183,7 +184,7 @@ fn run_rounds(
     Ok(results)
 }
 
-/// Prepares the camera, and returns the versions of the programs.
+/// Sets the camera's format and test pattern, and returns the versions of the programs.
 fn versions(guest: &Guest) -> anyhow::Result<BTreeMap<String, String>> {
     let output = guest.sh(
         "v4l2-ctl -d /dev/video0 -v width=1280,height=720,pixelformat=XR24 -c test_pattern=1 && v4l2-ctl -d /dev/video0 -p 30",
@@ -217,7 +218,7 @@ fn print(rows: &Rows) {
         rows.frames[1],
         rows.frames[0],
         if rows.emulated {
-            "; emulated processors, so only ratios mean something"
+            "; emulated processors, so only ratios apply to real hardware"
         } else {
             ""
         }

@@ -9,7 +9,7 @@ use covalent_tests::vm::progress::Progress;
 /// The options of `clean`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Keep the image that was used last, and the packages.
+    /// Keep the newest image and the downloaded packages.
     #[arg(long)]
     keep_newest: bool,
 }

@@ -1,4 +1,4 @@
-//! `demo`: shows the camera on the display in a guest, and writes a picture of the display and a report.
+//! `demo`: shows a camera on the guest's display, and writes a picture of the display and a report.
 
 use std::fs;
 use std::io;
@@ -10,14 +10,13 @@ use ::image::{ImageFormat, RgbImage};
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use covalent_alloc::files::replace;
-use covalent_tests::pipeline::{Finished, Pipeline, Report, Stack};
+use covalent_tests::pipeline::{Pipeline, PipelineReports, Report, Stack};
 use covalent_tests::vm::config::{Config, Size};
 use covalent_tests::vm::guest::{Boot, Guest};
 use covalent_tests::vm::progress::Progress;
 use covalent_tests::vm::{build, image, qemu};
 
-/// Time limit of each command in the guest. The pipeline may take this long in addition to the number of frames divided by the
-/// frame rate.
+/// The time limit of each command in the guest. For the pipeline, the number of frames divided by the frame rate is added.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Shows a camera on a display, in a guest.
@@ -35,7 +34,7 @@ pub(crate) struct Arguments {
     /// Use this size for the display and the camera's picture, in pixels.
     #[arg(long, default_value_t = Size { width: 1280, height: 720 })]
     size: Size,
-    /// Open no window, also where this machine has a desktop.
+    /// Open no window, even if this machine has a desktop.
     #[arg(long)]
     no_window: bool,
 }
@@ -52,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     fs::create_dir_all(&arguments.out).with_context(named)?;
     let out = arguments.out.canonicalize().with_context(named)?;
-    // Files of an earlier run must not be mistaken for those of this run.
+    // Removes the files of an earlier run, so that they are not mistaken for those of this run.
     for name in ["display.png", "report.json", "console.log"] {
         let _ = fs::remove_file(out.join(name));
     }
@@ -66,7 +65,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
     let shown = show(&guest, arguments, &progress);
     if shown.is_err() {
-        // An error of the log is ignored, because the error of the run matters more.
+        // An error of writing the log is ignored, because the error of the run matters more.
         let _ = replace(
             &out.join("console.log"),
             &guest.console().unwrap_or_default(),
@@ -98,12 +97,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs the pipeline to its end; returns a picture of the display in the middle of the run, and the reports.
+/// Runs the pipeline to its end. Returns a picture of the display from the middle of the run, and the reports.
 fn show(
     guest: &Guest,
     arguments: &Arguments,
     progress: &Progress,
-) -> anyhow::Result<(RgbImage, Finished)> {
+) -> anyhow::Result<(RgbImage, PipelineReports)> {
     let Arguments {
         frames, fps, size, ..
     } = arguments;

@@ -1,4 +1,4 @@
-//! `test --on-host`: checks buffer sharing between Vulkan and the drivers of this machine itself, without a guest.
+//! `test --on-host`: checks buffer sharing between Vulkan and the drivers of this machine, without a guest.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,10 +12,10 @@ use covalent_tests::vm::build::checkout;
 /// The program that runs the checks.
 const PROGRAM: &str = "covalent-interop-check";
 
-/// The name of this machine in the table.
+/// The heading of this machine's column in the table.
 const COLUMN: &str = "this machine";
 
-/// Compiles the program with the features whose libraries this machine has, runs it, and prints a table.
+/// Compiles the check program with the features whose libraries this machine has, runs it, and prints a table.
 pub(crate) fn run(filter: Option<&str>, full: bool) -> anyhow::Result<ExitCode> {
     let wanted: Vec<&str> = BEHAVIOURS
         .into_iter()
@@ -56,14 +56,14 @@ pub(crate) fn run(filter: Option<&str>, full: bool) -> anyhow::Result<ExitCode> 
     })
 }
 
-/// Returns a skipped row with a reason for each behaviour that has no row.
+/// Returns a skipped row for each requested behaviour of which the program reported no row, with the reason.
 fn missing_rows(wanted: &[&str], rows: &[Row]) -> Vec<Row> {
     let reason = |behaviour: &str| match behaviour {
         "vulkan_and_gbm" => "libgbm's development files are not installed on this machine",
         "through_the_compositor" => {
             "--on-host does not use this machine's displays; run ./x test without it"
         }
-        _ => "this machine has no devices for it",
+        _ => "this machine has no devices for this behaviour",
     };
     wanted
         .iter()
@@ -84,7 +84,7 @@ fn compile() -> anyhow::Result<PathBuf> {
         eprintln!("libgbm's development files are not installed: GBM is not checked");
         "vulkan"
     };
-    // `x` compiles to the same folder, so most dependencies are compiled already.
+    // `x` compiles the harness into the same folder, so most dependencies are already compiled.
     let target = checkout().join("target/harness");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)

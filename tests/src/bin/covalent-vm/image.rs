@@ -1,4 +1,4 @@
-//! `image`: builds the guest's image where it is missing, and prints its versions.
+//! `image`: builds the guest's image if it is missing, and prints the versions of its software.
 
 use std::process::ExitCode;
 
@@ -11,19 +11,20 @@ use covalent_tests::vm::progress::Progress;
 /// The options of `image`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Build the image of this configuration. The board has an image of its own; all others share one.
+    /// Build the image of this configuration. The board has its own image; all other configurations share one image.
     #[arg(long, value_enum, default_value_t = Config::Virtio)]
     config: Config,
-    /// Build also Debian's kernel of this series: 6.1 of bookworm, 6.12 of trixie, or 7.3 of trixie-backports, which is the image's.
+    /// Build the kernel of this Debian series too: 6.1 of bookworm, 6.12 of trixie, or 7.3 of trixie-backports, which is the
+    /// kernel of the image.
     #[arg(long, value_enum, default_value_t = Kernel::Backports)]
     kernel: Kernel,
-    /// Build also the disk with the programs of other projects, as `./x vm run --peers` uses it.
+    /// Build the disk with the programs of other projects too, which `./x vm run --peers` uses.
     #[arg(long, conflicts_with = "kernel")]
     peers: bool,
-    /// Verify every byte of the image, and build it again where it is damaged.
+    /// Verify every byte of the image, and build it again if it is damaged.
     #[arg(long)]
     verify: bool,
-    /// Query the mirror for new versions, also where that was done less than a day ago.
+    /// Query the mirror for new versions, even if the last query was less than a day ago.
     #[arg(long)]
     refresh: bool,
 }

@@ -1,4 +1,4 @@
-//! `covalent-vm`: builds the guest's image, compiles the project's programs for the guest, and runs them there.
+//! `covalent-vm`: builds the guest's image, compiles the project's programs for the guest, and runs them in the guest.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -28,7 +28,7 @@ struct Arguments {
 enum Verb {
     /// Show a camera on a display in a guest, and write a picture of the display and a report.
     Demo(demo::Arguments),
-    /// Build the guest's image where it is missing, and print its versions.
+    /// Build the guest's image if it is missing, and print its versions.
     Image(image::Arguments),
     /// Compile the project's programs for the guest, and print their folder.
     Build(build::BuildArguments),
@@ -39,7 +39,7 @@ enum Verb {
     /// Boot the guest and run a shell or one command.
     #[command(subcommand)]
     Vm(Guest),
-    /// Measure what a frame costs, beside programs of other projects.
+    /// Measure the cost of a frame in Covalent's programs and in the programs of other projects.
     Bench(bench::Arguments),
     /// Remove cached images and packages, or all images but the newest.
     Clean(clean::Arguments),
@@ -47,7 +47,7 @@ enum Verb {
 
 #[derive(Debug, Subcommand)]
 enum Guest {
-    /// Run one command in the guest. Forwards its output and its exit status, and copies its files in $OUT.
+    /// Run one command in the guest, forward its output and exit status, and copy the files that it writes to $OUT.
     Run(run::Arguments),
     /// Open a shell in the guest, with the project's programs in PATH.
     Shell(shell::Arguments),
@@ -67,8 +67,8 @@ fn main() -> ExitCode {
         Verb::Clean(arguments) => clean::run(&arguments),
     };
     result.unwrap_or_else(|error| {
-        // The error may contain the end of the guest's console, so control characters are escaped. An error of stderr itself cannot
-        // be reported.
+        // The error may contain the end of the guest's console log, so control characters are escaped. If writing to stderr
+        // fails, the failure cannot be reported.
         let _ = writeln!(PrintableWriter::new(std::io::stderr()), "error: {error:#}");
         ExitCode::FAILURE
     })

@@ -21,10 +21,10 @@ use covalent_tests::vm::qemu::Machine;
 use covalent_tests::vm::{build, devicetree::Devicetree, image};
 use covalent_tests::wire::{Exec, Stream};
 
-/// The exit status of a command that exceeded its deadline. `timeout` returns the same status.
+/// The exit status of a command that ran longer than its deadline. `timeout` uses the same status.
 const DEADLINE_STATUS: u8 = 124;
 
-/// The exit status where the reader of the output closed the pipe. A shell returns the same status for a program that SIGPIPE
+/// The exit status if the reader of the output closed the pipe. A shell returns the same status for a program that SIGPIPE
 /// killed.
 const BROKEN_PIPE_STATUS: u8 = 128 + 13;
 
@@ -35,8 +35,8 @@ pub(crate) struct GuestArguments {
     #[arg(long, value_enum, default_value_t = Config::Virtio)]
     config: Config,
     /// Boot Debian's kernel of this series: 6.1 of Debian 12 (bookworm), 6.12 of Debian 13 (trixie) or 7.3 of trixie-backports.
-    /// The first use of an older one downloads 150 MB and compiles the modules that Debian leaves out, in about two minutes;
-    /// a module that cannot be compiled for a kernel is named and left out. Default: the kernel of the image. Not for the board.
+    /// The first use of an older kernel downloads 150 MB and compiles the modules that Debian leaves out, in about two minutes; a
+    /// module that cannot be compiled for a kernel is reported and left out. Default: the kernel of the image. Not for the board.
     #[arg(long, value_enum)]
     kernel: Option<Kernel>,
     /// Give the guest the programs of other projects: Weston, sway, cage, labwc, GStreamer, FFmpeg, mpv, foot, glmark2, and the
@@ -49,16 +49,16 @@ pub(crate) struct GuestArguments {
     /// Boot with this display size, in pixels.
     #[arg(long, default_value_t)]
     size: Size,
-    /// Boot with one emulated CPU whose clock counts instructions, one nanosecond each.
+    /// Boot with one emulated CPU whose clock advances one nanosecond for each instruction.
     #[arg(long)]
     counted: bool,
-    /// Apply this devicetree overlay to QEMU's tree instead of the usual overlays; may be given several times. Only for the board.
+    /// Apply this devicetree overlay to QEMU's tree instead of the default overlays; may be repeated. Only for the board.
     #[arg(long, value_name = "FILE.dts")]
     overlay: Vec<PathBuf>,
     /// Show the display in a window of this desktop.
     #[arg(long)]
     watch: bool,
-    /// Copy the files in `$OUT` to this folder, which is created where it is missing.
+    /// Copy the files in `$OUT` to this folder, which is created if it is missing.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Use the project's programs in `bin` of this folder; by default they are compiled.
@@ -80,7 +80,7 @@ pub(crate) struct Arguments {
 }
 
 impl GuestArguments {
-    /// Builds the image and the programs where they are missing, and boots the guest.
+    /// Boots the guest. Builds the image and compiles the programs first if they are missing.
     pub(crate) fn boot(&self) -> anyhow::Result<Guest> {
         let progress = Progress::stderr();
         ensure!(
@@ -89,7 +89,7 @@ impl GuestArguments {
         );
         ensure!(
             self.config.platform() == Platform::Pc || !self.peers,
-            "the programs of other projects run on the PC; omit --peers"
+            "the programs of other projects run only on the PC, and not on the board; omit --peers"
         );
         let kernel = self.kernel.unwrap_or_default();
         let options = image::Options {
@@ -122,7 +122,7 @@ impl GuestArguments {
         if !self.overlay.is_empty() {
             boot.machine.devicetree = Some(self.tree(&image, &boot.machine)?);
         }
-        // Where stderr is a file, only the command writes to it.
+        // If stderr is not a terminal, only the command writes to it, and no progress is shown.
         let quiet = if io::stderr().is_terminal() {
             progress
         } else {
@@ -137,7 +137,7 @@ impl GuestArguments {
         Ok(guest)
     }
 
-    /// Returns QEMU's own devicetree with the overlays of `--overlay`.
+    /// Returns QEMU's own devicetree with the overlays that `--overlay` names.
     fn tree(&self, image: &Image, machine: &Machine) -> anyhow::Result<Devicetree> {
         ensure!(
             self.config.platform() == Platform::Board,
@@ -162,7 +162,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     })?;
     forward_stdin(process.input());
     let status = match forward_output(process, arguments.deadline) {
-        // The reader closed the pipe, as `head` does, so there is no status to forward.
+        // The reader of the output closed the pipe, as `head` does, so the command's exit status is not forwarded.
         Err(error) if is_broken_pipe(&error) => ExitCode::from(BROKEN_PIPE_STATUS),
         status => status?,
     };
@@ -171,7 +171,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     Ok(status)
 }
 
-/// Forwards stdin to the command, in a detached thread: a read from a pipe may block for ever.
+/// Forwards stdin to the command in a detached thread, because a read from stdin may block for ever.
 fn forward_stdin(input: Input) {
     thread::spawn(move || {
         let mut stdin = io::stdin().lock();
@@ -188,7 +188,7 @@ fn forward_stdin(input: Input) {
     });
 }
 
-/// Forwards the command's output until it ends; returns its exit status.
+/// Forwards the command's output until the command ends, and returns its exit status.
 fn forward_output(mut process: Process, limit: Duration) -> anyhow::Result<ExitCode> {
     let until = Instant::now() + limit;
     let (mut stdout, mut stderr) = (io::stdout().lock(), io::stderr().lock());

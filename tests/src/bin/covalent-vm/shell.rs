@@ -17,7 +17,7 @@ use signal_hook::iterator::Signals;
 
 use super::run::GuestArguments;
 
-/// The timeout of one wait for output. An interactive shell has no deadline, so the wait is repeated.
+/// The timeout of one wait for output. An interactive shell has no deadline, so the wait is repeated after the timeout.
 const OUTPUT_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// The options of `vm shell`.
@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let guest = arguments.which.boot()?;
-    // The board has only busybox's shell.
+    // On the board the only shell is that of busybox.
     let program = match guest.config().platform() {
         Platform::Pc => "bash",
         Platform::Board => "sh",
@@ -52,7 +52,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         forward_stdin(process.input());
         forward_output(process)?
     } else {
-        // stdin is a script, so the shell has no terminal and prints no prompt.
+        // stdin is not a terminal but a script, so the shell gets no terminal and prints no prompt.
         let process = guest.start(Exec {
             argv: vec![program.into()],
             ..shell
@@ -98,13 +98,13 @@ fn forward_stdin(input: Input) {
     });
 }
 
-/// Forwards changes of the terminal's size, and restores the terminal's mode before a signal ends this program.
+/// Forwards changes of the terminal's size to the guest, and restores the terminal's mode before a signal ends this program.
 fn watch_signals(input: Input, before: Termios) -> anyhow::Result<()> {
     let mut signals = Signals::new([SIGWINCH, SIGTERM, SIGHUP, SIGINT]).context("watch signals")?;
     thread::spawn(move || {
         for signal in &mut signals {
             if signal == SIGWINCH {
-                // An error means that the guest has ended.
+                // The call fails only if the guest has ended.
                 let _ = input.resize(window());
                 continue;
             }
@@ -128,7 +128,7 @@ fn window() -> Window {
     )
 }
 
-/// Raw mode of the terminal, until this is dropped.
+/// Sets the terminal to raw mode. The earlier mode is restored when this is dropped.
 #[derive(Debug)]
 struct RawTerminal {
     before: Termios,
@@ -146,7 +146,7 @@ impl RawTerminal {
 
 impl Drop for RawTerminal {
     fn drop(&mut self) {
-        // An error means that the terminal was closed.
+        // The call fails only if the terminal was closed.
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
     }
 }

@@ -1,4 +1,4 @@
-//! `test`: runs the checks of this machine and the suite's cases in guests.
+//! `test`: runs checks on this machine, and the cases of the suite in guests.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU8;
@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use covalent_tests::suite::record::{Record, Summary, Verdict, tree};
-use covalent_tests::suite::report::Order;
+use covalent_tests::suite::report::ReportOrder;
 use covalent_tests::suite::run::{Ended, Images, Runner, parallel_guests};
 use covalent_tests::suite::skips::Skips;
 use covalent_tests::suite::{Case, all, checks, interop};
@@ -27,20 +27,20 @@ pub(crate) struct Arguments {
     config: Option<Config>,
     /// Run only checks and cases whose name contains this word.
     filter: Option<String>,
-    /// Run also what takes long: all sizes, all memory sizes, soak tests.
+    /// Run long tests too: all sizes, all memory sizes, soak tests.
     #[arg(long)]
     full: bool,
-    /// Continue an earlier run of the same tree: what has passed is not run again.
+    /// Continue an earlier run of the same tree. Checks and cases that passed in it are not run again.
     #[arg(long)]
     resume: bool,
-    /// Check buffer sharing between Vulkan and the drivers of this machine itself, without a guest. Rows for missing devices are skipped
+    /// Check buffer sharing between Vulkan and the drivers of this machine, without a guest. Rows for missing devices are skipped
     /// with a reason.
     #[arg(long, conflicts_with_all = ["config", "resume", "list"])]
     on_host: bool,
-    /// Run this many guests in parallel; by default as many as this machine has CPUs and memory for.
+    /// Run this many guests in parallel; by default as many as fit this machine's CPUs and memory.
     #[arg(long, value_name = "NUMBER")]
     guests: Option<NonZeroU8>,
-    /// Print what would run, and run nothing.
+    /// Print the checks and cases that would run, and run nothing.
     #[arg(long)]
     list: bool,
 }
@@ -104,7 +104,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         .into_iter()
         .filter(|case| !run.passed_before(case.name))
         .collect();
-    run.order = Order::new(&checks);
+    run.order = ReportOrder::new(&checks);
     let images = Images::default();
     let runner = Runner {
         images: &images,
@@ -145,15 +145,15 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// The results of this run so far, and those of an earlier run for `--resume`.
+/// The results of this run so far, and the results of an earlier run for `--resume`.
 struct Run {
     summary: Summary,
-    /// The checks whose results are not printed yet.
-    order: Order,
+    /// The order in which the records of checks are printed.
+    order: ReportOrder,
     before: BTreeMap<String, Vec<Record>>,
-    /// The file for programs that read the results.
+    /// The path of the summary, which other programs read.
     summary_file: PathBuf,
-    /// The file for `--resume`.
+    /// The path of the records that `--resume` reads.
     resume_file: PathBuf,
 }
 
@@ -169,7 +169,7 @@ impl Run {
             .then(|| Summary::read(&resume_file))
             .flatten();
         for record in earlier.map(|summary| summary.records).unwrap_or_default() {
-            // The records of all unit tests belong to one check.
+            // The records of single unit tests belong to the check `unit::tests`.
             let name = if record.name.starts_with("unit::") {
                 "unit::tests"
             } else {
@@ -188,14 +188,14 @@ impl Run {
                 full: arguments.full,
                 ..Summary::default()
             },
-            order: Order::default(),
+            order: ReportOrder::default(),
             before,
             summary_file: checkout().join("target/suite/summary.json"),
             resume_file,
         })
     }
 
-    /// Takes over the records of an earlier run where none failed; returns whether there were any.
+    /// Adds the records of an earlier run if none of them failed. Returns whether there were such records.
     fn passed_before(&mut self, name: &str) -> bool {
         let Some(records) = self.before.remove(name) else {
             return false;
@@ -207,8 +207,8 @@ impl Run {
         true
     }
 
-    /// Stores the records of a check or case that has ended. Prints the record of a case at once, and the records of checks when
-    /// [`Order::end`] returns them.
+    /// Stores the records of a check or case that has ended. The record of a case is printed at once. The records of checks are
+    /// printed when [`ReportOrder::end`] returns them.
     fn add(&mut self, ended: Ended, progress: &Progress) -> anyhow::Result<()> {
         let printed = match ended {
             Ended::Check(name, records) => {

@@ -1,5 +1,5 @@
-//! Which of a camera's formats and rates the client chooses, and what it does where no buffer suits both the camera and the
-//! compositor.
+//! Checks which of a camera's formats and frame rates the client chooses, and what it does if no buffer suits both the camera and
+//! the compositor.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::suite::display::set_pattern;
 use crate::suite::{Outcome, TestContext};
 use crate::wire::{SignalTarget, Stream};
 
-/// The camera has NV16 and the compositor does not, so the client copies the frames, or ends with an error where `--no-copy` is
-/// given.
+/// The camera supports NV16 and the compositor does not, so the client must copy the frames, or end with an error if `--no-copy`
+/// is given.
 pub(super) fn copied(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     set_pattern(context.guest()?, 1)?;
     let compositor = TestCompositor::start(context)?;
@@ -36,7 +36,7 @@ pub(super) fn copied(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     )?;
     let line = camera
         .line(Stream::Error, COMMAND_LIMIT)?
-        .context("the client says nothing")?;
+        .context("the client prints nothing")?;
     compositor.wait_for_frames(context, before + 20)?;
     let picture = context.guest()?.screendump()?;
     let exit = wait_for_exit(camera, Some(SIGTERM))?;
@@ -52,7 +52,8 @@ pub(super) fn copied(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let bytes = report["client_copied_bytes_per_frame"]
         .as_f64()
         .context("client_copied_bytes_per_frame")?;
-    // NV16 is read, 2 bytes a pixel, and XRGB8888 written, 4 bytes a pixel; some frames are copied and replaced before they are shown.
+    // For each frame, the CPU reads NV16 with 2 bytes a pixel, and writes XRGB8888 with 4 bytes a pixel. Some frames are copied
+    // but replaced before they are shown.
     let once = 640.0 * 480.0 * 6.0;
     ensure!(
         report["cpu_copied_bytes_per_frame"].is_null()
@@ -67,8 +68,8 @@ pub(super) fn copied(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Another program has set the camera to two frames a second. The list and the client choose the best rate for the display
-/// nevertheless.
+/// Another program has set the camera to two frames a second. The list of formats and the client must still show the best rate
+/// for the display.
 pub(super) fn listed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     context.sh("v4l2-ctl -d /dev/video0 -p 2", COMMAND_LIMIT)?;
@@ -108,7 +109,7 @@ pub(super) fn listed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         "{scanned_out}"
     );
     let rate: f64 = list["rate"].as_str().context("rate")?.parse()?;
-    ensure!(rate > 2.0, "the best rate is {rate}");
+    ensure!(rate > 2.0, "the best frame rate in the list is {rate}");
 
     let text = compositor.run_camera(context, "", "--list --size 640x480")?;
     ensure!(
@@ -130,7 +131,7 @@ pub(super) fn listed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Checks that `--snapshot` writes the first frame, and the next frame after a signal, with the colours of the camera.
+/// Checks that `--snapshot` writes the first frame, and after a signal the next frame, with the colours of the camera.
 pub(super) fn snapshot(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const FILE: &str = "/tmp/snapshot.png";
     const SIGUSR1: i32 = 10;
@@ -150,7 +151,7 @@ pub(super) fn snapshot(context: &mut TestContext<'_>) -> anyhow::Result<Outcome>
         context.sh(&wait_for_file, COMMAND_LIMIT)?;
         let first = read_picture(context, FILE)?;
         set_pattern(context.guest()?, 0)?;
-        // Frames of the earlier pattern are still on their way from the camera to the client.
+        // Frames with the earlier pattern may still be queued between the camera and the client.
         std::thread::sleep(Duration::from_secs(2));
         context.sh(&format!("rm -f {FILE}"), COMMAND_LIMIT)?;
         camera.signal(SIGUSR1, SignalTarget::Leader)?;
@@ -178,7 +179,7 @@ pub(super) fn snapshot(context: &mut TestContext<'_>) -> anyhow::Result<Outcome>
     Ok(Outcome::Passed)
 }
 
-/// A recording has whole frames without gaps between their rows, also of a format with two planes.
+/// Checks that a recording contains whole frames without gaps between their rows, even for a format with two planes.
 pub(super) fn recorded(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const FILE: &str = "/tmp/video";
     set_pattern(context.guest()?, 1)?;
@@ -214,7 +215,7 @@ pub(super) fn recorded(context: &mut TestContext<'_>) -> anyhow::Result<Outcome>
             });
             check_bars(&picture, Region::whole(&picture), &BARS_100, 1)?;
         } else {
-            // Luma of the first and of the last bar, white and black, and grey chroma of both.
+            // The luma of the first bar is white and that of the last bar is black. The chroma of both bars is grey.
             let chroma = 640 * 480 + 640 * 100;
             let found = [
                 last[640 * 200 + 10],
@@ -243,7 +244,7 @@ fn read_picture(context: &mut TestContext<'_>, file: &str) -> anyhow::Result<ima
     Ok(image::load_from_memory(&bytes)?.into_rgb8())
 }
 
-/// The encoder reads the buffers that the display shows, and a decoder makes pictures of what it writes.
+/// The encoder reads the buffers that the display shows. Checks the pictures that a decoder makes of the encoder's output.
 pub(super) fn encoded(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const FILE: &str = "/tmp/video.fwht";
     set_pattern(context.guest()?, 1)?;
@@ -269,7 +270,7 @@ pub(super) fn encoded(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> 
         "{encoded} in {} bytes",
         size.text()
     );
-    // Nothing but the camera has another node here.
+    // /dev/video0 is the camera's node and no encoder, so the client must report an error.
     let refused = compositor.run_camera(
         context,
         "",
@@ -281,7 +282,7 @@ pub(super) fn encoded(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> 
     );
     compositor.check_nothing_left(context, "an encoder beside the display")?;
     compositor.stop(context)?;
-    // v4l2-ctl decodes the file to raw pictures of the encoder's format, of which each has the bars.
+    // v4l2-ctl decodes the file to raw pictures in the encoder's format. Each picture must show the bars.
     let decoder = "$(for node in /dev/video*; do v4l2-ctl -d $node --info | grep -q 'Card type *: vicodec' \
          && v4l2-ctl -d $node --list-formats-out | grep -q FWHT && echo $node; done | head -n 1)";
     context.sh(

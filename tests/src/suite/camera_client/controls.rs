@@ -1,4 +1,5 @@
-//! The controls of a camera: listed, set by the command line, and set again at a later start.
+//! Checks the controls of a camera: the client lists them, sets them by the command line, and sets remembered values at a later
+//! start.
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
@@ -6,10 +7,10 @@ use serde_json::Value;
 use crate::suite::compositor::COMMAND_LIMIT;
 use crate::suite::{Outcome, TestContext};
 
-/// The folder in which the client remembers controls.
+/// The folder in which the client stores remembered controls.
 const STATE: &str = "/tmp/state";
 
-/// Runs the client with a folder of its own for what it remembers; returns its exit status and all that it printed.
+/// Runs the client with a folder of its own for remembered controls. Returns its exit status and its output.
 fn camera(context: &mut TestContext<'_>, arguments: &str) -> anyhow::Result<(String, String)> {
     let line = format!(
         "status=0; XDG_STATE_HOME={STATE} covalent-camera {arguments} >/tmp/printed 2>&1 || status=$?; echo $status"
@@ -62,7 +63,8 @@ pub(super) fn set_and_remembered(context: &mut TestContext<'_>) -> anyhow::Resul
         COMMAND_LIMIT,
     )?;
     ensure!(mode.text().trim() == "600", "the file's mode");
-    // What another program sets is replaced at the next start, unless the command line says otherwise.
+    // At the next start, a remembered value replaces the value that another program has set, unless the command line gives a
+    // value.
     context.sh("v4l2-ctl -d /dev/video0 -c brightness=7", COMMAND_LIMIT)?;
     camera(context, "--controls")?;
     ensure!(brightness(context)? == "brightness: 100", "remembered");

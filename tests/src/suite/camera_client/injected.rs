@@ -1,4 +1,5 @@
-//! Faults that vivid injects on request: the client ends with a message that names the fault, or the stream goes on by itself.
+//! Checks faults that vivid injects on request: the client must end with a message that names the fault, or the stream must
+//! continue.
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
@@ -8,89 +9,90 @@ use crate::suite::compositor::{
 };
 use crate::suite::{Outcome, TestContext};
 
-/// What vivid does wrong, and what has to follow.
-struct Injected {
+/// A fault that vivid injects, and the expected result.
+struct InjectedFault {
     /// The control that requests the fault, and its value.
     control: &'static str,
-    /// The value that ends the fault; `None` where it happens once.
+    /// The value that ends the fault; `None` if the fault happens only once.
     reset: Option<&'static str>,
-    /// Whether the fault is requested while the stream runs, and not before.
+    /// Whether the fault is requested while the stream runs. Otherwise it is requested before the client starts.
     while_streaming: bool,
-    expected: Expected,
+    expected: ExpectedResult,
 }
 
-enum Expected {
-    /// The client ends with one of these statuses, and its message has this word.
+enum ExpectedResult {
+    /// The client ends with one of these exit statuses, and its message contains this word.
     Ends(&'static [i32], &'static str),
-    /// The same, or the stream goes on: the fault may meet a trial import, which may fail.
+    /// The client ends as for `Ends`, or the stream continues: the fault may occur in a trial import, which is allowed to fail.
     EndsOrContinues(&'static [i32], &'static str),
-    /// The stream goes on, and this counter of the report is not zero.
+    /// The stream continues, and this counter of the report is not zero.
     Continues(Option<&'static str>),
 }
 
-const FAULTS: &[Injected] = &[
-    Injected {
+const FAULTS: &[InjectedFault] = &[
+    InjectedFault {
         control: "inject_vidioc_reqbufs_error=1",
         reset: None,
         while_streaming: false,
-        expected: Expected::EndsOrContinues(&[1, 7, 8], "VIDIOC_"),
+        expected: ExpectedResult::EndsOrContinues(&[1, 7, 8], "VIDIOC_"),
     },
-    Injected {
+    InjectedFault {
         control: "inject_vidioc_qbuf_error=1",
         reset: None,
         while_streaming: false,
-        expected: Expected::EndsOrContinues(&[1, 7, 8], "VIDIOC_QBUF"),
+        expected: ExpectedResult::EndsOrContinues(&[1, 7, 8], "VIDIOC_QBUF"),
     },
-    Injected {
+    InjectedFault {
         control: "inject_vidioc_streamon_error=1",
         reset: None,
         while_streaming: false,
-        expected: Expected::Ends(&[1, 8], "VIDIOC_STREAMON"),
+        expected: ExpectedResult::Ends(&[1, 8], "VIDIOC_STREAMON"),
     },
-    Injected {
+    InjectedFault {
         control: "inject_fatal_streaming_error=1",
         reset: None,
         while_streaming: true,
-        expected: Expected::Ends(&[8], "/dev/video0"),
+        expected: ExpectedResult::Ends(&[8], "/dev/video0"),
     },
-    Injected {
+    InjectedFault {
         control: "inject_v4l2_buf_flag_error=1",
         reset: None,
         while_streaming: true,
-        expected: Expected::Continues(Some("dropped_by_client")),
+        expected: ExpectedResult::Continues(Some("dropped_by_client")),
     },
-    Injected {
+    InjectedFault {
         control: "percentage_of_dropped_buffers=50",
         reset: Some("percentage_of_dropped_buffers=0"),
         while_streaming: false,
-        expected: Expected::Continues(Some("dropped_by_camera")),
+        expected: ExpectedResult::Continues(Some("dropped_by_camera")),
     },
-    Injected {
+    InjectedFault {
         control: "wrap_sequence_number=1",
         reset: Some("wrap_sequence_number=0"),
         while_streaming: false,
-        expected: Expected::Continues(None),
+        expected: ExpectedResult::Continues(None),
     },
-    Injected {
+    InjectedFault {
         control: "wrap_timestamp=1",
         reset: Some("wrap_timestamp=0"),
         while_streaming: false,
-        expected: Expected::Continues(None),
+        expected: ExpectedResult::Continues(None),
     },
-    Injected {
+    InjectedFault {
         control: "wrap_timestamp=2",
         reset: Some("wrap_timestamp=0"),
         while_streaming: false,
-        expected: Expected::Continues(None),
+        expected: ExpectedResult::Continues(None),
     },
 ];
 
-/// The frames of a stream that goes on.
+/// The number of frames of a stream that must continue.
 const FRAMES: u64 = 60;
-/// The frames of a stream into which a fault is injected while it runs, so that it does not end before.
+/// The number of frames of a stream into which a fault is injected while it runs. The stream is so long that it does not end
+/// before the fault.
 const FRAMES_WITH_TIME: u64 = 200;
 
-/// How often each fault is injected.
+/// How many times each fault is injected.
 const REPETITIONS: u32 = 2;
 const REPETITIONS_IN_FULL: u32 = 20;
 
@@ -110,7 +112,7 @@ pub(super) fn answered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome>
             }
             judge(fault, &exit).with_context(name)?;
         }
-        // A fault that is left over would end this run.
+        // A fault that is still active would end this run.
         let next = compositor.run_camera(context, "", "--size 640x480 --frames 5 --json")?;
         ensure!(next.status == 0, "after {}: {next:?}", fault.control);
         compositor.check_nothing_left(context, fault.control)?;
@@ -124,11 +126,11 @@ fn set(context: &mut TestContext<'_>, control: &str) -> anyhow::Result<()> {
     context.sh(&line, COMMAND_LIMIT).map(drop)
 }
 
-/// Runs the client with the fault.
+/// Runs the client while vivid injects the fault.
 fn run(
     context: &mut TestContext<'_>,
     compositor: &TestCompositor,
-    fault: &Injected,
+    fault: &InjectedFault,
 ) -> anyhow::Result<ClientExit> {
     let frames = if fault.while_streaming {
         FRAMES_WITH_TIME
@@ -155,22 +157,24 @@ fn run(
     wait_for_exit(process, Some(SIGTERM))
 }
 
-fn judge(fault: &Injected, exit: &ClientExit) -> anyhow::Result<()> {
+fn judge(fault: &InjectedFault, exit: &ClientExit) -> anyhow::Result<()> {
     match fault.expected {
-        Expected::EndsOrContinues(..) if exit.status == 0 => {}
-        Expected::Ends(statuses, word) | Expected::EndsOrContinues(statuses, word) => ensure!(
-            statuses.contains(&exit.status) && exit.stderr.contains(word),
-            "the status has to be one of {statuses:?}, and the message to have {word:?}: {exit:?}"
-        ),
-        Expected::Continues(counter) => {
-            ensure!(exit.status == 0, "the stream has to go on: {exit:?}");
+        ExpectedResult::EndsOrContinues(..) if exit.status == 0 => {}
+        ExpectedResult::Ends(statuses, word) | ExpectedResult::EndsOrContinues(statuses, word) => {
+            ensure!(
+                statuses.contains(&exit.status) && exit.stderr.contains(word),
+                "the exit status must be one of {statuses:?}, and the message must contain {word:?}: {exit:?}"
+            )
+        }
+        ExpectedResult::Continues(counter) => {
+            ensure!(exit.status == 0, "the stream must continue: {exit:?}");
             let report: Value = serde_json::from_str(exit.stdout.trim())?;
             let number = |key: &str| report[key].as_u64().unwrap_or(u64::MAX);
             ensure!(
                 number("frames") >= FRAMES && number("out_of_order") == 0,
                 "{report}"
             );
-            // A sequence number that begins again must not look like thousands of lost frames.
+            // If a sequence number starts again from 0, the client must not count thousands of lost frames.
             ensure!(number("dropped_by_camera") < 40 * FRAMES, "{report}");
             if let Some(counter) = counter {
                 ensure!(number(counter) > 0, "{counter}: {report}");

@@ -1,4 +1,4 @@
-//! `covalent-camera --display kms` shows the camera without a compositor, from the camera's own buffers.
+//! Checks `covalent-camera --display kms`, which shows the camera without a compositor, from the camera's own buffers.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::vm::link::Process;
 
 const CLIENT: &str = "covalent-camera --display kms --size 640x480 --fps 30 --json";
 
-/// Starts the client and waits until the display scans out one of its buffers. Until then, the display may still show an earlier
+/// Starts the client and waits until the display scans out one of its buffers. Before, the display may still show an earlier
 /// picture.
 fn start(context: &mut TestContext<'_>, options: &str) -> anyhow::Result<(Process, u64)> {
     let line = format!("exec {CLIENT} {options}");
@@ -47,13 +47,14 @@ fn start(context: &mut TestContext<'_>, options: &str) -> anyhow::Result<(Proces
     anyhow::bail!("the client shows nothing: {exit:?}")
 }
 
-/// The dma-bufs of one process.
+/// The dma-bufs that one process holds.
 #[derive(Debug, Deserialize)]
 struct HeldDmabufs {
     dma_bufs: Vec<HeldDmabuf>,
 }
 
-/// Ends the client with SIGTERM, and checks its report: every frame was scanned out from its buffers, and none was copied.
+/// Ends the client with SIGTERM, and checks its report: every frame was scanned out from the camera's buffers, and no frame was
+/// copied.
 fn end(context: &mut TestContext<'_>, client: Process, inode: u64) -> anyhow::Result<()> {
     let exit: ClientExit = wait_for_exit(client, Some(SIGTERM))?;
     ensure!(exit.status == 0, "{exit:?}");
@@ -77,7 +78,7 @@ fn end(context: &mut TestContext<'_>, client: Process, inode: u64) -> anyhow::Re
     Ok(())
 }
 
-/// Waits until about 20 more frames can have been shown.
+/// Waits long enough for about 20 more frames to be shown.
 fn wait_for_frames() {
     std::thread::sleep(Duration::from_secs(2));
 }
@@ -121,7 +122,8 @@ pub(super) fn fills_the_display(context: &mut TestContext<'_>) -> anyhow::Result
     anyhow::bail!("{before} dma-bufs were there before, and these are left: {left:?}\n{holders}")
 }
 
-/// Returns the checksum that vkms computes of the displayed picture. The frame is displayed after this call.
+/// Returns the checksum that vkms computes of the displayed picture. The checksum is that of a frame that is displayed after this
+/// call.
 fn displayed_checksum(guest: &Guest) -> anyhow::Result<String> {
     let line = "card=$(dirname $(grep -l vkms /sys/kernel/debug/dri/*/name | head -n 1)); crc=$card/crtc-0/crc; \
                 echo auto >$crc/control && timeout 30 head -n 4 $crc/data | tail -n 1 | cut -d' ' -f2-";
@@ -130,8 +132,8 @@ fn displayed_checksum(guest: &Guest) -> anyhow::Result<String> {
     Ok(text.trim().to_owned())
 }
 
-/// vkms has no screendump, and its writeback needs the DRM master. So the checksum that vkms computes has to be the same without
-/// the compositor and with it. Other cases check the pixels of the compositor's picture.
+/// vkms has no screendump, and its writeback needs DRM master. So the case compares the checksum that vkms computes without the
+/// compositor with the checksum under the compositor. Other cases check the pixels of the compositor's picture.
 pub(super) fn same_as_the_compositor(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let mut checksums = Vec::new();
     for pattern in [1, 0] {

@@ -1,4 +1,4 @@
-//! A camera that is unplugged and plugged in again while it is shown.
+//! Checks a camera that is unplugged and plugged in again while it is shown.
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
@@ -8,10 +8,10 @@ use crate::suite::{Outcome, TestContext};
 use crate::vm::link::Process;
 use crate::wire::{SignalTarget, Stream};
 
-/// The folder of vivid's driver, whose files `unbind` and `bind` take its device away and give it back.
+/// The sysfs folder of vivid's driver. Its files `unbind` and `bind` remove the device and add it again.
 const DRIVER: &str = "/sys/bus/platform/drivers/vivid";
 
-/// Reads the next object that the client prints.
+/// Reads the next JSON object that the client prints.
 fn object(camera: &mut Process) -> anyhow::Result<Value> {
     let Some(line) = camera.line(Stream::Out, COMMAND_LIMIT)? else {
         let mut said = Vec::new();
@@ -54,7 +54,8 @@ pub(super) fn again(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     ensure!(exit.status == 0, "{exit:?}");
     compositor.check_nothing_left(context, "a camera that was plugged in again")?;
     compositor.stop(context)?;
-    // Controls and inputs of the new device are not those that the other cases have set.
+    // The new device has the default controls and inputs, and not those that other cases have set, so this guest is not used
+    // again.
     context.discard();
     Ok(Outcome::Passed)
 }

@@ -1,4 +1,4 @@
-//! A second process reads the frames that the display shows, from the same buffers.
+//! Checks that a second process can read the frames that the display shows, from the same buffers.
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
@@ -21,7 +21,7 @@ fn start_reader(context: &mut TestContext<'_>, arguments: &str) -> anyhow::Resul
     Ok(context.guest()?.start(shell(&line))?)
 }
 
-/// Waits until a reader has printed its next frame, which it then keeps for its delay.
+/// Waits until a reader has printed its next frame. The reader then keeps the frame for its delay.
 fn next_frame(reader: &mut Process) -> anyhow::Result<()> {
     let printed = reader.line(Stream::Out, COMMAND_LIMIT)?;
     if printed
@@ -34,8 +34,8 @@ fn next_frame(reader: &mut Process) -> anyhow::Result<()> {
     anyhow::bail!("the reader printed {printed:?} and {error:?}")
 }
 
-/// Checks that the reader ended with success, and that each frame that it printed has the colours of the bars. Returns the frames that
-/// it lost between the first and the last.
+/// Checks that the reader ended with success, and that each frame that it printed has the colours of the bars. Returns the number
+/// of frames that it lost between the first and the last one.
 fn check_reader(exit: &ClientExit, frames: usize) -> anyhow::Result<u64> {
     ensure!(exit.status == 0, "{exit:?}");
     let printed = exit.stdout.lines().filter_map(|line| {
@@ -72,11 +72,12 @@ fn camera_fds(context: &mut TestContext<'_>) -> anyhow::Result<usize> {
         .context("count the client's file descriptors")
 }
 
-/// A fast and a slow process read the frames beside the display. Others are killed while they have a frame.
+/// A fast and a slow process read the frames beside the display. Other readers are killed while they hold a frame.
 pub(super) fn second_process(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    /// More than the camera has buffers, and more than the readers that are connected at the same time.
+    /// The number of readers that are killed. It exceeds the number of the camera's buffers, and the number of readers that are
+    /// connected at the same time.
     const KILLED: usize = 9;
-    /// The frames that the slow reader reads, one a second.
+    /// The number of frames that the slow reader reads, one in each second.
     const SLOW_FRAMES: usize = 4;
     const FAST_FRAMES: usize = 20;
     set_pattern(context.guest()?, 1)?;
@@ -102,7 +103,7 @@ pub(super) fn second_process(context: &mut TestContext<'_>) -> anyhow::Result<Ou
     let fast = start_reader(context, &FAST_FRAMES.to_string())?;
     let fast = wait_for_exit(fast, None)?;
     let picture = context.guest()?.screendump()?;
-    // The first line of the slow reader was taken.
+    // `next_frame` above has already read the first line of the slow reader.
     let slow = wait_for_exit(slow, None)?;
     let shown = compositor.frames(context)?.len() - before;
     check_reader(&fast, FAST_FRAMES).context("the fast reader")?;
@@ -124,7 +125,7 @@ pub(super) fn second_process(context: &mut TestContext<'_>) -> anyhow::Result<Ou
     let before = compositor.frames(context)?.len();
     compositor.wait_for_frames(context, before + 10)?;
     let left = camera_fds(context)?;
-    // The client watches a few fences of released buffers at a time.
+    // The client watches the fences of only a few released buffers at a time.
     ensure!(
         left < fds + KILLED / 2,
         "the client has {left} file descriptors after {KILLED} readers were killed, and had {fds}"

@@ -1,4 +1,4 @@
-//! Checks of the library's crates as packages: they can be packaged and compiled, and they keep their public items.
+//! Checks of the library's crates as packages: they can be packaged and compiled, and their public API stays compatible.
 
 use std::fs;
 use std::io;
@@ -10,10 +10,11 @@ use crate::vm::build::{self, checkout};
 use super::super::Outcome;
 use super::tools::Tools;
 
-/// The library's crates, each after its dependencies.
+/// The library's crates. Each crate comes after the crates on which it depends.
 const LIBRARY: [&str; 3] = ["covalent-solver", "covalent-machine", "covalent-alloc"];
 
-/// The first minor version of cargo 1 that packages several crates together where one depends on another that is not published.
+/// The first minor version of cargo 1 that can package several crates together if one crate depends on another that is not
+/// published.
 const PACKAGES_TOGETHER: u32 = 90;
 
 /// Checks that the library's crates can be packaged, and that the packages compile.
@@ -30,7 +31,7 @@ pub(super) fn packaging(tools: &Tools<'_>) -> Result<Outcome, String> {
             "{version} cannot package a crate that depends on one that is not published; cargo 1.{PACKAGES_TOGETHER} can"
         )));
     }
-    // A target folder of its own, so that every file called covalent in it was compiled from a package.
+    // This check has its own target folder, so that every file called covalent in it was compiled from a package.
     let target = tools.target_folder().join("packaging");
     remove_unpacked(&target)
         .map_err(|error| format!("remove packages of an earlier run: {error}"))?;
@@ -38,18 +39,19 @@ pub(super) fn packaging(tools: &Tools<'_>) -> Result<Outcome, String> {
     let target = tools.seen_by_cargo(&target);
     args.extend(["--target-dir", &target]);
     args.extend(LIBRARY.iter().flat_map(|name| ["-p", *name]));
-    // The compilation of the harness has fetched all that these packages need, so cargo runs offline first. A cargo that insists
-    // on updating its index runs again online.
+    // The compilation of the harness has already downloaded what these packages need, so cargo first runs offline. If cargo has
+    // to update its index, it runs again online.
     let offline: Vec<&str> = args.iter().copied().chain(["--offline"]).collect();
-    // A package is outside of the workspace, so its profile would give every dependency debug information, which nobody reads.
+    // A package is outside of the workspace, so its profile would give every dependency debug information, which this check does
+    // not use.
     let profile = [("CARGO_PROFILE_DEV_DEBUG", "false")];
     tools
         .cargo(&offline, &profile)
         .or_else(|_| tools.cargo(&args, &profile))
 }
 
-/// Checks that the library's public interface is compatible with that of the commit in `tests/semver-baseline`, unless the version
-/// in the manifest states an incompatible change.
+/// Checks that the library's public API is compatible with that of the commit in `tests/semver-baseline`, unless the version in
+/// the manifest is that of an incompatible change.
 pub(super) fn semver(tools: &Tools<'_>) -> Result<Outcome, String> {
     let path = checkout().join("tests/semver-baseline");
     let text =
@@ -78,8 +80,8 @@ pub(super) fn semver(tools: &Tools<'_>) -> Result<Outcome, String> {
     tools.installed("cargo-semver-checks", &args)
 }
 
-/// Removes the sources and compiled files that cargo has of these packages from an earlier run. Cargo takes a package of the
-/// same version for the same package, whatever it contains.
+/// Removes the sources and compiled files of these packages that cargo has from an earlier run. Cargo would use them for a
+/// package of the same version even if its content has changed.
 fn remove_unpacked(target: &Path) -> io::Result<()> {
     let compiled = target.join("debug/.fingerprint");
     for entry in fs::read_dir(compiled).into_iter().flatten() {

@@ -1,4 +1,4 @@
-//! Runs the tools of one check, and measures their processor time.
+//! Runs the tools of a check, and measures their processor time.
 
 use std::cell::Cell;
 use std::fs::{self, File};
@@ -17,11 +17,11 @@ use crate::vm::progress::Step;
 use crate::vm::root::Root;
 use crate::vm::toolchain::Toolchain;
 
-/// Time limit of one tool. The first compilation of everything and all unit tests take eight minutes of two cores, and twice as
-/// long beside a guest.
+/// The time limit of one tool. The first compilation of everything and all unit tests take eight minutes on two cores, and twice
+/// as long while a guest runs.
 const LIMIT: Duration = Duration::from_secs(45 * 60);
 
-/// The most of a tool's output that a failure shows, in bytes.
+/// The most bytes of a tool's output that the message of a failure contains.
 const TAIL_BYTES: usize = 8000;
 
 /// The interval at which a tool's state is read.
@@ -43,15 +43,15 @@ impl ToolOutput {
     }
 }
 
-/// Where a check runs cargo.
+/// The environment in which a check runs cargo.
 pub(super) enum Place<'a> {
-    /// In the image's root, with the libraries of every backend; `None` where it is not made.
+    /// Cargo runs in the image's root, which has the libraries of every backend; `None` if the root is not built.
     Root(Option<&'a Root>),
-    /// On the host, with the toolchain that the root has too.
+    /// Cargo runs on the host, which has the same toolchain as the root.
     Host(&'a Toolchain),
 }
 
-/// What one check uses to run tools.
+/// Runs the tools of one check.
 pub(super) struct Tools<'a> {
     place: Place<'a>,
     pub(super) step: Step,
@@ -67,12 +67,12 @@ impl<'a> Tools<'a> {
         }
     }
 
-    /// Returns the processor time of all tools that have ended, with that of the processes that they had started.
+    /// Returns the processor time of all tools that have ended, including the processes that they started.
     pub(super) fn processor_time(&self) -> Duration {
         self.processor_time.get()
     }
 
-    /// Runs cargo at the check's place, and judges its exit status.
+    /// Runs cargo in the check's environment. The outcome depends on cargo's exit status.
     pub(super) fn cargo(
         &self,
         args: &[&str],
@@ -81,7 +81,7 @@ impl<'a> Tools<'a> {
         self.cargo_output(args, variables)?.judge()
     }
 
-    /// Runs cargo at the check's place.
+    /// Runs cargo in the check's environment, and returns its output.
     pub(super) fn cargo_output(
         &self,
         args: &[&str],
@@ -89,7 +89,7 @@ impl<'a> Tools<'a> {
     ) -> Result<ToolOutput, String> {
         let root = match &self.place {
             Place::Root(root) => {
-                root.ok_or("this check runs in the image's root, which is not made")?
+                root.ok_or("this check runs in the image's root, which is not built")?
             }
             Place::Host(toolchain) => {
                 let mut command = toolchain
@@ -119,7 +119,7 @@ impl<'a> Tools<'a> {
         })
     }
 
-    /// Returns the folder in which cargo compiles, as the harness sees it.
+    /// Returns the path of cargo's target folder on the host.
     pub(super) fn target_folder(&self) -> PathBuf {
         checkout().join(match self.place {
             Place::Root(_) => "target/guest",
@@ -127,7 +127,7 @@ impl<'a> Tools<'a> {
         })
     }
 
-    /// Returns the path by which cargo finds a folder below [`Tools::target_folder`].
+    /// Returns the path of a folder below [`Tools::target_folder`] in cargo's environment.
     pub(super) fn seen_by_cargo(&self, folder: &Path) -> String {
         let seen = match (&self.place, folder.strip_prefix(self.target_folder())) {
             (Place::Root(_), Ok(inside)) => Path::new("/target").join(inside),
@@ -136,7 +136,7 @@ impl<'a> Tools<'a> {
         seen.to_string_lossy().into_owned()
     }
 
-    /// Runs a command of the host. It and all that it starts end with this process, however this process ends.
+    /// Runs a command of the host. The kernel kills the command and all its descendants when this process ends, however it ends.
     pub(super) fn host(&self, command: Command) -> Result<ToolOutput, String> {
         let mut command = in_namespace(&command);
         self.wait(|log| {
@@ -146,7 +146,7 @@ impl<'a> Tools<'a> {
         })
     }
 
-    /// Runs a tool of the host; the check is skipped where the tool is not installed.
+    /// Runs a tool of the host. If the tool is not installed, the check is skipped.
     pub(super) fn installed(&self, program: &str, args: &[&str]) -> Result<Outcome, String> {
         let version = Command::new(program)
             .arg("--version")
@@ -182,7 +182,7 @@ impl<'a> Tools<'a> {
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or("the tool has no process id")?;
         let started = Instant::now();
-        // The process stays until it is waited for, and its processor time can be read.
+        // With WNOWAIT the process remains a zombie, so its processor time can still be read.
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         loop {
             let ended = waitid(WaitId::Pid(pid), options).map_err(|error| error.to_string())?;
@@ -193,7 +193,7 @@ impl<'a> Tools<'a> {
                 return child.wait().map_err(describe);
             }
             if started.elapsed() > LIMIT {
-                // The process may have ended in the meantime; then the kill fails.
+                // The call fails if the process has ended in the meantime.
                 let _ = child.kill();
                 let _ = child.wait();
                 return Err(format!(
@@ -207,7 +207,7 @@ impl<'a> Tools<'a> {
     }
 }
 
-/// Returns the same command in namespaces that end with this process.
+/// Returns a command that runs `command` in namespaces that end with this process.
 fn in_namespace(command: &Command) -> Command {
     let words = namespace();
     let mut bound = Command::new(words[0]);
@@ -225,7 +225,7 @@ fn in_namespace(command: &Command) -> Command {
     bound
 }
 
-/// Returns the processor time of a process and of its descendants that it has waited for; zero where the kernel reports none.
+/// Returns the processor time of a process and of its descendants that it has waited for; zero if the kernel reports none.
 fn processor_time(id: u32) -> Duration {
     let text = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
     let ticks_per_second = rustix::param::clock_ticks_per_second();
@@ -233,16 +233,16 @@ fn processor_time(id: u32) -> Duration {
     Duration::from_millis(ticks.checked_div(ticks_per_second).unwrap_or(0))
 }
 
-/// Returns the clock ticks of a line of `/proc/PID/stat`: its own and its children's, in programs and in the kernel.
+/// Returns the clock ticks in a line of `/proc/PID/stat`: user and system time of the process and of its children.
 fn ticks(stat: &str) -> u64 {
-    // The name of the program is in parentheses, and may contain spaces. The state follows; the times are the 12th to 15th field
-    // from there.
+    // The name of the program is in parentheses, and may contain spaces. The next field is the state. Counted from the state, the
+    // times are the 12th to 15th field.
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let fields = after_name.split_whitespace().skip(11).take(4);
     fields.filter_map(|field| field.parse::<u64>().ok()).sum()
 }
 
-/// Returns the end of a text.
+/// Returns the last [`TAIL_BYTES`] bytes of a text.
 pub(super) fn tail(text: &str) -> &str {
     let text = text.trim();
     let mut from = text.len().saturating_sub(TAIL_BYTES);

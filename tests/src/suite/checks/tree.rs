@@ -1,7 +1,7 @@
-//! `check::tree`: every tracked file is small and text, apart from pictures in `docs/`.
+//! `check::tree`: checks that every tracked file is small and is text, except pictures in `docs/`.
 //!
-//! A built package, a dump or a recording that is committed once stays in every clone, and nobody can review it. The check reads
-//! the files' content, because the name of a file does not show what the file contains.
+//! A compiled package, a dump or a recording that is committed once stays in every clone, and nobody can review it. The check
+//! reads the content of the files, because the name of a file does not show what it contains.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -15,24 +15,24 @@ use crate::suite::Outcome;
 /// The largest size of a tracked file, in bytes: 1 MiB.
 const LARGEST_BYTES: u64 = 1 << 20;
 
-/// The folder whose pictures may be binary.
+/// The folder in which pictures may be binary files.
 const PICTURES: &str = "docs/";
 
-/// The reason of the skip where the checkout is no git repository.
+/// The reason of the skip if the checkout is not a git repository.
 const WITHOUT_GIT: &str = "git does not list this checkout's files";
 
 /// The signature at the start of every PNG.
 const PNG: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
 
-/// Folders that hold home directories. A path in one of them exists on one machine only.
+/// The folders of home directories. A path below one of them exists only on one machine.
 const HOMES: [&str; 2] = ["/home/", "/Users/"];
 
-/// User names that examples and tests use.
+/// The user names in paths that examples and tests may contain.
 const NOBODY: [&str; 4] = ["ada", "name", "user", "you"];
 
 /// Checks every file that git tracks in `folder`, with the content of the working tree.
 ///
-/// First it checks a temporary repository that contains a binary, and fails where it does not find this binary.
+/// First, it checks a temporary repository that contains a binary file, and fails if it does not find this file.
 pub(super) fn check(folder: &Path) -> Result<Outcome, String> {
     let Some(names) = tracked(folder) else {
         return Ok(Outcome::Skip(WITHOUT_GIT.to_owned()));
@@ -49,8 +49,8 @@ pub(super) fn check(folder: &Path) -> Result<Outcome, String> {
     }
 }
 
-/// Makes a repository with one tracked binary, one untracked, and one that was removed again, and checks that only the first is
-/// found.
+/// Creates a repository with one tracked binary file, one untracked, and one that was removed again. Checks that only the tracked
+/// file is found.
 fn check_finds_test_binary() -> Result<(), String> {
     let planted = || -> io::Result<Option<Vec<String>>> {
         let folder = tempfile::tempdir()?;
@@ -73,7 +73,7 @@ fn check_finds_test_binary() -> Result<(), String> {
         git(&["add", "--all"])?;
         fs::remove_file(file("removed.txt"))?;
         fs::write(file("new.txt"), [0; 4])?;
-        // A folder inside a repository is not its top.
+        // A folder inside a repository is not the root of the repository.
         fs::create_dir(file("inside"))?;
         if tracked(&file("inside")).is_some() {
             return Ok(None);
@@ -98,7 +98,7 @@ fn check_finds_test_binary() -> Result<(), String> {
 fn git(folder: &Path) -> Command {
     let mut command = Command::new("git");
     command.args(["-c", "safe.directory=*", "-C"]).arg(folder);
-    // A hook or an alias that runs the suite has set these for its own repository.
+    // A git hook or alias that runs the suite has set these variables for its own repository.
     for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"] {
         command.env_remove(variable);
     }
@@ -106,7 +106,7 @@ fn git(folder: &Path) -> Command {
     command
 }
 
-/// Returns what is wrong with files of `folder`, one line each.
+/// Returns the reasons why files of `folder` may not be tracked, one line each.
 fn objections(folder: &Path, names: &[Box<Path>]) -> Vec<String> {
     names
         .iter()
@@ -117,14 +117,14 @@ fn objections(folder: &Path, names: &[Box<Path>]) -> Vec<String> {
         .collect()
 }
 
-/// Returns the names of the files that git tracks; `None` where there is no git, or where `folder` is not the top of a
+/// Returns the names of the files that git tracks; `None` if git is not installed, or if `folder` is not the root of a
 /// repository.
 fn tracked(folder: &Path) -> Option<Vec<Box<Path>>> {
     let git = |args: &[&str]| {
         let output = git(folder).args(args).output().ok()?;
         output.status.success().then_some(output.stdout)
     };
-    // An archive that was unpacked inside another repository is not tracked by that repository.
+    // If an archive was unpacked inside another repository, that repository does not track the files of the archive.
     if !git(&["rev-parse", "--show-prefix"])?
         .trim_ascii()
         .is_empty()
@@ -139,12 +139,12 @@ fn tracked(folder: &Path) -> Option<Vec<Box<Path>>> {
     Some(names.collect())
 }
 
-/// Returns why the file `name` of `folder` may not be tracked; `None` where it may.
+/// Returns why the file `name` of `folder` may not be tracked; `None` if it may be tracked.
 fn objection(folder: &Path, name: &Path) -> Option<String> {
     let path = folder.join(name);
     let about = match fs::symlink_metadata(&path) {
         Ok(about) => about,
-        // The file is tracked, and removed from the working tree.
+        // The file is tracked, but was removed from the working tree.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => return Some(format!("read its metadata: {error}")),
     };
@@ -198,7 +198,7 @@ fn leaves_tree(name: &Path, target: &Path) -> bool {
     false
 }
 
-/// Returns what is wrong with a text: a conflict marker of a merge, or a path in one person's home.
+/// Returns why a text may not be tracked: it contains a conflict marker of a merge, or a path in a person's home directory.
 fn objection_to_text(text: &str) -> Option<String> {
     text.lines().enumerate().find_map(|(index, line)| {
         let number = index.saturating_add(1);
@@ -213,16 +213,16 @@ fn objection_to_text(text: &str) -> Option<String> {
     })
 }
 
-/// Returns whether a line is a conflict marker, which git writes where it cannot merge.
+/// Returns whether a line is a conflict marker, which git writes for changes that it cannot merge.
 fn is_conflict_mark(line: &str) -> bool {
-    // The marker in the middle, a row of `=`, is not searched for: Markdown has such rows below headings.
+    // The marker between both versions, a row of `=`, is not searched for, because Markdown has such rows below headings.
     ['<', '>', '|'].into_iter().any(|sign| {
         line.strip_prefix(&sign.to_string().repeat(7))
             .is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
     })
 }
 
-/// Returns the home directory that a line names, apart from those of examples.
+/// Returns the home directory that a line names, unless its user name is one of those that examples use.
 fn home_of_one_machine(line: &str) -> Option<&str> {
     HOMES.iter().find_map(|homes| {
         line.match_indices(homes).find_map(|(at, _)| {
@@ -237,14 +237,14 @@ fn home_of_one_machine(line: &str) -> Option<&str> {
     })
 }
 
-/// Returns why these bytes are no PNG; `None` where they begin and end as one, nothing follows the end, and the picture can be
+/// Returns why these bytes are not a PNG; `None` if they begin and end as a PNG, no bytes follow the end, and the picture can be
 /// decoded.
 fn objection_to_picture(bytes: &[u8]) -> Option<String> {
     let Some(mut rest) = bytes.strip_prefix(&PNG) else {
-        return Some("it does not begin as one".to_owned());
+        return Some("it does not begin with the signature of PNG".to_owned());
     };
     loop {
-        // Each chunk is a length, a name of four letters, that many bytes, and a checksum.
+        // Each chunk consists of a length, a name of four letters, as many bytes as the length states, and a checksum.
         let Some((length, tail)) = rest.split_first_chunk::<4>() else {
             return Some("it is cut short".to_owned());
         };
@@ -272,7 +272,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns the objection to one file that `plant` makes; the root in which tests run has no git.
+    /// Returns the objection to a file that `plant` creates. The root in which tests run has no git.
     fn planted(name: &str, plant: impl FnOnce(&Path)) -> Option<String> {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("docs")).unwrap();
@@ -322,7 +322,11 @@ mod tests {
     fn picture_in_docs_that_is_no_png_is_refused() {
         assert_eq!(with_file("docs/a.png", &png()), None);
         assert_eq!(with_file("docs/a.svg", b"<svg/>\n"), None);
-        refused("docs/a.svg", b"\x1f\x8b\x08\0", "does not begin as one");
+        refused(
+            "docs/a.svg",
+            b"\x1f\x8b\x08\0",
+            "does not begin with the signature of PNG",
+        );
         refused("docs/a.png", &PNG, "cut short");
         let cut = png();
         refused("docs/a.png", &cut[..cut.len() - 5], "cut short");

@@ -1,4 +1,4 @@
-//! The results of unit tests and documentation tests, parsed from cargo's output.
+//! Parses the results of unit tests and documentation tests from cargo's output.
 
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ pub(super) fn records(output: &ToolOutput, took: Duration, skips: &Skips) -> Vec
     records
 }
 
-/// Returns the output of a test that failed.
+/// Returns the output of a test that failed, without the output of other tests.
 fn failure_output(all: &str, name: &str) -> String {
     let head = format!("---- {name} stdout ----\n");
     let Some((_, rest)) = all.split_once(&head) else {
@@ -85,9 +85,10 @@ fn number_before(text: &str, word: &str) -> usize {
         .unwrap_or(0)
 }
 
-/// Returns the lines that begin with `error` or name how a process ended, and then the output's tail.
+/// Returns the lines that begin with `error` or state how a process ended, followed by the end of the output.
 ///
-/// A test program can crash after its last test has passed. Cargo states that in one line, with hundreds of tests around it.
+/// A test program can crash after its last test has passed. Cargo reports the crash in one line among the lines of hundreds of
+/// tests.
 fn with_errors_first(text: &str) -> String {
     let is_cause = |line: &&str| {
         let line = line.trim_start();
@@ -142,7 +143,7 @@ test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
             seen,
             [
                 ("unit::a::breaks", Verdict::Failed, 1),
-                // This test is ignored, and the list of skips does not have it.
+                // This test is ignored, but the list of skips does not contain it.
                 ("unit::a::waits", Verdict::Failed, 1),
                 ("unit::tests", Verdict::Passed, 3),
             ]

@@ -1,4 +1,4 @@
-//! The environment of programs in a guest.
+//! Checks the environment of programs in a guest.
 
 use anyhow::{Context as _, ensure};
 
@@ -6,13 +6,14 @@ use super::{COMMAND_LIMIT, Outcome, TestContext};
 
 /// One property of the guest's environment.
 struct Expectation {
-    /// The property in words, for the message of a failure.
+    /// The property in words, for the message of a failed check.
     what: &'static str,
-    /// A line of shell that succeeds where the property holds.
+    /// A shell command that succeeds if the property holds.
     check: &'static str,
-    /// A prefix that runs a command where the property does not hold, and changes nothing for the rest of the guest.
+    /// A prefix that runs a command in an environment without the property. It does not affect other processes of the guest.
     ///
-    /// The case runs the line with this prefix too, and then the line has to fail: a line that cannot fail proves nothing.
+    /// The case also runs the command with this prefix. It must then fail, because a command that always succeeds would check
+    /// nothing.
     counterexample: &'static str,
 }
 
@@ -28,7 +29,8 @@ const fn expect(
     }
 }
 
-/// Each property is checked by a line of its own. In one list of `&&` and `||`, a fallback for one would hide that others fail.
+/// The properties. A separate command checks each property. In a single command with `&&` and `||`, the failure of one property
+/// could be hidden by another part of the command.
 const EXPECTED: [Expectation; 12] = [
     expect(
         "commands run as root",
@@ -101,7 +103,7 @@ pub(super) fn environment(context: &mut TestContext<'_>) -> anyhow::Result<Outco
         } = expectation;
         context
             .sh(check, COMMAND_LIMIT)
-            .with_context(|| format!("this does not hold: {what}"))?;
+            .with_context(|| format!("the guest does not have this property: {what}"))?;
         context
             .sh(&format!("{counterexample} true"), COMMAND_LIMIT)
             .with_context(|| format!("`{counterexample}` cannot run a command"))?;
@@ -109,7 +111,7 @@ pub(super) fn environment(context: &mut TestContext<'_>) -> anyhow::Result<Outco
         let output = context.guest()?.sh(&line, COMMAND_LIMIT)?;
         ensure!(
             !output.status.success(),
-            "`{check}` succeeds under `{counterexample}`, where this does not hold: {what}"
+            "`{check}` succeeds under `{counterexample}`, where the guest does not have this property: {what}"
         );
     }
     context.sh(

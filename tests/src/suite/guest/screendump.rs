@@ -1,4 +1,4 @@
-//! Pictures of the display that QEMU's monitor takes.
+//! Checks pictures of the display that QEMU's monitor makes.
 
 use std::time::{Duration, Instant};
 
@@ -17,12 +17,12 @@ pub(super) fn screendump(context: &mut TestContext<'_>) -> anyhow::Result<Outcom
             COMMAND_LIMIT,
         )?
         .text();
-    // modetest shows its picture until it gets a key.
+    // modetest shows its picture until it reads a key.
     let line = format!("exec modetest -M virtio_gpu -s {connector}:640x480 -F smpte");
     let mut show = guest.start(shell(&line))?;
     let until = Instant::now() + COMMAND_LIMIT;
     let mut picture = guest.screendump()?;
-    // SMPTE bars begin with grey and yellow.
+    // The first two SMPTE bars are grey and yellow.
     let shown = |picture: &image::RgbImage| {
         let [grey, yellow] = [40, 140].map(|x| picture.get_pixel(x, 100).0);
         grey.iter().all(|value| value.abs_diff(192) < 8)

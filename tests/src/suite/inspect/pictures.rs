@@ -1,4 +1,4 @@
-//! Pictures that `covalent inspect` makes of live buffers: every pixel format, and a camera's own frames.
+//! Checks the pictures that `covalent inspect` makes of live buffers: in every pixel format, and of a camera's own frames.
 
 use anyhow::{Context as _, ensure};
 use image::{DynamicImage, Rgb, RgbImage};
@@ -12,37 +12,37 @@ use crate::suite::{Outcome, TestContext};
 use crate::vm::guest::{Guest, shell};
 use crate::wire::Stream;
 
-/// The number of rows with bars; where the picture has a ramp, it is below them.
+/// The number of rows with bars. If the picture has a ramp, the ramp is below these rows.
 const BARS_ROWS: u32 = 8;
 
-/// The description that `covalent-alloc-check painted` prints of one picture.
+/// The description of one picture that `covalent-alloc-check painted` prints.
 #[derive(Debug, Deserialize)]
-struct Painted {
+struct PaintedPicture {
     fourcc: String,
     fd: u32,
     layout: String,
     is_apart: bool,
 }
 
-/// Checks every pixel format twice: with the layout that the painting program prints, and with the one in the dma-buf's name.
+/// Checks every pixel format twice: with the layout that the painting program prints, and with the layout in the dma-buf's name.
 pub(super) fn every_format(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     let mut holder = guest.start(shell("exec covalent-alloc-check painted -- sleep 300"))?;
     let line = holder
         .line(Stream::Out, COMMAND_LIMIT)?
         .context("the program printed nothing")?;
-    let painted: Vec<Painted> =
+    let painted: Vec<PaintedPicture> =
         serde_json::from_str(&line).context("parse the list of pictures")?;
     ensure!(painted.len() == 17, "{} pictures", painted.len());
     let pid = run_checked(guest, "pgrep -x sleep | tail -n 1", COMMAND_LIMIT)?.text();
     let mut pictures = Vec::new();
     for one in &painted {
-        let Painted { fd, layout, .. } = one;
+        let PaintedPicture { fd, layout, .. } = one;
         let line = format!("covalent inspect --pid {} --fd {fd}", pid.trim());
         let by_layout = picture(guest, &format!("{line} --layout {layout}"))?;
         check(one, &by_layout).with_context(|| format!("{one:?}"))?;
         if one.is_apart {
-            // The name of its first dma-buf cannot describe both planes.
+            // The name of one dma-buf cannot describe planes in two dma-bufs.
             pictures.push(("apart".to_owned(), by_layout));
             continue;
         }
@@ -53,7 +53,7 @@ pub(super) fn every_format(context: &mut TestContext<'_>) -> anyhow::Result<Outc
         );
         pictures.push((one.fourcc.clone(), by_layout));
     }
-    // The check itself is checked: NV12 read as NV21 has its chroma channels swapped, and must be rejected.
+    // The check must detect a wrong format: NV12 that is read as NV21 has swapped chroma channels.
     let mut semi = painted.iter();
     let found = semi.find(|one| one.fourcc == "NV12").context("NV12")?;
     let swapped = found.layout.replace("NV12", "NV21");
@@ -83,12 +83,12 @@ fn picture(guest: &Guest, line: &str) -> anyhow::Result<DynamicImage> {
 }
 
 /// Checks the bars and the ramp of a picture.
-fn check(painted: &Painted, picture: &DynamicImage) -> anyhow::Result<()> {
+fn check(painted: &PaintedPicture, picture: &DynamicImage) -> anyhow::Result<()> {
     let bars = Region {
         height: BARS_ROWS,
         ..Region::whole(&picture.to_rgb8())
     };
-    // The standard's code values are integers, so the colours that they encode differ from 255 by less than two.
+    // The code values of the standard are integers, so the encoded colours differ from 255 by less than two.
     let is_rgb = ["XR24", "AB24", "BG24", "RG16", "XR30", "AB30", "AB4H"];
     let tolerance = if is_rgb.contains(&painted.fourcc.as_str()) {
         0
@@ -98,20 +98,23 @@ fn check(painted: &Painted, picture: &DynamicImage) -> anyhow::Result<()> {
     check_bars(&picture.to_rgb8(), bars, &BARS_100, tolerance)?;
     let grey: fn(u32) -> f64 = match painted.fourcc.as_str() {
         "XR30" | "AB30" => |x| f64::from(x * 8 + 3) / 1023.0,
-        // In limited range with ten bits, 64 is black and 940 is white.
+        // In ten bits with limited range, black is 64 and white is 940.
         "P010" => |x| f64::from(x * 6) / 876.0,
         _ => {
             let is_deep = painted.fourcc == "AB4H";
             ensure!(
                 matches!(picture, DynamicImage::ImageRgb16(_)) == is_deep,
-                "bits a channel: {:?}",
+                "the picture has not the expected number of bits in each channel: {:?}",
                 picture.color()
             );
             return Ok(());
         }
     };
     let DynamicImage::ImageRgb16(deep) = picture else {
-        anyhow::bail!("ten bits became {:?}", picture.color());
+        anyhow::bail!(
+            "a picture with ten bits a channel became {:?}",
+            picture.color()
+        );
     };
     for (x, y, Rgb(found)) in deep.enumerate_pixels().filter(|(_, y, _)| *y >= BARS_ROWS) {
         let expected = grey(x) * 65535.0;
@@ -151,7 +154,7 @@ pub(super) fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         let picture = picture(guest, &line)?;
         running.finish(PIPELINE_LIMIT)?;
         let rgb: RgbImage = picture.to_rgb8();
-        // vivid's own conversion rounds, and the conversion back does too.
+        // vivid's conversion to YUV rounds, and the conversion back to RGB rounds too.
         check_bars(&rgb, Region::whole(&rgb), &BARS_100, 4)
             .with_context(|| format!("a frame of {format}"))?;
     }

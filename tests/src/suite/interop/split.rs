@@ -1,4 +1,4 @@
-//! Solutions with a split, whose copies lavapipe makes: the display shows the picture that the producer drew.
+//! Checks split solutions in which lavapipe copies the frames: the display must show the picture that the producer drew.
 
 use std::time::Duration;
 
@@ -7,17 +7,17 @@ use anyhow::ensure;
 use crate::suite::shown_picture::ShownPicture;
 use crate::suite::{Outcome, TestContext};
 
-/// Time limit to load a module, and to end a program.
+/// The time limit to load a module, and to end a program.
 const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 
-/// Time limit to solve, copy and show two pictures on an emulated CPU.
+/// The time limit to solve, copy and show two pictures on an emulated CPU.
 const PICTURE_LIMIT: Duration = Duration::from_secs(240);
 
 /// The file in which the case stores the text that names the copying device and its copies.
 const COPIER: &str = "copied.txt";
 
-/// Copies by Vulkan as the solutions say, and compares the copy with QEMU's picture of the display. Where QEMU has no picture, the
-/// program in the guest compares the card's writeback.
+/// Copies frames with Vulkan as the solver's solutions say, and compares the copy with QEMU's picture of the display. If QEMU
+/// makes no picture of the display, the program in the guest compares the card's writeback.
 pub(super) fn copied_by_vulkan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context.sh("modprobe sw_sync", COMMAND_LIMIT)?;
     let program = "covalent-interop-check --show-split /dev/dri/card0";

@@ -1,5 +1,5 @@
-//! Exchanges through the compositor: `covalent-vulkan` draws numbered frames, and the number is read from the picture that is
-//! shown.
+//! Checks exchanges through the compositor: `covalent-vulkan` draws numbered frames, and the check reads the number from the
+//! picture that is shown.
 
 use anyhow::{Context as _, ensure};
 use image::RgbImage;
@@ -13,19 +13,19 @@ use crate::suite::record::Verdict;
 use crate::vm::guest::shell;
 use crate::wire::Stream;
 
-/// A window whose sides are multiples of no alignment.
+/// The size of a window whose width and height are not multiples of any alignment.
 const WINDOW: (u32, u32) = (322, 243);
 
 /// The number of frames of each run.
 const FRAMES: u32 = 8;
 
-/// The number of bands of a frame; each begins with a strip of cells.
+/// The number of bands of a frame. Each band begins with a strip of cells, which encode the frame's number.
 const BANDS: u32 = 8;
 
-/// The path of the compositor's own picture in the guest.
+/// The path in the guest of the picture that the compositor writes.
 const PICTURE: &str = "/tmp/interop-through.png";
 
-/// Returns a row for frames in a window, which is composited, and one for frames that fill the screen.
+/// Returns a row for frames in a window, which the compositor composites, and a row for frames that fill the screen.
 pub(super) fn rows(context: &mut TestContext<'_>) -> anyhow::Result<Vec<Row>> {
     let first = random_number()?;
     let mut rows = vec![row(
@@ -54,7 +54,7 @@ fn row(name: &str, outcome: anyhow::Result<String>) -> Row {
     }
 }
 
-/// Returns a random number for the first frame, so that no earlier run has the same.
+/// Returns a random number for the first frame, so that frames of an earlier run have other numbers.
 fn random_number() -> anyhow::Result<u32> {
     let mut bytes = [0; 4];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
@@ -79,8 +79,8 @@ fn window_row(context: &mut TestContext<'_>, first: u32) -> anyhow::Result<Strin
         .get(PICTURE)
         .context("no picture was saved")?;
     let picture = image::load_from_memory(&picture)?.to_rgb8();
-    let region =
-        Region::centred(&picture, WINDOW.0, WINDOW.1).context("the window is not whole")?;
+    let region = Region::centred(&picture, WINDOW.0, WINDOW.1)
+        .context("the picture does not contain the whole window")?;
     judge(context, "window.png", &picture, region, first)
 }
 
@@ -93,7 +93,8 @@ fn fullscreen_row(context: &mut TestContext<'_>, first: u32) -> anyhow::Result<S
     let mut process = context.guest()?.start(shell(&line))?;
     let shown = context.sh(
         &format!(
-            // The report lists a frame when the next one replaces it, and the last frame is held.
+            // The compositor's report contains a frame when the next frame replaces it. The client holds its last frame, which is
+            // therefore not in the report.
             "for _ in $(seq 300); do test $(grep -s '\"vulkan/' /tmp/interop-through.jsonl | wc -l) -ge {} && exit 0; \
              sleep 0.3; done; exit 1",
             FRAMES - 1
@@ -101,7 +102,7 @@ fn fullscreen_row(context: &mut TestContext<'_>, first: u32) -> anyhow::Result<S
         COMMAND_LIMIT,
     );
     let picture = context.guest()?.screendump();
-    // The client holds its last frame until it gets the signal. Where it has ended before, pkill finds no process.
+    // The client holds its last frame until it gets the signal. If the client has already ended, pkill finds no process.
     context.sh("pkill -TERM covalent-vulkan || true", COMMAND_LIMIT)?;
     let mut stderr = String::new();
     while let Ok(Some(line)) = process.line(Stream::Error, COMMAND_LIMIT) {
@@ -109,7 +110,7 @@ fn fullscreen_row(context: &mut TestContext<'_>, first: u32) -> anyhow::Result<S
         stderr.push('\n');
     }
     let output = process.wait(COMMAND_LIMIT)?;
-    shown.with_context(|| format!("{FRAMES} frames are not shown; they stderr: {stderr}"))?;
+    shown.with_context(|| format!("{FRAMES} frames are not shown; stderr: {stderr}"))?;
     ensure!(
         output.status.success(),
         "compositor and client ended with {}: {stderr}",

@@ -1,4 +1,4 @@
-//! The cases of theme `kms` about system calls: those of a frame that is scanned out.
+//! The cases of theme `kms` about the system calls for a frame that is scanned out.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +7,11 @@ use anyhow::ensure;
 use crate::suite::compositor::{TestCompositor, run_line};
 use crate::suite::{Outcome, TestContext};
 
-/// The largest mean number of system calls of a frame. compositor/DESIGN.md lists them.
+/// The largest mean number of system calls for a frame. compositor/DESIGN.md lists these calls.
 const LIMIT: f64 = 15.0;
 
-/// Traces the compositor while 60 frames of a client are scanned out. `rest` is shell code that runs afterwards; strace's output
-/// is in the file `trace`.
+/// Returns shell code that traces the compositor while 60 frames of a client are scanned out. `rest` is shell code that runs
+/// afterwards; strace's output is in the file `trace`.
 fn trace_frames(client: &str, calls: &str, rest: &str) -> String {
     format!(
         r#"cd /tmp/compositor; export WAYLAND_DISPLAY=suite
@@ -32,7 +32,7 @@ true"#
     )
 }
 
-/// Checks that a frame makes no more than 15 system calls.
+/// Checks that the compositor makes at most 15 system calls for each frame of this client.
 pub(super) fn at_most_15(context: &mut TestContext<'_>, client: &str) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let exit = run_line(context, &trace_frames(client, "", "cat trace"))?;
@@ -55,8 +55,8 @@ pub(super) fn at_most_15(context: &mut TestContext<'_>, client: &str) -> anyhow:
     Ok(Outcome::Passed)
 }
 
-/// Counts the system calls between the first and the last commit to the card of a trace. Returns the number of frames, and the
-/// number of each call. The report is a file of this test, so its writes are not counted.
+/// Counts the system calls of a trace between the first and the last commit to the card. Returns the number of frames, and the
+/// number of each call. Writes to the report file are not counted, because only this test requests a report.
 fn count(trace: &str) -> (u32, BTreeMap<&str, u32>) {
     let is_commit = |line: &&str| line.contains("MODE_ATOMIC");
     let is_call = |line: &&str| {
@@ -103,7 +103,7 @@ grep -c "read(.*$card" trace"#,
         anyhow::bail!("{exit:?}; its log: {}", compositor.log_tail(context)?);
     };
     ensure!(*direct > 20, "{direct} of 30 frames were scanned out");
-    // strace starts and ends within a frame.
+    // strace starts and ends in the middle of a frame, so the numbers may differ slightly.
     ensure!(
         *commits > 40 && reads.abs_diff(*commits) <= 2 && *others == 0,
         "{commits} commits, {reads} reads and {others} other requests to the card"

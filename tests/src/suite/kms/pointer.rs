@@ -1,4 +1,4 @@
-//! The cases of theme `kms` about the pointer: on the cursor plane, or drawn.
+//! The cases of theme `kms` about the pointer, which is on the cursor plane or drawn by the compositor.
 
 use std::time::{Duration, Instant};
 
@@ -12,9 +12,9 @@ use crate::suite::compositor::TestCompositor;
 use crate::suite::{Outcome, TestContext};
 use crate::vm::guest::Guest;
 
-/// Moves the pointer to a place of a display of 640x480 pixels, by QEMU's tablet.
+/// Moves the pointer to a position of a display of 640x480 pixels, with QEMU's tablet.
 fn point_at(guest: &Guest, (x, y): (u32, u32)) -> anyhow::Result<()> {
-    /// The greatest value of an axis.
+    /// The largest value of an axis of the tablet.
     const LAST: u32 = 0x7fff;
     let axis = |name: &str, pixels: u32, size: u32| {
         let value = (pixels * LAST + size / 2) / size;
@@ -25,7 +25,7 @@ fn point_at(guest: &Guest, (x, y): (u32, u32)) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Moves the pointer, and waits until the cursor plane in the card's state is at this place. Returns this state.
+/// Moves the pointer, and waits until the cursor plane in the KMS state is at this position. Returns this state.
 fn wait_for_pointer(guest: &Guest, place: (u32, u32)) -> anyhow::Result<KmsState> {
     let until = Instant::now() + COMMAND_LIMIT;
     loop {
@@ -64,8 +64,8 @@ pub(super) fn pointer_on_a_plane(context: &mut TestContext<'_>) -> anyhow::Resul
     for place in [(300, 200), (320, 220), (639, 479), (0, 0)] {
         wait_for_pointer(guest, place)?;
     }
-    // The compositor reports a frame when it releases the buffer of the frame. The client holds its last frame, so it is killed
-    // first.
+    // The compositor reports a frame when it releases the frame's buffer. The client holds its last frame, so the client is
+    // killed first.
     client.kill()?;
     context.sh("sleep 1", COMMAND_LIMIT)?;
     let report = context.guest()?.get("/tmp/compositor/frames.jsonl")?;
@@ -74,14 +74,14 @@ pub(super) fn pointer_on_a_plane(context: &mut TestContext<'_>) -> anyhow::Resul
         .lines()
         .map(|line| serde_json::from_str(line).context("a line of the report"))
         .collect::<anyhow::Result<Vec<serde_json::Value>>>()?;
-    // These lines of the report have the pointer on a plane and no frame of the client, so only the pointer has changed.
+    // In these lines of the report the pointer is on a plane and there is no frame of the client, so only the pointer has moved.
     let pointed = lines.iter().filter(|line| line["cursor_plane"].is_string());
     let moved: Vec<_> = pointed.filter(|line| line["frame"].is_null()).collect();
     ensure!(moved.len() >= 4, "{} frames moved the pointer", moved.len());
     let drawn = moved
         .iter()
         .filter(|line| line["cpu_copied_bytes"] != 0 || !line["renderer"].is_null());
-    // One of them may be drawn, because the window disappears when the client ends.
+    // At most one of these frames may be composited, because the window disappears when the client ends.
     ensure!(
         drawn.count() <= 1,
         "something was drawn to move the pointer: {moved:?}"
@@ -102,8 +102,8 @@ pub(super) fn pointer_drawn(context: &mut TestContext<'_>) -> anyhow::Result<Out
     let guest = context.guest()?;
     let without = guest.screendump()?;
     let until = Instant::now() + COMMAND_LIMIT;
-    // Counts the pixels that changed: those near the pointer, where the built-in arrow or the cursor of a theme is drawn, and all
-    // others.
+    // Counts the pixels that changed: those near the pointer, where the built-in arrow or a theme's cursor is drawn, and all
+    // other pixels.
     let changes = |place: (u32, u32), now: &RgbImage| {
         let is_near = |x: u32, y: u32| x.abs_diff(place.0) < 32 && y.abs_diff(place.1) < 32;
         let mut changed = (0, 0);

@@ -8,7 +8,7 @@ use crate::suite::TestContext;
 use crate::vm::link::Output;
 use crate::wire::Status;
 
-/// Runs `covalent matrix --verify`, and fails with a list of the cells in which verdict and drivers disagree.
+/// Runs `covalent matrix --verify`. If it fails, the error lists the cells in which the verdict and the drivers disagree.
 pub(crate) fn verify(
     context: &mut TestContext<'_>,
     name: &str,
@@ -25,7 +25,7 @@ pub(crate) fn verify(
     Ok(report)
 }
 
-/// Checks that a report has no wrong cell, enough cells, and few untested ones.
+/// Checks that a report has no wrong cell, enough cells, and few untested cells.
 pub(crate) fn judge(report: &Value) -> anyhow::Result<()> {
     let cells = report["cells"].as_array().context("no cells")?;
     let wrong: Vec<String> = cells
@@ -57,9 +57,9 @@ pub(crate) fn judge(report: &Value) -> anyhow::Result<()> {
             .filter(|cell| cell["said"] == verdict && cell["judgement"] == "agrees")
             .count()
     };
-    // A cell that was not tried verifies no verdict, so at most one cell in twenty may be untested. The guest's cards and cameras
-    // are idle, so nearly all cells can be tried. Cells with an implicit modifier do not count, because only the driver itself can
-    // allocate with such a modifier.
+    // A cell that was not tried does not verify the verdict, so at most one cell in twenty may be untested. The guest's cards and
+    // cameras are idle, so nearly all cells can be tried. Cells with an implicit modifier are not counted, because only the
+    // driver itself can allocate with such a modifier.
     let implicit = cells
         .iter()
         .filter(|cell| cell["judgement"] == "untested" && cell["format"]["modifier"] == "INVALID")
@@ -77,11 +77,12 @@ pub(crate) fn judge(report: &Value) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The prefixes of GBM's and Vulkan's source ids, and a part of the names of participants that import through them.
+/// The prefixes of the identifiers of GBM and Vulkan sources, and a part of the names of the participants that import with GBM
+/// and Vulkan.
 const DRIVERS: [(&str, &str); 2] = [("gbm:", " GBM"), ("vulkan:", " image")];
 
-/// Checks that a report has GBM and Vulkan as sources and as participants, each with guarantees that were tried. Every guest
-/// has lavapipe, and a card that GBM supports.
+/// Checks that a report has GBM and Vulkan as sources and as participants, each with guaranteed pairs that were tried. Every
+/// guest has lavapipe and a card that GBM supports.
 pub(crate) fn has_drivers(report: &Value) -> anyhow::Result<()> {
     let cells = report["cells"].as_array().context("no cells")?;
     let guarantees: Vec<&Value> = cells

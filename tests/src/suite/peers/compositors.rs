@@ -1,4 +1,4 @@
-//! The camera client on the compositors of other projects.
+//! Checks the camera client on the compositors of other projects.
 
 use super::*;
 
@@ -6,7 +6,7 @@ use super::*;
 pub(super) struct Peer {
     name: &'static str,
     command: &'static str,
-    /// Whether the client has to copy its frames, because the compositor takes no dma-bufs.
+    /// Whether the client has to copy its frames to shared memory, because the compositor does not import dma-bufs.
     is_copied: bool,
 }
 
@@ -22,7 +22,7 @@ pub(super) const WESTON_GL: Peer = Peer {
     is_copied: false,
 };
 
-// The pixman renderer of wlroots reads shared memory alone, so these have no linux-dmabuf.
+// The pixman renderer of wlroots reads only shared memory, so these compositors do not offer linux-dmabuf.
 pub(super) const CAGE: Peer = Peer {
     name: "cage",
     command: "env WLR_RENDERER=pixman WLR_LIBINPUT_NO_DEVICES=1 LIBSEAT_BACKEND=seatd seatd-launch -- cage -- sleep 1000",
@@ -41,16 +41,16 @@ pub(super) const LABWC: Peer = Peer {
     is_copied: true,
 };
 
-/// The number of frames after which the display's picture is taken.
+/// The number of frames after which the picture of the display is taken.
 const FRAMES: u64 = 10;
 
-/// The client's own statistics have to show this many frames within so many requests, one each half second.
+/// The number of requests for statistics, one each half second, within which the client must have shown [`FRAMES`] frames.
 const REQUESTS: u32 = 120;
 
-/// The folder of the compositor's sockets and messages.
+/// The folder of the compositor's sockets and log.
 const FOLDER: &str = "/tmp/peer";
 
-/// The camera is shown with the right colours, and the client says whether and why it copies.
+/// Checks that the camera is shown with the correct colours, and that the client reports whether and why it copies frames.
 pub(super) fn shows_the_camera(
     context: &mut TestContext<'_>,
     peer: &Peer,
@@ -120,12 +120,12 @@ fn camera(context: &mut TestContext<'_>, peer: &Peer) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until the client has shown frames, by the statistics that it prints on a signal.
+/// Waits until the client has shown [`FRAMES`] frames, according to the statistics that it prints when it gets a signal.
 fn wait_for_frames(client: &mut Process) -> anyhow::Result<()> {
     /// The number of the signal that requests statistics.
     const SIGUSR2: i32 = 12;
     let mut shown = 0;
-    // A signal that comes before the client handles it would end the client.
+    // A signal that arrives before the client has installed its handler would end the client.
     std::thread::sleep(Duration::from_secs(5));
     for _ in 0..REQUESTS {
         client.signal(SIGUSR2, SignalTarget::Leader)?;

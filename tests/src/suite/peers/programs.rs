@@ -1,23 +1,23 @@
-//! Programs of other projects on Covalent's compositor, by landmarks in QEMU's picture of the display.
+//! Checks programs of other projects on Covalent's compositor, by landmarks in QEMU's picture of the display.
 
 use std::collections::BTreeSet;
 
 use super::*;
 
-/// A program, and what the display's picture must have while it runs.
+/// A program, and the landmark that the picture of the display must contain while the program runs.
 pub(super) struct Program {
     name: &'static str,
     command: &'static str,
     landmark: Landmark,
 }
 
-/// What a picture must have.
+/// A property that the picture of the display must have.
 enum Landmark {
-    /// A colour, in at least this share of the picture's pixels, in percent.
+    /// The colour must cover at least this percentage of the picture.
     Colour([u8; 3], u32),
-    /// At least this many different colours.
+    /// The picture must have at least this many different colours.
     Colours(usize),
-    /// The camera's colour bars, each in at least three percent of the picture.
+    /// The camera's colour bars must each cover at least three percent of the picture.
     Bars,
 }
 
@@ -25,7 +25,7 @@ pub(super) const WESTON: &[Program] = &[
     Program {
         name: "weston-presentation-shm",
         command: "weston-presentation-shm",
-        // A wheel of four colours.
+        // The program shows a wheel of four colours.
         landmark: Landmark::Colour([255, 0, 0], 2),
     },
     Program {
@@ -33,7 +33,7 @@ pub(super) const WESTON: &[Program] = &[
         command: "weston-simple-egl",
         landmark: Landmark::Colours(50),
     },
-    // weston-simple-dmabuf-feedback asserts that a display has more formats than virtio-gpu's XRGB8888.
+    // weston-simple-dmabuf-feedback is not in the list: it asserts that a display has more formats than virtio-gpu's XRGB8888.
     Program {
         name: "weston-simple-dmabuf-egl",
         command: "weston-simple-dmabuf-egl",
@@ -78,7 +78,7 @@ pub(super) const TOOLKITS: &[Program] = &[
     Program {
         name: "sdl2",
         command: "env SDL_VIDEODRIVER=wayland SDL_RENDER_DRIVER=software /usr/libexec/installed-tests/SDL2/testdraw2",
-        // Grey behind white rectangles and lines.
+        // The program shows white rectangles and lines on grey.
         landmark: Landmark::Colour([160; 3], 10),
     },
     Program {
@@ -94,10 +94,10 @@ pub(super) const GLMARK2: &[Program] = &[Program {
     landmark: Landmark::Colours(50),
 }];
 
-/// How long a program may take to show its landmark, in seconds; toolkits need half a minute on emulated processors.
+/// The longest time for a program to show its landmark, in seconds. Toolkits need half a minute on emulated processors.
 const SECONDS: u32 = 120;
 
-/// Each program shows its landmark, and leaves nothing behind in the compositor.
+/// Checks that each program shows its landmark, and leaves no resources in the compositor when it ends.
 pub(super) fn are_shown(
     context: &mut TestContext<'_>,
     programs: &[Program],
@@ -136,7 +136,7 @@ fn is_shown(
         let picture = context.guest()?.screendump()?;
         save(context, program.name, &picture)?;
     }
-    // Some programs ignore SIGTERM while they start.
+    // Some programs ignore SIGTERM while they start, so the program is killed.
     client.signal(super::super::compositor::SIGKILL, SignalTarget::Group)?;
     let exit = wait_for_exit(client, None)?;
     let output = format!("{}\n{}", exit.stdout, exit.stderr);

@@ -24,7 +24,7 @@ pub(super) struct Swapchain {
     pub(super) buffers: Vec<u64>,
 }
 
-/// The camera's part of the client's report.
+/// The fields about the camera in the client's report.
 #[derive(Debug, Deserialize)]
 pub(super) struct CameraReport {
     pub(super) format: String,
@@ -32,7 +32,7 @@ pub(super) struct CameraReport {
     pub(super) buffers: Vec<u64>,
 }
 
-/// The report that `covalent-vulkan --json` prints at its end.
+/// The report that `covalent-vulkan --json` prints when it ends.
 #[derive(Debug, Deserialize)]
 pub(super) struct Report {
     pub(super) frames: u64,
@@ -50,13 +50,13 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// Returns the inodes of all dma-bufs that frames were drawn to.
+    /// Returns the inodes of all dma-bufs to which frames were drawn.
     pub(super) fn buffers(&self) -> Vec<u64> {
         let all = self.swapchains.iter();
         all.flat_map(|chain| chain.buffers.clone()).collect()
     }
 
-    /// Checks what holds for every run: no byte was copied, no buffer was imported twice, and frames came in order.
+    /// Checks what must hold in every run: no byte was copied, no buffer was imported twice, and the frames are in order.
     pub(super) fn check(&self) -> anyhow::Result<()> {
         let textures = self
             .camera
@@ -77,25 +77,25 @@ impl Report {
     }
 }
 
-/// A compositor with a client that runs.
-pub(super) struct Running<'guest> {
+/// A compositor in the guest with a running client.
+pub(super) struct RunningClient<'guest> {
     pub(super) guest: &'guest Guest,
     pub(super) process: Process,
 }
 
-/// The reports of both programs.
-pub(super) struct Finished {
+/// The reports of the client and the compositor.
+pub(super) struct ClientReports {
     pub(super) report: Report,
     pub(super) frames: Vec<FrameRecord>,
 }
 
-impl<'guest> Running<'guest> {
+impl<'guest> RunningClient<'guest> {
     pub(super) fn start(
         guest: &'guest Guest,
         compositor: &str,
         client: &str,
     ) -> anyhow::Result<Self> {
-        // Removes the files of an earlier run, so that they are not read as those of this run.
+        // The files of an earlier run are removed, so that they are not read as those of this run.
         guest.sh(
             &format!("rm -rf {FOLDER} && mkdir -p {FOLDER}"),
             COMMAND_LIMIT,
@@ -130,10 +130,10 @@ impl<'guest> Running<'guest> {
         }
     }
 
-    /// Waits until the display shows frame `last`, which the client holds, and returns the picture. For each frame that the compositor
-    /// discards, the client draws one more, so the frame may have a higher number.
+    /// Waits until the display shows frame `last`, which the client holds, and returns the picture. For each frame that the
+    /// compositor discards, the client draws one more, so the number may be higher than `last`.
     ///
-    /// The compositor reports a frame when it releases the frame's buffer, so it never reports the last one.
+    /// The compositor reports a frame when it releases the frame's buffer, so it never reports the frame that the client holds.
     pub(super) fn wait_for_number(
         &self,
         last: u32,
@@ -156,14 +156,14 @@ impl<'guest> Running<'guest> {
         }
     }
 
-    /// Ends a client that holds its last frame.
+    /// Ends a client that is holding its last frame.
     pub(super) fn stop(&self) -> anyhow::Result<()> {
         self.guest
             .sh("pkill -TERM covalent-vulkan", COMMAND_LIMIT)?;
         Ok(())
     }
 
-    pub(super) fn finish(self) -> anyhow::Result<Finished> {
+    pub(super) fn finish(self) -> anyhow::Result<ClientReports> {
         let output = self.process.wait(FRAMES_LIMIT)?;
         ensure!(
             output.status.success(),
@@ -179,6 +179,6 @@ impl<'guest> Running<'guest> {
         let own = report.buffers();
         let mut frames = parse_frames(&String::from_utf8_lossy(&text))?;
         frames.retain(|frame| frame.buffer.is_some_and(|buffer| own.contains(&buffer)));
-        Ok(Finished { report, frames })
+        Ok(ClientReports { report, frames })
     }
 }

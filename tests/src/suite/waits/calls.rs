@@ -1,50 +1,54 @@
-//! The system calls that synchronisation costs for each frame, counted from `strace -y`.
+//! Counts the system calls that synchronisation costs for each frame, in the output of `strace -y`.
 
 use std::collections::BTreeMap;
 
 use anyhow::ensure;
 
-/// A kind of call, the largest number of these calls for each call of another kind, and this other kind.
+/// A limit: the kind of a system call, the largest number of these calls for each call of another kind, and this other kind.
 type Limit = (&'static str, f64, &'static str);
 
-/// The limits for camera client and compositor together. client-demo/DESIGN.md and compositor/DESIGN.md have the reason of each.
+/// The limits for camera client and compositor together. client-demo/DESIGN.md and compositor/DESIGN.md state the reason for each
+/// limit.
 pub(super) type Limits = &'static [Limit];
 
-/// The kind of call that occurs once for each frame that the client commits and waits for.
+/// The system call that is made once for each frame that the client commits and waits for.
 const COMMIT: &str = "DRM_IOCTL_SYNCOBJ_EVENTFD";
-/// The kind of call that occurs once for each frame that is queued to the camera again, whether the frame was shown or not.
+/// The system call that is made once for each frame whose buffer is queued to the camera again, whether or not the frame was
+/// shown.
 const QUEUE: &str = "VIDIOC_QBUF";
-/// The kind of call that occurs once for each commit to the display.
+/// The system call that is made once for each commit to the display.
 const FLIP: &str = "DRM_IOCTL_MODE_ATOMIC";
 
-/// Frames that are scanned out, with explicit sync.
+/// The limits for frames that are scanned out, with explicit synchronisation.
 pub(super) const EXPLICIT_SYNC: Limits = &[
     (COMMIT, 1.0, COMMIT),
     ("DRM_IOCTL_SYNCOBJ_QUERY", 1.0, COMMIT),
     ("DRM_IOCTL_SYNCOBJ_TIMELINE_SIGNAL", 1.0, COMMIT),
-    // When a buffer is shown first, F_DUPFD_QUERY tells whether its two timelines are the same, and a file descriptor is closed. A
-    // buffer may be shown first late, so a few of these calls are within the tolerance.
+    // When a buffer is shown for the first time, the compositor calls F_DUPFD_QUERY to find out whether its two timelines are the
+    // same, and closes a file descriptor. A buffer may be shown for the first time late, so a few of these calls are within the
+    // tolerance.
     ("fcntl syncobj", 0.0, COMMIT),
     ("close syncobj", 0.0, COMMIT),
 ];
 
-/// Frames that the processor composes, with the implicit fences of their dma-bufs. A frame that is shown has three polls, one that is
-/// replaced before has two, and one that the client skips has none; how many of each there are depends on the machine.
+/// The limits for frames that the software renderer composites, with the implicit fences of their dma-bufs. A frame that is shown
+/// needs three polls, a frame that is replaced before it is shown needs two, and a frame that the client skips needs none. The
+/// number of each depends on the machine.
 pub(super) const IMPLICIT_SYNC: Limits = &[
     ("poll without wait", 3.0, QUEUE),
     ("DMA_BUF_IOCTL_SYNC", 4.0, FLIP),
 ];
 
-/// The excess that is allowed, because the trace is cut at both ends.
+/// The excess over a limit that is allowed, because the trace begins and ends in the middle of a frame.
 const TOLERANCE: f64 = 0.2;
 
-/// Returns the kind of a call that serves synchronisation; `None` for other calls.
+/// Returns the kind of a system call that serves synchronisation; `None` for other system calls.
 pub(super) fn kind(line: &str) -> Option<String> {
     let (_, call) = line.split_once(' ')?;
     let (name, rest) = call.trim_start().split_once('(')?;
     let on = |what: &str| rest.contains(what);
-    // These do not serve synchronisation: the event loop's own timer, and the F_GETFD by which debug builds check an fd before
-    // they close it.
+    // These calls do not serve synchronisation: those of the event loop's own timer, and F_GETFD, with which debug builds check
+    // an fd before they close it.
     if on("data=0xffffffffffffffff") || on("EAGAIN") || on("F_GETFD") {
         return None;
     }
@@ -57,7 +61,7 @@ pub(super) fn kind(line: &str) -> Option<String> {
                 .then(|| request.to_owned())
         }
         "eventfd2" => Some(name.to_owned()),
-        // These have a timeout of zero; the theme's other check finds those that block.
+        // These polls have a timeout of zero. The other check of this theme finds polls that block.
         "poll" | "ppoll" => Some("poll without wait".to_owned()),
         "epoll_ctl" | "read" | "close" | "fcntl" => {
             let object = if on("eventfd") {
@@ -86,7 +90,7 @@ pub(super) fn count(steady: &[String]) -> BTreeMap<String, u32> {
     found
 }
 
-/// Fails where a kind of call occurs more often than its limit, or has no limit.
+/// Fails if system calls of a kind occur more often than the limit, or if a kind has no limit.
 pub(super) fn compare(found: &BTreeMap<String, u32>, limits: Limits) -> anyhow::Result<()> {
     let of = |kind: &str| f64::from(found.get(kind).copied().unwrap_or(0));
     for (kind, _, base) in limits {

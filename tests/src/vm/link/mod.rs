@@ -1,7 +1,7 @@
-//! The host's end of the port: starts commands in the guest, and buffers their output.
+//! The host's end of the virtio-serial port to the guest: starts commands in the guest, and buffers their output.
 //!
-//! A thread reads the port, so a busy host never blocks the guest. Each command's output is buffered up to a limit; then that
-//! command waits, and the others continue.
+//! A thread reads the port, so a busy host never blocks the guest. The output of each command is buffered up to a limit. When the
+//! limit is reached, this command waits, and the other commands continue.
 
 mod process;
 mod shared;
@@ -18,20 +18,21 @@ use shared::{CommandState, Shared};
 
 use crate::wire::{Exec, Prepare, Ready, Status, Stream, ToGuest, WireError};
 
-/// How long the guest may leave bytes in the port unread. Its loop never blocks, so a longer time means that it hangs.
+/// The longest time for which bytes may stay unread in the port. The guest's event loop never blocks, so if it takes longer, the
+/// guest hangs.
 const WRITE_DEADLINE: Duration = Duration::from_secs(60);
 
-/// Time limit until a killed command has ended.
+/// The time limit until a killed command has ended.
 const KILL_DEADLINE: Duration = Duration::from_secs(20);
 
-/// Why a request to the guest's first process failed.
+/// The reason why a request to the guest's first process failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LinkError {
     /// The guest or its first process has ended.
     #[error("the guest has ended: {reason}")]
     GuestEnded {
-        /// How the stream ended.
+        /// How the stream from the guest ended.
         reason: String,
     },
     /// A time limit has passed.
@@ -42,14 +43,14 @@ pub enum LinkError {
         /// The time limit.
         limit: Duration,
     },
-    /// A command exceeded its time limit and was killed.
+    /// A command ran longer than its time limit and was killed.
     #[error("{command} ran longer than {} s and was ended; its last output: {}", .limit.as_secs_f32(), output_tail(.output))]
     CommandDeadline {
         /// The command line.
         command: String,
         /// The time limit.
         limit: Duration,
-        /// The output until then, and how the command ended.
+        /// The command's output until then, and its exit status.
         output: Box<Output>,
     },
     /// The guest could not be prepared.
@@ -61,15 +62,15 @@ pub enum LinkError {
     /// A message could not be encoded.
     #[error(transparent)]
     Wire(#[from] WireError),
-    /// The port could not be set up.
+    /// The socket to the port could not be set up.
     #[error("prepare the port to the guest: {0}")]
     Port(#[source] io::Error),
 }
 
-/// The output of a command, and how it ended.
+/// The output of a command, and its exit status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
-    /// Standard output, or the output on the terminal.
+    /// Standard output, or the output of the terminal.
     pub stdout: Vec<u8>,
     /// Standard error.
     pub stderr: Vec<u8>,
@@ -101,10 +102,10 @@ pub struct Link {
 }
 
 impl Link {
-    /// Starts to read messages from `port`.
+    /// Starts to read messages from the socket `port`.
     ///
     /// # Errors
-    /// Where the port cannot be set up.
+    /// The port cannot be set up.
     pub fn new(port: UnixStream) -> Result<Self, LinkError> {
         port.set_write_timeout(Some(WRITE_DEADLINE))
             .map_err(LinkError::Port)?;
@@ -123,10 +124,10 @@ impl Link {
         Ok(Self { shared })
     }
 
-    /// Prepares the guest.
+    /// Sends the first message to the guest, which prepares it, and waits until the guest is ready.
     ///
     /// # Errors
-    /// Where the guest cannot be prepared, or does not answer within `limit`.
+    /// The guest cannot be prepared, or does not answer within `limit`.
     pub fn prepare(&self, prepare: Prepare, limit: Duration) -> Result<Ready, LinkError> {
         self.shared.send(&ToGuest::Prepare(prepare))?;
         let answer = self
@@ -135,10 +136,10 @@ impl Link {
         answer.map_err(|reason| LinkError::Refused { reason })
     }
 
-    /// Starts a command. A program that does not exist ends with status 127, as in a shell.
+    /// Starts a command. If the program does not exist, the command ends with status 127, as in a shell.
     ///
     /// # Errors
-    /// Where the guest has ended.
+    /// The guest has ended.
     pub fn start(&self, exec: Exec) -> Result<Process, LinkError> {
         let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let line = exec
@@ -164,12 +165,13 @@ impl Link {
     /// Runs a command to its end with `input` as its standard input.
     ///
     /// # Errors
-    /// Where the guest has ended, or the command runs longer than `limit`; then the command is killed.
+    /// The guest has ended, or the command runs longer than `limit`; then the command is killed.
     pub fn run(&self, exec: Exec, input: &[u8], limit: Duration) -> Result<Output, LinkError> {
         let process = self.start(exec)?;
         let feeder = process.input();
         thread::scope(|scope| {
-            // A command need not read its input, so one thread writes the input while another waits for the end.
+            // A command need not read its input, so one thread writes the input while another thread waits for the end of the
+            // command.
             scope.spawn(move || {
                 let fed = feeder.write_all(input, limit);
                 fed.and_then(|()| feeder.close())
@@ -181,7 +183,7 @@ impl Link {
     /// Writes all files of the guest to its disk and to the shared folder.
     ///
     /// # Errors
-    /// Where the guest has ended, or takes longer than `limit`.
+    /// The guest has ended, or takes longer than `limit`.
     pub fn sync(&self, limit: Duration) -> Result<(), LinkError> {
         let before = self.shared.lock().synced;
         self.shared.send(&ToGuest::Sync)?;
@@ -194,12 +196,12 @@ impl Link {
     /// Asks the guest to power off.
     ///
     /// # Errors
-    /// Where the guest has ended.
+    /// The guest has ended.
     pub fn power_off(&self) -> Result<(), LinkError> {
         self.shared.send(&ToGuest::PowerOff)
     }
 
-    /// Returns the messages that the guest did not understand since the last call.
+    /// Returns the messages that the guest could not handle since the last call.
     #[must_use]
     pub fn protocol_errors(&self) -> Vec<String> {
         std::mem::take(&mut self.shared.lock().protocol_errors)

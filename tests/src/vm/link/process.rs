@@ -1,4 +1,4 @@
-//! A command in the guest, as the host sees it.
+//! A command that runs in the guest, as the host sees it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use crate::wire::{
     Bytes, CHUNK_BYTES, SignalTarget, Status, Stream, ToGuest, WINDOW_BYTES, Window,
 };
 
-/// A command that runs in the guest. Dropping it before its end kills it.
+/// A command that runs in the guest. If it is dropped before the command has ended, the command is killed.
 #[derive(Debug)]
 pub struct Process {
     pub(super) shared: Arc<Shared>,
@@ -28,20 +28,20 @@ impl Process {
         }
     }
 
-    /// Sends a signal to the command's own process, or to its process group as an interrupt key does. A command that has ended
-    /// gets none.
+    /// Sends a signal to the command's own process, or to its process group, as the interrupt key of a terminal does. A command
+    /// that has ended gets no signal.
     ///
     /// # Errors
-    /// Where the guest has ended.
+    /// The guest has ended.
     pub fn signal(&self, signal: i32, to: SignalTarget) -> Result<(), LinkError> {
         let id = self.id;
         self.shared.send(&ToGuest::Signal { id, signal, to })
     }
 
-    /// Kills the command and every process that it has started. [`Process::wait`] returns its end.
+    /// Kills the command and every process that it has started. [`Process::wait`] then returns its exit status.
     ///
     /// # Errors
-    /// Where the guest has ended.
+    /// The guest has ended.
     pub fn kill(&self) -> Result<(), LinkError> {
         self.shared.send(&ToGuest::Kill { id: self.id })
     }
@@ -49,7 +49,7 @@ impl Process {
     /// Waits up to `limit` for the command's next event, and returns it.
     ///
     /// # Errors
-    /// Where nothing happens within `limit` (the command continues), or the guest has ended.
+    /// Nothing happens within `limit` (the command continues), or the guest has ended.
     pub fn next(&mut self, limit: Duration) -> Result<Event, LinkError> {
         if let Some(status) = self.ended {
             return Ok(Event::Ended(status));
@@ -77,11 +77,12 @@ impl Process {
         Ok(event)
     }
 
-    /// Waits up to `limit` for the next line that the command writes to `stream`, and returns it without its newline. Bytes
-    /// before the command's end count as a line. Returns `None` where the command has ended and no line is left.
+    /// Waits up to `limit` for the next line that the command writes to `stream`, and returns it without its newline. If the
+    /// output ends without a newline, its last bytes count as a line. Returns `None` if the command has ended and no line is
+    /// left.
     ///
     /// # Errors
-    /// Where no line comes within `limit` (the command continues), or the guest has ended.
+    /// No line comes within `limit` (the command continues), or the guest has ended.
     pub fn line(&mut self, stream: Stream, limit: Duration) -> Result<Option<String>, LinkError> {
         let id = self.id;
         let operation = format!("a line of {}", self.line);
@@ -110,10 +111,10 @@ impl Process {
         Ok(line)
     }
 
-    /// Waits for the command's end, and returns the output that was not taken yet.
+    /// Waits until the command has ended, and returns the output that was not read yet.
     ///
     /// # Errors
-    /// Where the command runs longer than `limit`; it is killed then, and the error has its output. Where the guest has ended.
+    /// The command runs longer than `limit` (it is then killed, and the error contains its output), or the guest has ended.
     pub fn wait(mut self, limit: Duration) -> Result<Output, LinkError> {
         let mut output = Output {
             stdout: Vec::new(),
@@ -144,7 +145,7 @@ impl Process {
                     return Ok(());
                 }
             }
-            // Without this check, a command that never stops writing would never exceed its limit.
+            // Without this check, a command that writes all the time would never exceed its limit.
             if started.elapsed() > limit {
                 return Err(LinkError::Deadline {
                     operation: self.line.clone(),
@@ -158,7 +159,7 @@ impl Process {
         let Some((stream, bytes)) = unacknowledged else {
             return Ok(());
         };
-        // The guest may end after its last command; then the acknowledgement is not needed.
+        // If the guest has ended after its last command, the acknowledgement is not needed.
         match self.shared.acknowledge(self.id, stream, bytes) {
             Err(LinkError::GuestEnded { .. }) => Ok(()),
             result => result,
@@ -170,13 +171,13 @@ impl Drop for Process {
     fn drop(&mut self) {
         let command = self.shared.lock().commands.remove(&self.id);
         if command.is_some_and(|command| command.status.is_none()) {
-            // Where the guest has ended, the command has too.
+            // The call fails only if the guest has ended, and then the command has ended too.
             let _ = self.kill();
         }
     }
 }
 
-/// A command's standard input, which can be used from another thread.
+/// The standard input of a command. Another thread can use it.
 #[derive(Debug, Clone)]
 pub struct Input {
     pub(super) shared: Arc<Shared>,
@@ -184,10 +185,10 @@ pub struct Input {
 }
 
 impl Input {
-    /// Writes `bytes` as fast as the command reads them. Bytes for a command that has ended are lost, as in a pipe.
+    /// Writes `bytes` as fast as the command reads them. Bytes for a command that has ended are discarded.
     ///
     /// # Errors
-    /// Where the command does not read for `limit`, or the guest has ended.
+    /// The command does not read for `limit`, or the guest has ended.
     pub fn write_all(&self, bytes: &[u8], limit: Duration) -> Result<(), LinkError> {
         let id = self.id;
         for chunk in bytes.chunks(CHUNK_BYTES) {
@@ -214,10 +215,10 @@ impl Input {
         Ok(())
     }
 
-    /// Ends the input.
+    /// Closes the command's standard input.
     ///
     /// # Errors
-    /// Where the guest has ended.
+    /// The guest has ended.
     pub fn close(&self) -> Result<(), LinkError> {
         self.shared.send(&ToGuest::InputEnd { id: self.id })
     }
@@ -225,7 +226,7 @@ impl Input {
     /// Changes the size of the command's terminal.
     ///
     /// # Errors
-    /// Where the guest has ended.
+    /// The guest has ended.
     pub fn resize(&self, window: Window) -> Result<(), LinkError> {
         let id = self.id;
         self.shared.send(&ToGuest::Resize { id, window })

@@ -1,4 +1,4 @@
-//! The state that the thread which reads the port shares with the threads that use commands.
+//! The state that the thread that reads the port shares with the threads that use commands.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read as _, Write as _};
@@ -30,11 +30,11 @@ pub(super) struct State {
     pub(super) ended: Option<String>,
 }
 
-/// The state of one command.
+/// The state of one command in the guest.
 #[derive(Debug, Default)]
 pub(super) struct CommandState {
     pub(super) outputs: BTreeMap<Stream, Queue>,
-    /// Bytes of input that the guest has not acknowledged.
+    /// The number of input bytes that the guest has not acknowledged yet.
     pub(super) in_flight: usize,
     pub(super) status: Option<Status>,
 }
@@ -42,13 +42,13 @@ pub(super) struct CommandState {
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     pub(super) bytes: VecDeque<u8>,
-    /// Bytes of output that were received and not acknowledged to the guest yet.
+    /// The number of output bytes that this process has received but not acknowledged yet.
     pub(super) unacknowledged: usize,
 }
 
 impl Shared {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        // Each change of the state is complete, so a panic in another thread leaves it valid.
+        // Every change of the state is complete, so the state is valid even if another thread panicked.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -75,7 +75,7 @@ impl Shared {
         }
     }
 
-    /// Waits until `look` returns a value for the state, and returns that value.
+    /// Waits until `look` returns a value, and returns this value. `look` is called with the current state.
     pub(super) fn wait<T>(
         &self,
         operation: &str,
@@ -143,13 +143,13 @@ impl Shared {
                 let queue = command.outputs.entry(stream).or_default();
                 queue.unacknowledged += bytes.0.len();
                 queue.bytes.extend(bytes.0);
-                // Half a window is acknowledged at a time: that needs few messages, and the command never has to wait.
+                // Half of the window is acknowledged at a time. This needs few messages, and the command never has to wait.
                 if queue.bytes.len() < MAX_BUFFERED_BYTES
                     && queue.unacknowledged >= WINDOW_BYTES / 2
                 {
                     let unacknowledged = std::mem::take(&mut queue.unacknowledged);
                     drop(state);
-                    // An error means that the guest has ended, which the next read reports.
+                    // The call fails only if the guest has ended, which the next read reports.
                     let _ = self.acknowledge(id, stream, unacknowledged);
                 }
             }

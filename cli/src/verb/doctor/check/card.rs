@@ -3,8 +3,9 @@
 use super::super::finding::{Finding, Severity};
 use super::super::snapshot::{CardInfo, Snapshot};
 
-/// QEMU's options for a virtio-gpu that imports. Blob resources need guest memory that the host can share.
-const BLOB: &str = "-object memory-backend-memfd,id=mem,size=2G,share=on -machine memory-backend=mem -device virtio-gpu-pci,blob=on";
+/// The QEMU options for a virtio-gpu that imports buffers of other devices. Its blob resources need guest memory that the host
+/// can share.
+const QEMU_BLOB_OPTIONS: &str = "-object memory-backend-memfd,id=mem,size=2G,share=on -machine memory-backend=mem -device virtio-gpu-pci,blob=on";
 
 pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     snapshot
@@ -25,9 +26,10 @@ fn import(card: &CardInfo) -> Option<Finding> {
         format!("{} ({}): {}", card.node, card.driver, card.import),
         "The card can display only buffers that it allocates. If the other devices cannot import these, each frame has to be copied.",
     );
-    // A virtio-gpu with 3D would lose rendering with these options, so they are proposed only for this cause.
+    // With these options a virtio-gpu with 3D would lose rendering, so they are proposed only if the missing RESOURCE_BLOB is the
+    // cause.
     if card.driver == "virtio_gpu" && card.import.contains("no RESOURCE_BLOB") {
-        return Some(finding.with_command(BLOB).with_note(
+        return Some(finding.with_command(QEMU_BLOB_OPTIONS).with_note(
             "These are options of QEMU on the host, which needs /dev/udmabuf there. `size` is the memory of the machine.",
         ));
     }
@@ -46,7 +48,7 @@ fn timelines(card: &CardInfo) -> Option<Finding> {
 }
 
 fn rendering(snapshot: &Snapshot, card: &CardInfo) -> Option<Finding> {
-    // One card that renders is enough.
+    // If any card can render, the compositor can use it, so no finding is needed.
     if !card.drives_display || snapshot.cards.iter().any(|card| card.has_render_node) {
         return None;
     }

@@ -1,4 +1,4 @@
-//! The snapshot of a desktop without problems, which tests modify.
+//! The snapshot of a desktop machine without problems. Tests modify it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -107,8 +107,8 @@ pub(super) fn node<'a>(snapshot: &'a mut Snapshot, path: &str) -> &'a mut Node {
         .unwrap()
 }
 
-/// Makes opening a node fail with EACCES.
-pub(super) fn refused(snapshot: &mut Snapshot, path: &str, group: &str, mode: u32) {
+/// Changes a node of the snapshot so that opening it fails with EACCES.
+pub(super) fn deny_open(snapshot: &mut Snapshot, path: &str, group: &str, mode: u32) {
     node(snapshot, path).file = Some(NodeFile {
         owner: 0,
         group: group.to_owned(),

@@ -1,4 +1,4 @@
-//! The remedy for a missing group membership.
+//! The remedy for a user who is not in a group that may open a device node.
 
 use super::super::finding::Finding;
 use super::super::paste;

@@ -41,7 +41,7 @@ const FEATURES: [KernelFeature; 6] = [
         id: "system-heap-missing",
         option: "DMABUF_HEAPS_SYSTEM",
         module: Some("system_heap"),
-        // If there is no heap at all, the feature above gives the finding.
+        // If the machine has no dma-heap at all, the entry before this one produces the finding.
         is_present: |snapshot| {
             !has_heap(snapshot, |_| true) || has_heap(snapshot, |name| name == "system")
         },
@@ -53,7 +53,7 @@ const FEATURES: [KernelFeature; 6] = [
         id: "cma-heap-missing",
         option: "DMABUF_HEAPS_CMA",
         module: Some("cma_heap"),
-        // Without CMA memory there is nothing to allocate, and another check finds that.
+        // Without CMA memory such a heap could allocate nothing. A check in `memory.rs` reports missing CMA memory.
         is_present: |snapshot| {
             snapshot.cma_kibibytes.unwrap_or(0) == 0 || has_heap(snapshot, |name| name != "system")
         },
@@ -113,7 +113,7 @@ pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     findings
 }
 
-/// Returns the finding for a feature that is not available; `None` if that cannot be known.
+/// Returns the finding for a feature that is not available; `None` if it is not known whether the feature is available.
 fn missing_feature(snapshot: &Snapshot, feature: &KernelFeature) -> Option<Finding> {
     let finding = Finding::new(
         feature.id,
@@ -135,7 +135,8 @@ fn missing_feature(snapshot: &Snapshot, feature: &KernelFeature) -> Option<Findi
                     )),
             );
         }
-        // The module is loaded, but its device is missing: there is no card, or the node is not visible to this user.
+        // The module is loaded or built in, but the feature is not visible: this user may not read debugfs, or the machine has no
+        // card.
         Some((_, ModuleState::BuiltIn | ModuleState::Loaded)) if feature.option == "SW_SYNC" => {
             return None;
         }
@@ -152,7 +153,8 @@ fn missing_feature(snapshot: &Snapshot, feature: &KernelFeature) -> Option<Findi
     let option = feature.option;
     Some(match set.as_deref() {
         Some("y" | "m") if option == "DRM" => no_card(snapshot, finding),
-        // The feature is built in, but its device is missing, so no command helps. Only root can see SW_SYNC, which is in debugfs.
+        // The option is set to `y`, but the device is missing, so no command helps. SW_SYNC is in debugfs, which only root can
+        // read.
         Some("y") if option == "SW_SYNC" => return None,
         Some("y") => finding,
         Some("m") => finding
@@ -164,10 +166,11 @@ fn missing_feature(snapshot: &Snapshot, feature: &KernelFeature) -> Option<Findi
             "Linux {} was built without it: set this option and build the kernel again, or install another kernel of the distribution.",
             snapshot.kernel.release
         )),
-        // Without the options it is not known whether SW_SYNC is missing, and only tests need SW_SYNC.
+        // If the kernel's options cannot be read, it is not known whether SW_SYNC is missing. No finding is reported, because
+        // only tests need SW_SYNC.
         None if option == "SW_SYNC" => return None,
         None => finding.with_command(format!("CONFIG_{option}=y")).with_note(
-            "The options of this kernel cannot be read (there is neither /proc/config.gz nor a file in /boot): this one may be missing.",
+            "The options of this kernel cannot be read (there is neither /proc/config.gz nor a file in /boot): this option may be missing.",
         ),
     })
 }
@@ -244,7 +247,7 @@ mod tests {
         let remedy = only(&snapshot).remedy.unwrap();
         assert_eq!(remedy.line, "CONFIG_DMABUF_HEAPS=y");
         assert!(remedy.note.unwrap().contains("built without"));
-        // Without the kernel's options the note says only that it may be missing.
+        // If the kernel's options cannot be read, the note says only that the option may be missing.
         snapshot.kernel.options = None;
         let note = only(&snapshot).remedy.unwrap().note.unwrap();
         assert!(note.contains("may be missing"), "{note}");

@@ -1,4 +1,4 @@
-//! Checks for interfaces that came with a newer kernel.
+//! Checks for kernel interfaces that a newer kernel has.
 
 use covalent_alloc::machine::{InterfacePurpose, KernelVersion, missing_interfaces};
 
@@ -11,8 +11,8 @@ pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     };
     missing_interfaces(kernel)
         .map(|interface| {
-            // Less can be shared without an interface for memory. Without the other interfaces everything works, but more slowly or
-            // with a different appearance.
+            // Without an interface for memory, fewer devices can share buffers. Without the other interfaces everything works,
+            // but more slowly or with a different appearance.
             let severity = match interface.purpose {
                 InterfacePurpose::Memory if interface.id != "cma-heap-name" => Severity::Limits,
                 _ => Severity::Notes,

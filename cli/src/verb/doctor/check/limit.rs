@@ -1,15 +1,15 @@
-//! Checks the resource limits of this process, and for the helper program.
+//! Checks the resource limits of this process, and whether the helper program can be found.
 
 use super::super::finding::{Finding, Severity};
 use super::super::snapshot::Snapshot;
 
-/// The fewest open files that suffice: a compositor has a few fds for each buffer of each client.
+/// The lowest sufficient limit of open files: a compositor has a few fds for each buffer of each client.
 const FILES: u64 = 1024;
-/// The size of a picture of 3840x2160 with four bytes a pixel, rounded up.
+/// The size of a picture of 3840x2160 pixels with four bytes a pixel, rounded up.
 const PICTURE_BYTES: u64 = 32 << 20;
 /// The default limit of locked memory since Linux 5.16.
 const LOCKED_BYTES: u64 = 8 << 20;
-/// The smallest memory limit that suffices: four such pictures, and 128 MiB for everything else.
+/// The lowest sufficient memory limit: four pictures of [`PICTURE_BYTES`], and 128 MiB for everything else.
 const GROUP_BYTES: u64 = 256 << 20;
 
 pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {

@@ -1,9 +1,9 @@
-//! Checks memory: CMA for contiguous buffers, huge pages, and udmabuf's own limits.
+//! Checks memory: CMA for contiguous buffers, huge pages, and the limits of the udmabuf driver.
 
 use super::super::finding::{Finding, Severity};
 use super::super::snapshot::Snapshot;
 
-/// The size of a picture of 3840x2160 with four bytes a pixel, in MiB and rounded up.
+/// The size of a picture of 3840x2160 pixels with four bytes a pixel, in MiB and rounded up.
 const LARGE_MEBIBYTES: u64 = 32;
 /// The number of 4 KiB pages of such a picture.
 const LARGE_PAGES: u64 = LARGE_MEBIBYTES * 256;
@@ -32,7 +32,7 @@ fn contiguous(snapshot: &Snapshot) -> Option<Finding> {
         Finding::new(
             "cma-missing",
             Severity::Limits,
-            format!("no memory is reserved for contiguous buffers (CMA), and {} can import no other", queues.join(", ")),
+            format!("no memory is reserved for contiguous buffers (CMA), and {} can import only contiguous memory", queues.join(", ")),
             "Only their own buffers and huge pages are contiguous, so only devices that can import these can share with them.",
         )
         .with_command(format!(
@@ -88,7 +88,8 @@ fn udmabuf_size(snapshot: &Snapshot) -> Option<Finding> {
 }
 
 fn udmabuf_list(snapshot: &Snapshot) -> Option<Finding> {
-    // Covalent's buffers have one entry each. Other programs list each page.
+    // `list_limit` limits the areas of memory in one UDMABUF_CREATE_LIST. Covalent uses one area for each buffer; other programs
+    // use one for each page.
     let limit = snapshot.udmabuf?.list_entries;
     (limit == 0).then(|| {
         limited(

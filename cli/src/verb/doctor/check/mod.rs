@@ -1,4 +1,4 @@
-//! The checks. Each is a function from a [`Snapshot`] to findings, and does not access the machine.
+//! The checks of `covalent doctor`. Each check is a function from a [`Snapshot`] to findings, and does not access the machine.
 
 mod card;
 mod group;

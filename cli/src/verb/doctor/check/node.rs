@@ -9,7 +9,7 @@ use super::permission::{is_joinable, permits, permitted_groups};
 /// The errors of missing permission: EACCES and EPERM.
 const PERMISSION: [i32; 2] = [13, 1];
 const EPERM: i32 = 1;
-/// The group of cards and cameras, and, with the udev rule below, of dma-heaps.
+/// The group of the nodes of cards and cameras. The udev rule that is proposed for dma-heaps gives them the same group.
 const GROUP: &str = "video";
 /// The group of render nodes.
 const RENDER_GROUP: &str = "render";
@@ -31,10 +31,10 @@ pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
             None => groups.push((node.kind, file, vec![path])),
         }
     }
-    let refused = |(kind, file, paths): &(NodeKind, &NodeFile, Vec<&str>)| {
-        refused(snapshot, *kind, file, paths)
+    let finding = |(kind, file, paths): &(NodeKind, &NodeFile, Vec<&str>)| {
+        open_failure(snapshot, *kind, file, paths)
     };
-    findings.extend(groups.iter().filter_map(refused));
+    findings.extend(groups.iter().filter_map(finding));
     findings
 }
 
@@ -65,7 +65,7 @@ fn missing(snapshot: &Snapshot) -> Vec<Finding> {
             format!("{}-node", name(kind)),
             severity(snapshot, kind),
             format!(
-                "the kernel has {}, but there is no such node {place}",
+                "the kernel has {}, but the device node does not exist {place}",
                 paths.join(", ")
             ),
             why(kind),
@@ -85,8 +85,8 @@ fn missing(snapshot: &Snapshot) -> Vec<Finding> {
     findings
 }
 
-/// Returns the container's options for these nodes: for the whole folder, if it is below `/dev`. `None` for a path that is not a
-/// node's.
+/// Returns the options of `docker run` that pass these nodes to a container. For a node in a folder below `/dev` the whole folder
+/// is passed. Returns `None` if a path is not the path of a node.
 fn flags(paths: &[&str]) -> Option<String> {
     let mut named: Vec<&str> = paths
         .iter()
@@ -103,7 +103,7 @@ fn flags(paths: &[&str]) -> Option<String> {
     Some(flags?.join(" "))
 }
 
-/// Returns the command that creates the nodes; `None` for a path that is not a node's.
+/// Returns the command that creates the nodes; `None` if a path is not the path of a node.
 fn make_nodes(gone: &[&Node]) -> Option<String> {
     let mut lines = Vec::new();
     for node in gone {
@@ -126,7 +126,7 @@ fn make_nodes(gone: &[&Node]) -> Option<String> {
 }
 
 /// Returns the finding for nodes of one kind that fail to open with the same error.
-fn refused(
+fn open_failure(
     snapshot: &Snapshot,
     kind: NodeKind,
     file: &NodeFile,
@@ -156,7 +156,7 @@ fn refused(
     );
     let id = format!("{}-permission", name(kind));
     let finding = Finding::new(id, severity(snapshot, kind), what, why(kind));
-    // EPERM although the mode permits it comes from the device rules of a container.
+    // If the mode permits access and `open` returns EPERM nevertheless, the device rules of a container deny it.
     if permits(snapshot, kind, file) && open_error.errno == EPERM {
         let Some(flags) = flags(paths) else {
             return Some(finding.without_remedy("the path of a node"));
@@ -181,7 +181,7 @@ fn with_permission_line(
     }
     let who = match file.owner {
         0 => "only root".to_owned(),
-        owner => format!("only root and the user with the number {owner}"),
+        owner => format!("only root and the user with ID {owner}"),
     };
     let rule = match kind {
         NodeKind::Heap => format!("SUBSYSTEM==\"dma_heap\", GROUP=\"{GROUP}\", MODE=\"0660\""),
@@ -237,7 +237,8 @@ fn with_permission_line(
     finding.with_command(line).with_note(note)
 }
 
-/// Returns the severity of an unusable node: memory can come from other sources, but a camera or a card has no substitute.
+/// Returns the severity of a node that cannot be opened: other sources can replace a source of memory, but nothing replaces a
+/// camera or a card.
 fn severity(snapshot: &Snapshot, kind: NodeKind) -> Severity {
     match kind {
         NodeKind::Udmabuf | NodeKind::Heap if snapshot.has_memory() => Severity::Limits,
@@ -276,7 +277,7 @@ fn why(kind: NodeKind) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{desktop, node, refused as refuse};
+    use super::super::fixture::{deny_open, desktop, node};
     use super::*;
 
     #[test]
@@ -287,7 +288,7 @@ mod tests {
     #[test]
     fn heap_that_only_root_may_open_gets_a_udev_rule() {
         let mut snapshot = desktop();
-        refuse(&mut snapshot, "/dev/dma_heap/system", "root", 0o600);
+        deny_open(&mut snapshot, "/dev/dma_heap/system", "root", 0o600);
         let [finding] = check(&snapshot).try_into().unwrap();
         assert_eq!(finding.id, "heap-permission");
         assert_eq!(finding.severity, Severity::Limits);
@@ -297,8 +298,8 @@ mod tests {
             "{line}"
         );
         assert!(!line.contains("usermod"), "the user is in video: {line}");
-        // Without any other source of memory the severity is `Blocks`.
-        refuse(&mut snapshot, "/dev/udmabuf", "root", 0o600);
+        // Without any other source of memory, the severity is `Blocks`.
+        deny_open(&mut snapshot, "/dev/udmabuf", "root", 0o600);
         assert!(
             check(&snapshot)
                 .iter()
@@ -313,7 +314,7 @@ mod tests {
         second.path = "/dev/dma_heap/reserved".to_owned();
         snapshot.nodes.push(second);
         for path in ["/dev/dma_heap/system", "/dev/dma_heap/reserved"] {
-            refuse(&mut snapshot, path, "root", 0o600);
+            deny_open(&mut snapshot, path, "root", 0o600);
         }
         let [finding] = check(&snapshot).try_into().unwrap();
         assert!(
@@ -330,16 +331,16 @@ mod tests {
         let mut snapshot = desktop();
         snapshot.user.groups.clear();
         snapshot.user.listed_groups.clear();
-        refuse(&mut snapshot, "/dev/dri/card0", "video", 0o660);
+        deny_open(&mut snapshot, "/dev/dri/card0", "video", 0o660);
         let [finding] = check(&snapshot).try_into().unwrap();
         assert_eq!(
             (finding.id.as_str(), finding.severity),
             ("card-permission", Severity::Blocks)
         );
         assert_eq!(finding.remedy.unwrap().line, "sudo usermod -aG video ada");
-        // A user who has joined the group has to log in again.
+        // A user who is already listed in the group has to log in again.
         snapshot.user.listed_groups.insert("video".to_owned());
-        refuse(&mut snapshot, "/dev/video0", "video", 0o660);
+        deny_open(&mut snapshot, "/dev/video0", "video", 0o660);
         let both = check(&snapshot);
         assert_eq!(both.len(), 2, "a card and a camera: {both:?}");
         snapshot.nodes.retain(|node| node.kind != NodeKind::Video);
@@ -389,7 +390,7 @@ mod tests {
     fn device_rules_of_a_container_are_distinguished_from_modes() {
         let mut snapshot = desktop();
         snapshot.user.id = 0;
-        refuse(&mut snapshot, "/dev/video0", "video", 0o660);
+        deny_open(&mut snapshot, "/dev/video0", "video", 0o660);
         let file = node(&mut snapshot, "/dev/video0").file.as_mut().unwrap();
         file.open_error.as_mut().unwrap().errno = EPERM;
         let [finding] = check(&snapshot).try_into().unwrap();

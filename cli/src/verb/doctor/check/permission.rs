@@ -1,8 +1,9 @@
-//! Who may open a device node, by its owner, groups, mode and access control list.
+//! Determines which users may open a device node, by its owner, group, mode and access control list.
 
 use super::super::snapshot::{AclSubject, NodeFile, NodeKind, Snapshot};
 
-/// Returns the permission bits that opening a node of this kind needs: a heap allocates with a descriptor for reading.
+/// Returns the permission bits that opening a node of this kind needs. A dma-heap allocates with a read-only fd; all other nodes
+/// are opened for reading and writing.
 fn needed_permissions(kind: NodeKind) -> u32 {
     match kind {
         NodeKind::Heap => 4,
@@ -17,7 +18,7 @@ pub(super) fn permitted_groups<'a>(
 ) -> impl Iterator<Item = &'a str> + use<'a> {
     let needed = needed_permissions(kind);
     let has = move |permissions: u32| permissions & needed == needed;
-    // Without a list the mode states what the owning group may do.
+    // Without an access control list, the mode has the permissions of the owning group.
     let owning = match file
         .acl
         .iter()
@@ -37,8 +38,8 @@ pub(super) fn permitted_groups<'a>(
     owning.into_iter().chain(named)
 }
 
-/// Returns whether a user can join a group to open a node. Root's own group would give the user too many permissions, and usermod
-/// accepts only groups that have a name.
+/// Returns whether `covalent doctor` may propose to join a group. The group `root` would give the user too many permissions, and
+/// usermod accepts only groups that have a name.
 pub(super) fn is_joinable(group: &str) -> bool {
     group != "root" && !group.bytes().all(|byte| byte.is_ascii_digit())
 }
@@ -61,19 +62,19 @@ pub(super) fn permits(snapshot: &Snapshot, kind: NodeKind, file: &NodeFile) -> b
 #[cfg(test)]
 mod tests {
     use super::super::super::snapshot::AclEntry;
-    use super::super::fixture::{desktop, node, refused as refuse};
+    use super::super::fixture::{deny_open, desktop, node};
     use super::super::node::check;
     use super::*;
 
     #[test]
     fn heap_of_a_group_that_reads_is_remedied_by_joining_it() {
         let mut snapshot = desktop();
-        refuse(&mut snapshot, "/dev/dma_heap/system", "memory", 0o640);
+        deny_open(&mut snapshot, "/dev/dma_heap/system", "memory", 0o640);
         let [finding] = check(&snapshot).try_into().unwrap();
         assert_eq!(finding.remedy.unwrap().line, "sudo usermod -aG memory ada");
-        // A card has to be opened for writing too, so a group that may only read does not help.
+        // A card has to be opened for reading and writing, so joining a group that may only read does not help.
         let mut snapshot = desktop();
-        refuse(&mut snapshot, "/dev/dri/card0", "memory", 0o640);
+        deny_open(&mut snapshot, "/dev/dri/card0", "memory", 0o640);
         let [finding] = check(&snapshot).try_into().unwrap();
         let line = finding.remedy.unwrap().line;
         assert!(line.contains("SUBSYSTEM==\"drm\""), "{line}");
@@ -82,7 +83,7 @@ mod tests {
     #[test]
     fn node_with_an_access_control_list_is_remedied_by_the_group_that_it_permits() {
         let mut snapshot = desktop();
-        refuse(&mut snapshot, "/dev/udmabuf", "kvm", 0o660);
+        deny_open(&mut snapshot, "/dev/udmabuf", "kvm", 0o660);
         let with = |snapshot: &mut Snapshot, acl: &[(AclSubject, u32)]| {
             let file = node(snapshot, "/dev/udmabuf").file.as_mut().unwrap();
             file.acl = acl
@@ -93,7 +94,7 @@ mod tests {
                 })
                 .collect();
         };
-        // With an access control list, the group bits of the mode are the mask. The owning group itself has no permission here.
+        // With an access control list, the group bits of the mode are the mask. In this list the owning group has no permission.
         let builders = AclSubject::Group("builders".to_owned());
         with(
             &mut snapshot,
@@ -109,7 +110,7 @@ mod tests {
             finding.remedy.unwrap().line,
             "sudo usermod -aG builders ada"
         );
-        // The user of another session has access by udev.
+        // udev has given access to the user of another session.
         with(
             &mut snapshot,
             &[(AclSubject::User(7), 6), (AclSubject::OwningGroup, 0)],
@@ -132,11 +133,11 @@ mod tests {
                 4711,
                 "root",
                 0o600,
-                "only root and the user with the number 4711 may",
+                "only root and the user with ID 4711 may",
             ),
         ] {
             let mut snapshot = desktop();
-            refuse(&mut snapshot, "/dev/dri/card0", group, mode);
+            deny_open(&mut snapshot, "/dev/dri/card0", group, mode);
             let file = node(&mut snapshot, "/dev/dri/card0").file.as_mut().unwrap();
             file.owner = owner;
             let [finding] = check(&snapshot).try_into().unwrap();

@@ -1,4 +1,4 @@
-//! Checks for devices that need contiguous memory without a pool in the devicetree that they can address.
+//! Checks for devices that need contiguous memory and for which the devicetree has no pool at an address that they can reach.
 
 use super::super::finding::{Finding, Severity};
 use super::super::paste;
@@ -9,7 +9,7 @@ pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
         .missing_pools
         .iter()
         .map(|pool| {
-            // Devicetree source may be written in one line, which can be pasted.
+            // Line breaks in devicetree source can be replaced by blanks. A single line can be pasted into a shell.
             let words: Vec<&str> = pool.snippet.split_whitespace().collect();
             let finding = Finding::new(
                 "devicetree-pool",
@@ -21,7 +21,7 @@ pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
             let Some(source) = paste::word(&source) else {
                 return finding.without_remedy("the source of the devicetree");
             };
-            // Not `echo`, which interprets backslashes in some shells.
+            // `printf` is used instead of `echo`, which interprets backslashes in some shells.
             finding.with_command(format!(
                 "printf '%s\\n' {source} | dtc -@ -I dts -O dtb -o covalent-pool.dtbo"
             ))

@@ -1,11 +1,11 @@
-//! Checks seat management, which gives displays and keyboards to programs of ordinary users.
+//! Checks the seat manager, which opens displays and input devices for programs of ordinary users.
 
 use super::super::finding::{Finding, Severity};
 use super::super::paste;
 use super::super::snapshot::{NodeKind, Seat, Snapshot};
 use super::group;
 
-/// The group that may open cards, and that seatd is configured to accept.
+/// The group whose members may open cards. The proposed command starts seatd so that it accepts this group.
 const GROUP: &str = "video";
 
 const WHY: &str = "A compositor of an ordinary user can drive a display only through a seat manager: seatd, or logind in a session at the console.";
@@ -15,7 +15,7 @@ pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     let Some(seat) = snapshot.seat.as_ref().filter(|_| has_card) else {
         return Vec::new();
     };
-    // Root can open cards without a seat manager. In a desktop session the compositor already runs.
+    // Root can open cards without a seat manager. In a desktop session a compositor already runs.
     if snapshot.user.id == 0 || seat.session.is_some() || seat.desktop.is_some() {
         return Vec::new();
     }
@@ -26,7 +26,7 @@ pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
         return Vec::new();
     };
     let (path, group) = (&seat.socket_path, &socket.group);
-    // EACCES: seatd listens, and accepts members of a group that this user is not in.
+    // EACCES means that seatd runs and its socket accepts members of a group that this user is not in.
     if open_error.errno == 13 && socket.mode & 0o060 == 0o060 && group != "root" {
         let what = format!("seatd accepts only group {group}, and this user is not in it ({path})");
         let finding = Finding::new("seat-permission", Severity::Blocks, what, WHY);
@@ -93,7 +93,7 @@ mod tests {
     use super::super::fixture::desktop;
     use super::*;
 
-    /// A machine without a desktop session, as a user sees it by ssh.
+    /// The snapshot of a machine without a desktop session, for a user who logged in by ssh.
     fn server(seat: Seat) -> Snapshot {
         Snapshot {
             seat: Some(seat),

@@ -1,4 +1,4 @@
-//! Checks Vulkan's loader and drivers.
+//! Checks whether the Vulkan loader and a Vulkan driver are installed.
 
 use super::super::finding::{Finding, Severity};
 use super::super::snapshot::Snapshot;

@@ -3,17 +3,18 @@
 use super::super::snapshot::{AclEntry, AclSubject};
 use super::system::group_name;
 
-/// The longest list that is read, in bytes. An entry has eight, and udev adds one or two.
+/// The longest access control list that is read, in bytes. An entry has eight bytes, and udev adds one or two entries.
 const MAX_FILE_BYTES: usize = 4096;
 
-/// Reads the access control list of the file at a path; returns an empty list if it has none, or if that cannot be read.
+/// Reads the access control list of the file at a path. Returns an empty list if the file has none or it cannot be read.
 pub(super) fn read(path: &str) -> Vec<AclEntry> {
     let mut bytes = [0; MAX_FILE_BYTES];
     let length = rustix::fs::getxattr(path, "system.posix_acl_access", &mut bytes).unwrap_or(0);
     parse(bytes.get(..length).unwrap_or_default()).unwrap_or_default()
 }
 
-/// Parses an access control list. Owner and others are left out, because the mode has them.
+/// Parses an access control list. The entries of the owner and of all other users are left out, because the mode has the same
+/// permissions.
 ///
 /// # References
 /// `linux/posix_acl_xattr.h`: a version, which is 2, then entries of u16 tag, u16 permissions and u32 ID, all little-endian.

@@ -10,7 +10,7 @@ use super::super::snapshot::{CardInfo, Node, NodeKind, QueueInfo, UnboundDevice}
 use super::{names, text};
 use crate::machine;
 
-/// The PCI class of display controllers in sysfs, without its lower digits.
+/// The first digits of the PCI class of display controllers, as sysfs prints it.
 const DISPLAY_CLASS: &str = "0x03";
 
 pub(super) fn cards(nodes: &[Node]) -> Vec<CardInfo> {

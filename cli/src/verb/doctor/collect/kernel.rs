@@ -11,7 +11,7 @@ use super::super::snapshot::{Kernel, ModuleState};
 use super::{MAX_FILE_BYTES, text};
 use crate::input;
 
-/// The kernel options that concern buffer sharing. A recording contains no other options.
+/// The kernel options that concern buffer sharing. A snapshot contains only these options.
 const OPTIONS: [&str; 9] = [
     "UDMABUF",
     "DMABUF_HEAPS",
@@ -33,7 +33,7 @@ const MODULES: [&str; 8] = [
     "virtio_gpu",
     "sw_sync",
 ];
-/// The longest line of a configuration that is read, in bytes.
+/// The longest line of a kernel configuration that is read, in bytes.
 const LONGEST_LINE: usize = 4096;
 
 pub(super) fn kernel() -> Kernel {
@@ -61,7 +61,8 @@ pub(super) fn kernel() -> Kernel {
     }
 }
 
-/// Reads the options of a compressed configuration line by line, because a few KiB may decompress to gigabytes.
+/// Reads the kernel options from a compressed configuration line by line, because a file of a few KiB may decompress to
+/// gigabytes.
 ///
 /// # Errors
 /// The file cannot be decompressed, or is longer than [`MAX_FILE_BYTES`].
@@ -96,7 +97,7 @@ fn modules(loaded: &str, built_in: &str, files: &str) -> BTreeMap<String, Module
     let name_of = |path: &str| {
         let file = path.rsplit('/').next().unwrap_or(path);
         let name = file.split('.').next().unwrap_or(file);
-        // File names contain `-` or `_`, and the kernel uses `_`.
+        // Module file names contain `-` or `_`. The kernel replaces `-` by `_` in module names.
         name.replace('-', "_")
     };
     let mut found = BTreeMap::new();
@@ -149,7 +150,7 @@ mod tests {
             packer.write_all(b"\nCONFIG_UDMABUF=y\n").unwrap();
             packer.finish().unwrap()
         };
-        // A MiB with one line, with the most possible lines, and with repeated options.
+        // Each configuration decompresses to more than a MiB: one long line, very many short lines, or one option many times.
         for line in [
             &[b'#'; 1024][..],
             &[b'\n'; 1024],

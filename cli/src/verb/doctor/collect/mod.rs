@@ -1,5 +1,5 @@
-//! Reads this machine into a [`Snapshot`]. What cannot be read stays empty: a check then finds nothing, or says that it does not
-//! know.
+//! Reads the state of this machine into a [`Snapshot`]. A field whose value cannot be read stays empty: a check then reports no
+//! problem, or reports that the value is not known.
 
 mod acl;
 mod device;
@@ -17,7 +17,7 @@ use covalent_alloc::trial::Helper;
 use super::snapshot::{Snapshot, VERSION};
 use crate::input;
 
-/// Reads everything that the checks use.
+/// Reads all data of this machine that the checks use.
 pub(super) fn snapshot() -> Snapshot {
     let nodes = node::nodes();
     let (cards, queues) = (device::cards(&nodes), device::queues(&nodes));
@@ -42,7 +42,7 @@ pub(super) fn snapshot() -> Snapshot {
     }
 }
 
-/// The longest file that is read, in bytes. Lists of modules have about a MiB, user lists of large sites a few.
+/// The longest file that is read, in bytes. The list of modules has about a MiB, and `/etc/passwd` of a large site a few MiB.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// Reads a whole file; returns an empty text if it cannot be read or is longer than [`MAX_FILE_BYTES`].

@@ -1,4 +1,4 @@
-//! Lists device nodes: those of the devices that the kernel has, and those in the file system.
+//! Lists device nodes: those for which the kernel has a device, and those that are in the file system.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -28,7 +28,7 @@ pub(super) fn nodes() -> Vec<Node> {
             found.insert(format!("/dev/{device}"), (kind, number));
         }
     }
-    // In a container without sysfs the nodes may exist nevertheless.
+    // In a container without sysfs, the nodes may still be in the file system.
     for (folder, matcher) in FOLDERS {
         for name in names(folder) {
             if let Some(kind) = matcher(&name) {
@@ -83,7 +83,8 @@ fn video(name: &str) -> Option<NodeKind> {
     numbered(name, "video").then_some(NodeKind::Video)
 }
 
-/// Returns whether a name is `start` and a number. Connectors such as `card0-HDMI-A-1` begin like their card and are excluded.
+/// Returns whether a name is `start` and a number. This excludes connectors such as `card0-HDMI-A-1`, whose names begin with that
+/// of their card.
 fn numbered(name: &str, start: &str) -> bool {
     name.strip_prefix(start)
         .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
@@ -107,7 +108,7 @@ fn file(path: &str, kind: NodeKind) -> Option<NodeFile> {
     })
 }
 
-/// Returns owner, group and mode of the file at a path, and the error of `open`; `None` if there is no file.
+/// Returns owner, group and mode of the file at a path, and the error of opening it; `None` if there is no file.
 pub(super) fn node_file<T>(path: &str, open: impl FnOnce() -> io::Result<T>) -> Option<NodeFile> {
     let status = rustix::fs::stat(path).ok()?;
     let open_error = open().err().map(|error| OpenError {

@@ -1,4 +1,4 @@
-//! Finds memory pools that this board's devicetree lacks.
+//! Finds devices for which this board's devicetree lacks a memory pool.
 
 use covalent_alloc::backend::devicetree;
 use covalent_alloc::collection::BufferCollection;
@@ -10,7 +10,7 @@ use covalent_alloc::model::Extent;
 use super::super::snapshot::MissingPool;
 use crate::machine;
 
-/// Checks every V4L2 queue that has a node in the devicetree; returns nothing if there is no devicetree.
+/// Checks every V4L2 queue whose device has a node in the devicetree. Returns nothing if there is no devicetree.
 pub(super) fn pools() -> Vec<MissingPool> {
     let Ok(Some(reserved)) = machine::reserved_memory(None) else {
         return Vec::new();
@@ -39,7 +39,7 @@ pub(super) fn pools() -> Vec<MissingPool> {
         .collect()
 }
 
-/// Returns the sources of this machine, with the addresses of heaps that the devicetree gives.
+/// Returns the sources of this machine. The devicetree gives the addresses of the memory of dma-heaps.
 fn heaps(size: Extent, reserved: &ReservedMemory) -> Vec<Source> {
     let mut sources = BufferCollection::new(size).sources();
     reserved.refine_declared(&mut [], &mut sources, |_| None);

@@ -1,4 +1,4 @@
-//! Reads the seat management: which daemon could give this process a display.
+//! Reads which seat manager (seatd or logind) could give this process access to a display.
 
 use std::env;
 use std::os::unix::net::UnixStream;
@@ -10,10 +10,10 @@ use super::node::node_file;
 /// seatd's default socket.
 const SOCKET: &str = "/run/seatd.sock";
 
-/// Where seatd may be installed; the PATH of a user often lacks `/usr/sbin`.
+/// The paths at which seatd may be installed. The PATH of an ordinary user often lacks `/usr/sbin`.
 const PROGRAMS: [&str; 3] = ["/usr/bin/seatd", "/usr/sbin/seatd", "/usr/local/bin/seatd"];
 
-/// Reads the seat management.
+/// Reads the state of the seat managers.
 ///
 /// # References
 /// seatd(1) for `SEATD_SOCK`; pam_systemd(8) for `XDG_SEAT`; sd_booted(3) and sd_get_seats(3) for the folders.

@@ -1,4 +1,4 @@
-//! Reads the user, the container, resource limits, and what is installed.
+//! Reads the user, the container, the resource limits, and which programs are installed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -27,7 +27,7 @@ const VULKAN_FOLDERS: [&str; 4] = [
     "/etc/vulkan/icd.d",
     "/run/opengl-driver/share/vulkan/icd.d",
 ];
-/// The environment variables that name driver manifests. Where one is set, the folders are not searched.
+/// The environment variables that name Vulkan driver manifests. If one is set, the Vulkan loader does not search the folders.
 const VULKAN_VARIABLES: [&str; 2] = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"];
 
 pub(super) fn user() -> User {
@@ -52,7 +52,7 @@ pub(super) fn user() -> User {
     }
 }
 
-/// Returns the groups of a user in the texts of `/etc/group` and `/etc/passwd`.
+/// Returns the groups of a user. `groups` is the text of `/etc/group`, and `users` is the text of `/etc/passwd`.
 fn groups_of_user(user: &str, groups: &str, users: &str) -> BTreeSet<String> {
     let primary_group = entries(users)
         .find(|fields| fields.first() == Some(&user))
@@ -76,7 +76,7 @@ fn entries(text: &str) -> impl Iterator<Item = Vec<&str>> {
 
 /// Returns the name of a group, or its number if it has no name.
 pub(super) fn group_name(id: u32) -> String {
-    // The file is read once, because this is called for every node and every group of the user.
+    // The file is read only once, because this function is called for every node and for every group of the user.
     static NAMES: OnceLock<BTreeMap<u32, String>> = OnceLock::new();
     let names = NAMES.get_or_init(|| group_names(&text("/etc/group")));
     names.get(&id).cloned().unwrap_or_else(|| id.to_string())
@@ -94,7 +94,7 @@ fn group_names(groups: &str) -> BTreeMap<u32, String> {
     names
 }
 
-/// Returns the evidence that this process runs in a container; `None` if there is none.
+/// Returns a sign that this process runs in a container, such as `/.dockerenv`; `None` if there is no sign.
 pub(super) fn container() -> Option<String> {
     for file in ["/.dockerenv", "/run/.containerenv"] {
         if Path::new(file).exists() {
@@ -104,7 +104,7 @@ pub(super) fn container() -> Option<String> {
     if let Ok(kind) = env::var("container") {
         return Some(format!("container={kind}"));
     }
-    // Only root may read the link of the first process.
+    // Only root may read the mount namespace of process 1. For other users this check finds nothing.
     let own = fs::read_link("/proc/self/ns/mnt").ok()?;
     let first = fs::read_link("/proc/1/ns/mnt").ok()?;
     (own != first).then(|| "a mount namespace of its own".to_owned())
@@ -121,10 +121,10 @@ pub(super) fn limits() -> Limits {
     }
 }
 
-/// Returns the smallest memory limit of this process's control group and the groups above it.
+/// Returns the smallest memory limit of this process's control group and of the groups that contain it.
 fn group_bytes(cgroup: &str, root: &Path) -> Option<u64> {
     let path = cgroup.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    // The path of a process outside the root of its cgroup namespace contains `..`.
+    // If a process is outside the root of its cgroup namespace, its path contains `..`.
     let is_plain = |part| matches!(part, Component::Normal(_));
     if !Path::new(path).components().all(is_plain) {
         return None;

@@ -1,4 +1,4 @@
-//! Builds the text of an SVG. Every text goes through one function, which escapes it.
+//! Builds the text of an SVG document. The function `escaped` escapes every text in it.
 
 use std::fmt::Write as _;
 
@@ -6,14 +6,14 @@ use covalent_alloc::text::printable;
 
 use super::style;
 
-/// The elements that were drawn so far.
+/// The SVG elements that were drawn so far.
 #[derive(Debug, Default)]
 pub(super) struct Document {
     body: String,
 }
 
 impl Document {
-    /// Writes a text that begins or ends at a point, depending on its class.
+    /// Writes a text at a point. The CSS class determines whether the text begins or ends at the point.
     pub(super) fn text(&mut self, class: &str, x: usize, y: usize, words: &str) {
         self.line(&format!(
             "<text class=\"{class}\" x=\"{x}\" y=\"{y}\">{}</text>",
@@ -46,7 +46,7 @@ impl Document {
         ));
     }
 
-    /// Opens a group with a tooltip.
+    /// Opens a group of elements with a tooltip.
     pub(super) fn open(&mut self, tooltip: &str) {
         self.line(&format!("<g><title>{}</title>", escaped(tooltip)));
     }

@@ -1,6 +1,6 @@
 //! Draws a [`Grid`] as one standalone SVG without scripts, fonts or links.
 //!
-//! Each status has a colour and a glyph, so that the picture is readable without colours; the colours also differ in lightness.
+//! Each status has a colour and a glyph, so that the picture can be read without colours. The colours also differ in lightness.
 //! The text of each tooltip is repeated as a numbered note below the cells.
 
 mod document;
@@ -31,9 +31,9 @@ const GROUP_GAP: usize = 8;
 const LABEL_GAP: usize = 10;
 /// The smallest width of the picture, which the title and the legend need.
 const MIN_WIDTH: usize = 760;
-/// The caption of the rows.
+/// The caption above the names of the rows.
 const HINT: &str = "memory from ↓";
-/// Longer names are shortened, in characters; the tooltip has the whole name.
+/// The longest name of a row or column in characters. Longer names are shortened, and their tooltips contain the whole name.
 const LONGEST_NAME: usize = 44;
 
 /// Returns the matrix as SVG. The same grid always gives the same text.
@@ -189,7 +189,7 @@ impl Frame {
     }
 }
 
-/// Draws one cell: in one colour, or divided diagonally if formats and sizes have different statuses.
+/// Draws one cell. The cell has one colour, or is divided diagonally into two if its formats and sizes have different statuses.
 fn cell(out: &mut Document, x: usize, y: usize, summary: &PairSummary, tooltip: &str) {
     let (w, h) = (CELL_WIDTH, CELL_HEIGHT);
     let Some((best, worst)) = summary.range() else {
@@ -252,13 +252,13 @@ fn shortened(name: &str) -> String {
     format!("{kept}…")
 }
 
-/// Returns an upper bound of the width of a text with this font size, in pixels, in the fonts of the style sheet.
+/// Returns an upper bound of the width in pixels of a text with this font size, in any font of the style sheet.
 fn text_width(text: &str, size: usize) -> usize {
-    // 0.56 em is the average character width of DejaVu Sans, the widest of them.
+    // 0.56 em is the average character width of DejaVu Sans, the widest of these fonts.
     (text.chars().count() * size * 56).div_ceil(100)
 }
 
-/// Returns how far a column's name extends to the right and upwards, at 50 degrees.
+/// Returns how far a column's name, which is slanted by 50 degrees, extends to the right and upwards, in pixels.
 fn slanted(name: &str) -> (usize, usize) {
     let width = text_width(name, 12) + 6;
     ((width * 65).div_ceil(100), (width * 77).div_ceil(100) + 8)
@@ -332,7 +332,7 @@ mod tests {
         assert_eq!(text.matches("://").count(), 1, "the namespace alone");
     }
 
-    /// Asserts that tags are closed in order, and that no bare `&` or `>` is between them.
+    /// Asserts that XML tags are closed in order, and that no unescaped `&` or `>` is between them.
     fn well_formed(text: &str) {
         let mut open = Vec::new();
         let mut rest = text;

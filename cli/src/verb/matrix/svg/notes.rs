@@ -1,11 +1,11 @@
-//! The numbered reasons below the cells.
+//! The numbered list of reasons below the cells.
 
 use super::document::Document;
 use super::{Grid, text_width};
 use crate::text::wrap;
 
 const LINE_HEIGHT: usize = 17;
-/// The space for a number.
+/// The width of the column with the numbers, in pixels.
 const NUMBER_WIDTH: usize = 24;
 
 /// Writes the reasons from `top` on, then the devices that were not measured, and returns the y coordinate of the end.

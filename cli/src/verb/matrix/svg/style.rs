@@ -1,6 +1,7 @@
 //! Colours and glyphs.
 //!
-//! Green and red also differ in lightness and glyph: what works is dark with a tick, what does not is pale with a cross.
+//! Green and red also differ in lightness and glyph: a pair that can share is dark with a tick, and a pair that cannot is pale
+//! with a cross.
 
 use super::PairStatus;
 
@@ -32,7 +33,7 @@ pub(super) fn glyph(status: PairStatus) -> &'static str {
     }
 }
 
-/// The style sheet: colours for light mode, then in the same order for dark mode.
+/// The style sheet. The colours for light mode come first, then those for dark mode in the same order.
 pub(super) const SHEET: &str = "\
 text{font:12px ui-sans-serif,system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans','DejaVu Sans',sans-serif}
 .title{font-size:19px;font-weight:600}

@@ -1,4 +1,4 @@
-//! CPU access: `try_access` returns the fences to wait for, and does not block.
+//! Checks CPU access: `try_access` returns the fences that the caller has to wait for, and does not block.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ pub(super) fn run(runner: &mut CheckRunner) {
     );
 }
 
-/// How long a call may take that must not block. The fences of these checks stay pending until the check signals them.
+/// The longest time for a call that must not block. The fences stay pending until the check signals them.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
 
 fn implicit_fences() -> Result<CheckOutcome> {
@@ -34,7 +34,7 @@ fn implicit_fences() -> Result<CheckOutcome> {
     let sw_sync = SwSyncTimeline::new()?;
     buffer.reservation().add(&sw_sync.fence(1)?, Access::Read)?;
     let called = Instant::now();
-    // Readers do not wait for a reader.
+    // A reader does not have to wait for another reader.
     match mapping.try_access(CpuAccess::Read, &[])? {
         CpuAccessDecision::Granted(_) => {}
         CpuAccessDecision::Wait(waits) => bail!("a reader has to wait for {waits:?}"),
@@ -73,7 +73,7 @@ fn timeline_points() -> Result<CheckOutcome> {
     let AccessDecision::Wait(after) = tracker.begin_read(&cpu)? else {
         bail!("the CPU may read before the GPU has written");
     };
-    // The reservation has no fence, so the dma-buf's own synchronisation would not wait.
+    // The reservation object has no fence, so implicit synchronisation of the dma-buf would not wait.
     ensure!(
         buffer.reservation().is_ready(Access::Write)?,
         "the reservation has a fence"

@@ -1,5 +1,5 @@
-//! A simulated device: a thread that waits for its acquire fence, delays, reads or writes pixels, and signals a fence that existed
-//! before the work began.
+//! A simulated device: a thread that waits for its acquire fence, delays, reads or writes pixels, and then signals a fence that
+//! was created before the work began.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -23,7 +23,7 @@ pub(super) struct Shared {
     pub(super) pixels: Arc<Pixels>,
 }
 
-/// What a device signals when its job is complete.
+/// The object that a device signals when its job is complete.
 pub(super) enum Signal {
     /// The next value of the device's sw_sync timeline.
     SwSync,
@@ -32,20 +32,20 @@ pub(super) enum Signal {
     Point(Point),
 }
 
-/// One access of a device to a buffer.
+/// One access of a simulated device to a buffer.
 pub(super) struct Job {
     pub(super) shared: Arc<Shared>,
     access: Access,
     number: u32,
-    /// The wait that comes before the access.
+    /// The wait before the access; `None` if the device does not wait.
     after: Option<SyncPointWait>,
     signal: Signal,
 }
 
-/// A simulated device with its thread.
+/// A simulated device, and the thread that runs its jobs.
 pub(super) struct Device {
     pub(super) accessor: Accessor,
-    /// How the device takes and gives fences; `None` for a device that knows no fences.
+    /// The mechanism with which the device waits for and signals fences; `None` for a device without fences.
     pub(super) mechanism: Option<SyncMechanism>,
     sw_sync: Arc<SwSyncTimeline>,
     fences: u32,
@@ -98,8 +98,8 @@ impl Device {
         Ok(self.acquire_timeline.point(self.acquire_points)?)
     }
 
-    /// Queues a job and returns the fence or point that signals its completion. `None` means that the device has no fence, and
-    /// that [`Device::next_done`] reports the completion.
+    /// Queues a job and returns the fence or point that signals its completion. Returns `None` for a device without fences, whose
+    /// completion [`Device::next_done`] reports.
     pub(super) fn submit(
         &mut self,
         shared: &Arc<Shared>,
@@ -110,7 +110,8 @@ impl Device {
         let reservation = shared.buffer.reservation();
         let after = match acquire {
             Acquire::NoWait => None,
-            // A driver waits for the fences that the reservation has at submission, not for those that are added later.
+            // A driver waits for the fences that are in the reservation object at submission, and not for fences that are added
+            // later.
             Acquire::Implicit => Some(SyncPointWait::Fence(reservation.fence_before(access)?)),
             Acquire::Fence(fence) => Some(SyncPointWait::Fence(fence)),
             Acquire::Point(point) => Some(SyncPointWait::Point(point.wait(Until::Signalled)?)),
@@ -156,12 +157,12 @@ impl Device {
         Ok(completion)
     }
 
-    /// Waits for the next complete job, as VIDIOC_DQBUF does for a buffer; returns whether the pixels were right.
+    /// Waits for the next job to complete, as VIDIOC_DQBUF waits for a buffer. Returns whether the pixels were correct.
     pub(super) fn next_done(&self) -> Result<bool> {
         self.done.recv().context("the device's thread has ended")?
     }
 
-    /// Waits for all jobs; returns how many found wrong pixels, without those that [`Device::next_done`] returned.
+    /// Waits for all jobs. Returns how many of them found wrong pixels, except jobs that [`Device::next_done`] returned.
     pub(super) fn stop(mut self) -> Result<u32> {
         drop(self.jobs.take());
         let mut wrong = 0;
@@ -175,7 +176,7 @@ impl Device {
     }
 }
 
-/// Does one job; returns whether the pixels were right.
+/// Performs one job. Returns whether the pixels were correct.
 fn work(job: Job, sw_sync: &SwSyncTimeline, delay: Duration) -> Result<bool> {
     if let Some(after) = &job.after {
         sleep_until(after)?;
@@ -211,7 +212,7 @@ pub(super) fn sleep_until(pollable: &impl Pollable) -> Result<()> {
     Ok(())
 }
 
-/// Pseudo-random numbers (xorshift); the same seed gives the same numbers.
+/// A generator of pseudo-random numbers (xorshift). The same seed gives the same numbers.
 pub(super) struct Random(pub(super) u64);
 
 impl Random {

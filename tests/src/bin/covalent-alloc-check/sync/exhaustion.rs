@@ -1,4 +1,5 @@
-//! A process without free file descriptors: every operation reports it, leaks nothing, and works again when fds are free.
+//! Checks a process that has no free file descriptor: every operation reports this, leaks nothing, and works again when fds are
+//! free.
 
 use std::fs::File;
 
@@ -99,7 +100,7 @@ fn without_free_fds() -> Result<CheckOutcome> {
             ),
         ]
     };
-    // DRM_IOCTL_SYNCOBJ_TRANSFER needs no fd, so it works.
+    // DRM_IOCTL_SYNCOBJ_TRANSFER needs no fd, so it succeeds without free fds.
     let (found, set) = without_fds(|| {
         (
             errors(),

@@ -1,4 +1,4 @@
-//! sync_files of sw_sync: their status before and after the signal, merged fences, and fences with an error.
+//! Checks sync_files of sw_sync: their status before and after the signal, merged fences, and fences with an error.
 
 use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -60,7 +60,7 @@ fn merged() -> Result<CheckOutcome> {
     let all = Fence::merge_all(&fences)?.context("no fence was merged")?;
     // The merged sync_file holds only the latest fence of each timeline.
     ensure!(all.parts()?.len() == 2, "{:?}", all.parts()?);
-    // Signal the fences in another order than that in which they were merged.
+    // The fences are signalled in another order than that in which they were merged.
     other.advance(1)?;
     check_unsignalled(&all)?;
     ensure!(

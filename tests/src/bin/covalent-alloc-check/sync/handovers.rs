@@ -1,5 +1,6 @@
-//! Passes buffers between simulated devices with every pair of synchronisation mechanisms, with fences that are signalled after random
-//! delays. Each frame's pixels are its number, so a device that reads too early or writes too late produces a wrong frame.
+//! Passes buffers between simulated devices with every pair of synchronisation mechanisms, with fences that are signalled after
+//! random delays. The pixels of each frame contain its number. A device that reads too early or writes too late therefore
+//! produces a wrong frame.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use super::device::{Device, Random, Shared, sleep_until};
 use super::{device, dumb};
 use crate::{CheckOutcome, CheckRunner};
 
-/// How many accesses have to follow a fence that was seen pending.
+/// The number of accesses that must follow a fence that was observed as pending.
 const HANDOVERS: u32 = 10_000;
 const BUFFERS: usize = 6;
 const SLOWEST: Duration = Duration::from_micros(800);
@@ -80,23 +81,23 @@ pub(super) fn run(runner: &mut CheckRunner) {
     }
 }
 
-/// The counters of one run.
+/// The counters of one run of the simulated pipeline.
 #[derive(Debug, Default)]
 struct PipelineResult {
     frames: u32,
-    /// Accesses that followed a fence which was seen pending.
+    /// The number of accesses that followed a fence that was observed as pending.
     pending: u32,
-    /// Fences that were signalled before one that was created earlier.
+    /// The number of fences that were signalled before a fence that was created earlier.
     out_of_order: u32,
-    /// Accesses that acquired by a sync_file, by a timeline point, by the reservation, and by waiting in this process.
+    /// The number of accesses that waited by a sync_file, by a timeline point, by the reservation object, and in this process.
     acquires: [u32; 4],
     wrong: u32,
-    /// Devices that completed before the fence that they had to wait for, as the access tracker reported.
+    /// The number of accesses that completed before the fence for which they had to wait, as the access tracker reported.
     caught: u32,
 }
 
-/// Passes buffers from writers to readers until `handovers` accesses followed a pending fence. Devices do not wait for fences of the
-/// `ignored` mechanisms.
+/// Passes buffers from writers to readers until `handovers` accesses followed a pending fence. Devices with one of the `ignored`
+/// mechanisms do not wait for fences.
 fn pipeline(
     syncobjs: &SyncDevice,
     ignored: &[SyncMechanism],
@@ -135,8 +136,9 @@ fn pipeline(
         result.frames += 1;
         let index = random.choose(BUFFERS);
         let (shared, tracker) = &mut buffers[index];
-        // An access of a device without fences ends when the work is complete, which blocks this thread. It is chosen rarely,
-        // because otherwise no accesses would overlap. It cannot ignore fences: this thread waits for them on its behalf.
+        // An access of a device without fences blocks this thread until the device's work is complete. Such a device is chosen
+        // rarely, because otherwise no accesses would overlap. This thread waits for the fences on behalf of the device, so the
+        // device cannot ignore fences.
         let mut pick = || match random.choose(16) {
             0 if ignored.is_empty() => 3,
             other => other % 3,
@@ -149,7 +151,7 @@ fn pipeline(
                     .as_ref()
                     .is_some_and(|completion| completion.state() == FenceState::Signalled)
             };
-            // A later fence is signalled while the oldest one is pending.
+            // A fence that was created later is signalled while the oldest fence is pending.
             let oldest = last.iter().flatten().next();
             if oldest.is_some_and(|completion| completion.state() == FenceState::Pending)
                 && last.iter().skip(1).any(is_over)
@@ -167,7 +169,8 @@ fn pipeline(
     Ok(result)
 }
 
-/// Performs one access of one device. The device acquires as the tracker requires, or not at all with an `ignored` mechanism.
+/// Performs one access of one device. The device waits as the access tracker requires, or does not wait if its mechanism is
+/// `ignored`.
 fn access_buffer(
     tracker: &mut AccessTracker<SyncPoint>,
     device: &mut Device,
@@ -198,7 +201,7 @@ fn access_buffer(
     }
 }
 
-/// [`AccessTracker::begin_read`] or [`AccessTracker::begin_write`].
+/// The function [`AccessTracker::begin_read`] or [`AccessTracker::begin_write`].
 type BeginAccess<K> = fn(
     &mut AccessTracker<SyncPoint>,
     &Accessor,
@@ -256,7 +259,7 @@ fn perform<K: AccessKind>(
         result.wrong += 1;
     }
     match tracker.end(token, completion.clone()) {
-        // The device completed so early that the tracker noticed.
+        // The device did not wait, and completed before the fence, so the tracker reports it.
         Err(AccessTrackerError::DidNotWait { .. }) if !ignored.is_empty() => result.caught += 1,
         ended => ended?,
     }

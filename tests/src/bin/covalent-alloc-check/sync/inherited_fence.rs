@@ -1,4 +1,5 @@
-//! Leaves a buffer whose write fence is never signalled to another program, so that `covalent inspect` can look at it from outside.
+//! Passes a buffer whose write fence is never signalled to another program, so that `covalent inspect` can inspect it from
+//! another process.
 
 use std::os::fd::AsRawFd as _;
 use std::os::unix::process::CommandExt as _;
@@ -12,7 +13,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use super::dumb;
 
 /// Executes the command in this process. The command inherits two more fds: the buffer, and the sw_sync timeline that keeps the
-/// buffer's fence unsignalled. Before that, this function prints the buffer's fd and inode.
+/// buffer's fence unsignalled. Before the exec, this function prints the buffer's fd and inode.
 pub(crate) fn exec_with_unsignalled_fence(command: &[String]) -> Result<()> {
     let (program, words) = command.split_first().context("no command was given")?;
     let buffer = dumb("vgem")?;

@@ -1,4 +1,4 @@
-//! Fences, timelines and reservations of this machine's drivers, with sw_sync fences that the checks signal late.
+//! Checks fences, timelines and reservation objects of this machine's drivers, with sw_sync fences that the checks signal late.
 
 mod cpu_access;
 mod device;
@@ -32,20 +32,20 @@ pub(crate) fn run(runner: &mut CheckRunner) {
     exhaustion::run(runner);
 }
 
-/// Runs the checks of Vulkan devices. They are a theme of their own because Vulkan drivers take long to load.
+/// Runs the checks of Vulkan devices. They are a separate theme because Vulkan drivers take long to load.
 #[cfg(feature = "vulkan")]
 pub(crate) fn run_vulkan(runner: &mut CheckRunner) {
     vulkan::run(runner);
 }
 
-/// Runs as the other process of a check.
+/// Runs as the second process of a check.
 pub(crate) fn serve_as_peer() -> Result<()> {
     peer::serve()
 }
 
 pub(crate) use inherited_fence::exec_with_unsignalled_fence;
 
-/// Runs the check of ten thousand hand-overs. It is a theme of its own because it takes long.
+/// Runs the check that passes buffers ten thousand times between devices. It is a separate theme because it takes long.
 pub(crate) fn run_handovers(runner: &mut CheckRunner) {
     handovers::run(runner);
 }

@@ -1,4 +1,4 @@
-//! Another process that is killed while it accesses a buffer.
+//! Checks the access to a buffer when another process is killed during its own access.
 
 use std::io::{BufRead as _, BufReader, Write as _, stdin, stdout};
 use std::os::fd::AsFd as _;
@@ -23,7 +23,7 @@ pub(super) fn run(runner: &mut CheckRunner) {
     );
 }
 
-/// Runs as the other process: signals the release point of the first frame, and never that of the second.
+/// Runs as the second process: signals the release point of the first frame, but never that of the second frame.
 pub(super) fn serve() -> Result<()> {
     let device = device()?.context("no card has timelines")?;
     let release = Timeline::import(&device, stdin().as_fd())?;
@@ -92,7 +92,8 @@ fn killed() -> Result<CheckOutcome> {
             bail!("the tracker does not let the GPU wait itself for {after:?}")
         }
     };
-    // The tracker reports a writer that ended before the release, and later accesses still wait for the release.
+    // The tracker reports that the writer ended before the release point. Later accesses still have to wait for the release
+    // point.
     let Some((AccessTrackerError::DidNotWait { other, .. }, after)) = after else {
         bail!("the tracker did not report a writer that did not wait: {after:?}");
     };

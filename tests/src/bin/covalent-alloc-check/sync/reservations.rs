@@ -1,4 +1,4 @@
-//! Implicit fences of dma-bufs: sw_sync fences that are imported into the reservation, and fences of vgem.
+//! Checks implicit fences of dma-bufs: sw_sync fences that are imported into the reservation object, and fences of vgem.
 
 use std::fs::File;
 use std::os::fd::AsFd as _;

@@ -1,4 +1,4 @@
-//! Timeline syncobjs of every card that supports them, with sw_sync fences that the checks signal late.
+//! Checks timeline syncobjs of every card that supports them, with sw_sync fences that the checks signal late.
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use super::dumb;
 use crate::{CheckOutcome, CheckRunner};
 
-/// One check of a card.
+/// A check of one card.
 type Check = fn(&SyncDevice) -> Result<CheckOutcome>;
 
 const CHECKS: &[(&str, Check)] = &[
@@ -93,7 +93,7 @@ fn lacking(device: &SyncDevice) -> Result<CheckOutcome> {
 }
 
 /// Polls until the wait is over or `timeout` has passed. Returns how many times poll() returned with an event, and whether the
-/// wait is over. A correct wait wakes its poller exactly once.
+/// wait is over. A correct wait makes poll() return exactly once.
 fn wakes(pollable: &impl Pollable, timeout: Duration) -> Result<(u32, bool)> {
     let deadline = Instant::now() + timeout;
     let mut wakes = 0;
@@ -125,7 +125,7 @@ fn round_trip(device: &SyncDevice) -> Result<CheckOutcome> {
     ensure!(point.is_submitted()? && !point.is_signalled()?, "{point:?}");
     let back = point.fence()?;
     check_unsignalled(&back)?;
-    // Transfer the point to another timeline.
+    // The fence of the point is transferred to a point of another timeline.
     let other = Timeline::create(device)?.point(3)?;
     point.transfer_to(&other)?;
     ensure!(other.is_submitted()? && !other.is_signalled()?, "{other:?}");
@@ -209,7 +209,7 @@ fn wait_before(device: &SyncDevice) -> Result<CheckOutcome> {
         point.wait(Until::Signalled)?.is_signalled()?,
         "a wait for a signalled point is not over at once"
     );
-    // Another thread signals the point while this thread sleeps.
+    // Another thread signals the point while this thread sleeps in poll().
     let later = timeline.point(6)?;
     let wait = later.wait(Until::Signalled)?;
     let signals = thread::spawn(move || {
@@ -303,7 +303,7 @@ fn failed(device: &SyncDevice) -> Result<CheckOutcome> {
         point.is_signalled()?,
         "the point of a failed fence is not signalled"
     );
-    // The kernel decides whether the exported fence has the error. Linux 7.3 exports a fence without it.
+    // The kernel determines whether the exported fence has the error. Linux 7.3 exports a fence without the error.
     ensure!(
         fence.status()? != FenceStatus::Unsignalled,
         "the exported fence is still unsignalled"
@@ -324,16 +324,19 @@ fn armed_several_times(device: &SyncDevice) -> Result<CheckOutcome> {
     };
     for point in 1..=3 {
         eventfd.arm(point, Until::Signalled)?;
-        ensure!(count()? == 0, "point {point} counts before its signal");
+        ensure!(count()? == 0, "point {point} is counted before its signal");
         timeline.point(point)?.signal()?;
-        ensure!(count()? == 1, "point {point} does not count once");
+        ensure!(count()? == 1, "point {point} is not counted exactly once");
     }
-    // Where the eventfd is not read between the signals, its counter adds up all signalled points.
+    // If the eventfd is not read between the signals, its counter is the number of all signalled points.
     for point in [4, 2, 5] {
         eventfd.arm(point, Until::Signalled)?;
         timeline.point(point)?.signal()?;
     }
-    ensure!(count()? == 3, "three points do not count three times");
+    ensure!(
+        count()? == 3,
+        "three signalled points are not counted as three"
+    );
     ensure!(
         matches!(
             eventfd.arm(0, Until::Signalled),
@@ -355,7 +358,7 @@ fn dropped(device: &SyncDevice) -> Result<CheckOutcome> {
         wait.is_signalled()?,
         "the wait did not survive the closing of its handle"
     );
-    // The wait is the last reference to the timeline.
+    // Only the wait still refers to the timeline.
     let alone = Timeline::create(device)?;
     let point = alone.point(1)?;
     let wait = point.wait(Until::Signalled)?;
@@ -392,7 +395,7 @@ fn between_files(device: &SyncDevice) -> Result<CheckOutcome> {
         .context("the card disappeared")?;
     let elsewhere = SyncDevice::new(Card::open(&path)?)?;
     let sw_sync = SwSyncTimeline::new()?;
-    // In the other open file, the same handle number refers to another syncobj.
+    // The same handle number refers to another syncobj in the other open file.
     let (here, decoy) = (Timeline::create(device)?, Timeline::create(&elsewhere)?);
     let there = Timeline::create(&elsewhere)?;
     here.point(1)?.set_fence(&sw_sync.fence(1)?)?;
@@ -454,7 +457,7 @@ fn many(device: &SyncDevice) -> Result<CheckOutcome> {
     let device = SyncDevice::new(&card)?;
     let (sw_sync, timeline) = (SwSyncTimeline::new()?, Timeline::create(&device)?);
     let fds = || covalent_tests::judge::process::fd_count(std::process::id());
-    // The kernel allocates the lowest free handle.
+    // The kernel returns the lowest free handle number, so this number shows whether handles were leaked.
     let next_handle = || -> Result<u32> {
         let handle = card.create_syncobj(false)?;
         card.destroy_syncobj(handle)?;

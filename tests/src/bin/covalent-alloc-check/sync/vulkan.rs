@@ -1,8 +1,8 @@
 //! Semaphores and fences of Vulkan devices, imported from and exported to sync_files and timelines, with sw_sync fences that the
 //! checks signal late.
 //!
-//! lavapipe exports a sync_file only when its work is complete, so an exported fence is never pending. `Gpu::exports_wait` reports
-//! this, and these checks verify it: an export returns when the fence that the work waits for is signalled, and not before.
+//! lavapipe's export of a sync_file blocks until the work is complete, so an exported fence is never pending. `Gpu::exports_wait`
+//! reports this property. These checks verify it: an export returns only after the fence for which the work waits is signalled.
 
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
@@ -18,10 +18,11 @@ use crate::{CheckOutcome, CheckRunner};
 use covalent_tests::check_support::pixels::{pattern, read, same, write};
 use covalent_tests::sw_sync::{SwSyncTimeline, check_signalled};
 
-/// Longer than a device takes for its work when it wrongly does not wait.
+/// The time for which a check observes that the work does not complete. A device that wrongly does not wait needs less time for
+/// its work.
 const PENDING_TIME: Duration = Duration::from_millis(200);
 
-/// How long a device may take for its work on an emulated, busy CPU.
+/// The longest time for a device's work on an emulated, busy CPU.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 type Check = fn(&Gpu) -> Result<CheckOutcome>;
@@ -110,7 +111,7 @@ fn sync_file_to_semaphore(gpu: &Gpu) -> Result<CheckOutcome> {
         work.is_finished()?,
         "the wait ended and the work is pending"
     );
-    // Work that has to wait for two fences.
+    // This work has to wait for two fences.
     let (one, two) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
     let work = gpu.submit(Submission {
         wait_fences: vec![one.fence(1)?, two.fence(1)?],
@@ -129,7 +130,7 @@ fn sync_file_to_semaphore(gpu: &Gpu) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-/// Checks that `export` returns a pending fence, or returns only after `sw_sync` was advanced.
+/// Checks that `export` either returns a pending fence, or returns only after `sw_sync` was advanced.
 fn not_too_early(
     sw_sync: &SwSyncTimeline,
     export: impl FnOnce() -> Result<Option<Fence>, VulkanError> + Send,
@@ -138,7 +139,7 @@ fn not_too_early(
         let (sender, receiver) = channel();
         scope.spawn(move || sender.send(export()));
         match receiver.recv_timeout(PENDING_TIME) {
-            // A device whose export does not wait returns a pending fence.
+            // A device whose export does not block returns a pending fence.
             Ok(given) => {
                 let fence =
                     given?.context("the export reports completion while its fence is pending")?;
@@ -213,8 +214,8 @@ fn timelines() -> Result<SyncDevice> {
     device()?.context("no card here has timelines")
 }
 
-/// Work waits for a point that is not signalled, and its completion signals a point of another timeline. A thread exports the
-/// completion, because the export may block.
+/// Submits work that waits for a point that is not signalled, and whose completion signals a point of another timeline. A thread
+/// exports the completion, because the export may block.
 fn between_points(gpu: &Gpu) -> Result<CheckOutcome> {
     let card = timelines()?;
     let sw_sync = SwSyncTimeline::new()?;
@@ -358,7 +359,7 @@ fn copy(gpu: &Gpu) -> Result<CheckOutcome> {
         "the wait ended and the copy is pending"
     );
     same(&read(&buffer)?, &new).context("the copy did not write")?;
-    // A read returns the pixels at the fence's signal, not those at the submission.
+    // A read returns the pixels at the time of the fence's signal, and not those at the submission.
     let sw_sync = SwSyncTimeline::new()?;
     let reading = image.begin_read(after(&sw_sync.fence(1)?)?)?;
     ensure!(
@@ -389,13 +390,13 @@ fn dropped(gpu: &Gpu) -> Result<CheckOutcome> {
     drop(image);
     same(&read(&buffer)?, &old)?;
     sw_sync.advance(1)?;
-    // The queue does work in the order of submission.
+    // The queue executes work in the order of submission.
     ensure!(
         gpu.submit(Submission::default())?.wait(TIMEOUT)?,
         "an empty submission does not complete"
     );
     same(&read(&buffer)?, &new).context("work that was dropped was not done")?;
-    // The next submission frees what the dropped work used.
+    // The next submission frees the resources of the work whose handle was dropped.
     ensure!(
         gpu.submit(Submission::default())?.wait(TIMEOUT)?,
         "an empty submission does not complete"

@@ -1,7 +1,8 @@
-//! Theme `views`: access guards synchronise the CPU's view of a buffer with the device's view.
+//! Theme `views`: checks that access guards synchronise the CPU's view of a buffer with the device's view.
 //!
 //! The kernel module `covalent_views` keeps separate memory for the CPU and the device. It copies between them only in
-//! `begin_cpu_access` and `end_cpu_access`. So missing cache maintenance shows as wrong pixels on a coherent machine too.
+//! `begin_cpu_access` and `end_cpu_access`. If a guard misses one of these calls, the pixels are wrong, even on a cache-coherent
+//! machine.
 
 mod sys;
 
@@ -39,7 +40,7 @@ pub(super) fn run(runner: &mut CheckRunner) {
     }
 }
 
-/// A buffer of `covalent_views`, and the file through which the device's view is read and written.
+/// A buffer of `covalent_views`, and the file through which a check reads and writes the device's view.
 struct Views {
     device: File,
     buffer: Buffer,
@@ -65,14 +66,14 @@ impl Views {
         Ok(Self { device, buffer })
     }
 
-    /// Reads the device's view.
+    /// Reads the device's view of the buffer.
     fn device_view(&self) -> anyhow::Result<Vec<u8>> {
         let mut bytes = vec![0; BYTES];
         self.device.read_exact_at(&mut bytes, 0)?;
         Ok(bytes)
     }
 
-    /// Writes the device's view.
+    /// Writes the device's view of the buffer.
     fn draw(&self, bytes: &[u8]) -> anyhow::Result<()> {
         Ok(self.device.write_all_at(bytes, 0)?)
     }
@@ -98,7 +99,7 @@ impl Views {
     }
 }
 
-/// Returns bytes that depend on the seed and are not 0.
+/// Returns bytes that depend on the seed. No byte is 0.
 fn pattern(seed: u8) -> Vec<u8> {
     let mut state = u32::from(seed) | 0x100;
     std::iter::repeat_with(|| {
@@ -109,7 +110,7 @@ fn pattern(seed: u8) -> Vec<u8> {
     .collect()
 }
 
-/// Checks that pixels which the CPU writes with `draw` reach the device.
+/// Checks that the device sees pixels that the CPU writes with `draw`.
 fn expect_device_sees(
     draw: impl FnOnce(&Views, &[u8]) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
@@ -123,7 +124,7 @@ fn expect_device_sees(
     Ok(())
 }
 
-/// Checks that the CPU reads the device's pixels with `read`.
+/// Checks that `read` returns the pixels that the device wrote.
 fn expect_cpu_sees(
     read: impl FnOnce(&Views, &mut [u8]) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
@@ -140,7 +141,7 @@ fn written() -> anyhow::Result<()> {
     expect_device_sees(|views, drawn| {
         views.guarded(CpuAccess::Write, |guard| {
             guard.write(0, 0, drawn)?;
-            // Without this comparison, the check would also pass with a coherent buffer.
+            // Without this comparison, the check would also pass with a coherent buffer, for which guards are not needed.
             ensure!(
                 views.device_view()? != drawn,
                 "the write reached the device before the guard ended"
@@ -159,7 +160,8 @@ fn read() -> anyhow::Result<()> {
 fn direction() -> anyhow::Result<()> {
     let views = Views::new()?;
     views.draw(&pattern(3))?;
-    // The device writes while the CPU has a guard for reading. A guard that copies back when it ends would undo that write.
+    // The device writes while the CPU has a guard for reading. If the end of the guard copied the CPU's view back, the device's
+    // write would be lost.
     views.guarded(CpuAccess::Read, |_| views.draw(&pattern(4)))?;
     ensure!(
         views.device_view()? == pattern(4),
@@ -206,7 +208,7 @@ fn panicking() -> anyhow::Result<()> {
     })
 }
 
-/// The same checks have to fail without a guard. Otherwise they would detect nothing.
+/// Checks that pixels are wrong without a guard. Otherwise the other checks would detect nothing.
 fn without() -> anyhow::Result<()> {
     let drawn = expect_device_sees(|views, drawn| {
         views.unguarded()?.write(drawn);

@@ -31,9 +31,9 @@ pub(super) fn export(device: impl AsFd, size: u64) -> io::Result<OwnedFd> {
         fd: -1,
         pad: 0,
     };
-    // SAFETY: the request is of the size in its opcode and holds no pointers.
+    // SAFETY: the request has the size in its opcode and contains no pointers.
     unsafe { ioctl::ioctl(device.as_fd(), Updater::<EXPORT, Export>::new(&mut request)) }?;
-    // SAFETY: the request has just made this fd.
+    // SAFETY: the ioctl has just created this fd, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(request.fd) })
 }
 
@@ -78,7 +78,7 @@ impl UnguardedMapping {
 
 impl Drop for UnguardedMapping {
     fn drop(&mut self) {
-        // SAFETY: the mapping is this value's own, and nothing refers to it any more.
+        // SAFETY: only this value owns the mapping, and nothing refers to it any more.
         let unmapped = unsafe { munmap(self.start.cast(), self.size) };
         assert!(unmapped.is_ok(), "munmap: {unmapped:?}");
     }

@@ -1,5 +1,5 @@
-//! The devices of a matrix, and how buffers are tried on them: by the helper process, or not at all for GPUs that this machine does
-//! not have.
+//! The devices whose cells a matrix contains: those of this machine, on which the helper process tries buffers, or GPUs that this
+//! machine does not have, on which no buffer is tried.
 
 use anyhow::Result;
 use covalent_alloc::buffer::Buffer;
@@ -9,31 +9,31 @@ use covalent_alloc::trial::{Allocation, Helper, Outcome, Trial, TrialPlan};
 
 use super::devices::DeclaredDevices;
 
-/// The devices of a matrix.
-pub(super) enum Tried {
+/// The devices of a matrix, and how buffers are tried on them.
+pub(super) enum TrialDevices {
     /// The devices of this machine. The helper process tries buffers on them.
-    Here(Box<Helper>),
+    Local(Box<Helper>),
     /// GPUs that this machine does not have, by name. Their drivers declare them, and no buffer is tried.
-    Nowhere(Vec<String>),
+    Absent(Vec<String>),
 }
 
-impl Tried {
+impl TrialDevices {
     /// Declares the devices for one size, in pixels.
     ///
     /// # Errors
     /// Those of [`DeclaredDevices::discover`] and [`DeclaredDevices::of_gpus`].
     pub(super) fn discover(&mut self, size: Extent) -> Result<DeclaredDevices> {
         match self {
-            Self::Here(helper) => DeclaredDevices::discover(size, helper),
-            Self::Nowhere(names) => DeclaredDevices::of_gpus(size, names),
+            Self::Local(helper) => DeclaredDevices::discover(size, helper),
+            Self::Absent(names) => DeclaredDevices::of_gpus(size, names),
         }
     }
 
-    /// Returns how many helper processes crashed or were killed.
+    /// Returns how many helper processes crashed or were killed so far.
     pub(super) fn lost_process_count(&self) -> u32 {
         match self {
-            Self::Here(helper) => helper.lost_process_count(),
-            Self::Nowhere(_) => 0,
+            Self::Local(helper) => helper.lost_process_count(),
+            Self::Absent(_) => 0,
         }
     }
 }
@@ -44,11 +44,11 @@ fn untested() -> Outcome {
     Outcome::Untestable("this GPU is not in this machine".to_owned())
 }
 
-impl Trial for Tried {
+impl Trial for TrialDevices {
     fn allocate(&mut self, planned: TrialPlan<'_>) -> Option<Allocation> {
         match self {
-            Self::Here(helper) => helper.allocate(planned),
-            Self::Nowhere(_) => Some(Allocation {
+            Self::Local(helper) => helper.allocate(planned),
+            Self::Absent(_) => Some(Allocation {
                 outcome: untested(),
                 buffer: None,
             }),
@@ -62,28 +62,28 @@ impl Trial for Tried {
         buffer: Option<&Buffer>,
     ) -> Option<Outcome> {
         match self {
-            Self::Here(helper) => helper.attempt(planned, participant, buffer),
-            Self::Nowhere(_) => Some(untested()),
+            Self::Local(helper) => helper.attempt(planned, participant, buffer),
+            Self::Absent(_) => Some(untested()),
         }
     }
 
     fn release(&mut self) {
-        if let Self::Here(helper) = self {
+        if let Self::Local(helper) = self {
             helper.release();
         }
     }
 
     fn redeclare(&mut self, participant: &Participant, extent: Extent) -> Option<Participant> {
         match self {
-            Self::Here(helper) => helper.redeclare(participant, extent),
-            Self::Nowhere(_) => None,
+            Self::Local(helper) => helper.redeclare(participant, extent),
+            Self::Absent(_) => None,
         }
     }
 
     fn redeclare_source(&mut self, source: &Source, extent: Extent) -> Option<Source> {
         match self {
-            Self::Here(helper) => helper.redeclare_source(source, extent),
-            Self::Nowhere(_) => None,
+            Self::Local(helper) => helper.redeclare_source(source, extent),
+            Self::Absent(_) => None,
         }
     }
 }
