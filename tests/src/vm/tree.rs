@@ -96,7 +96,9 @@ pub enum TreeError {
         what: String,
     },
     /// The root lacks a file or a package that this module expects.
-    #[error("the root has no {0}; tests/src/vm/tree.rs expects it, but Debian's packages have changed")]
+    #[error(
+        "the root has no {0}; tests/src/vm/tree.rs expects it, but Debian's packages have changed"
+    )]
     Missing(String),
     /// A file operation failed.
     #[error("{operation} {path}: {source}")]
