@@ -148,11 +148,11 @@ impl FormatInfo {
         place_of(fourcc).map(|place| (place, &TABLE[place]))
     }
 
-    /// Returns the rank of a format's colour depth. `rank` is the index of the format in [`TABLE`]. The result is the index of
-    /// the first format in [`TABLE`] with the same depth: as many bits in a colour channel, or as many bits of luma and no
-    /// colours. The usual depth of eight bits has the lowest rank.
-    pub(crate) fn depth_rank(rank: usize) -> usize {
-        DEPTHS[rank]
+    /// Returns the rank of a format's colour depth. `format_rank` is the index of the format in [`TABLE`]. The result is the
+    /// index of the first format in [`TABLE`] with the same depth: as many bits in a colour channel, or as many bits of luma and
+    /// no colours. The usual depth of eight bits has the lowest rank.
+    pub(crate) fn depth_rank(format_rank: usize) -> usize {
+        DEPTHS[format_rank]
     }
 
     /// Returns the number of bytes that an image's pixels take without padding. The result saturates at `u64::MAX`.

@@ -172,17 +172,20 @@ impl CodedExtentSearch<'_> {
         best
     }
 
-    /// Returns the extents with this width whose number of rows is a multiple of `also`, the lowest extent first.
-    fn heights(self, least: Extent, also: CommonMultiple) -> impl Iterator<Item = Extent> {
+    /// Returns the extents with this width whose number of rows is a multiple of `multiple_of`, the lowest extent first.
+    fn heights(self, least: Extent, multiple_of: CommonMultiple) -> impl Iterator<Item = Extent> {
         let coded = self.merged.coded.as_deref().map(|coded| &coded.height);
         // Planes without a gap leave no memory for rows below the coded extent, so the coded height itself has to be a multiple
         // of `rows_multiple_of`.
-        let (also, more) = match self.packs_planes() {
-            true => (also.and(self.merged.rows_multiple_of.value), MORE_ROWS),
+        let (multiple_of, max_increase) = match self.packs_planes() {
+            true => (
+                multiple_of.and(self.merged.rows_multiple_of.value),
+                MORE_ROWS,
+            ),
             false => (CommonMultiple::of(1), 0),
         };
-        let coded = coded.filter(|_| more > 0);
-        let heights = possible_lengths(least.height(), coded, also, more);
+        let coded = coded.filter(|_| max_increase > 0);
+        let heights = possible_lengths(least.height(), coded, multiple_of, max_increase);
         heights.filter_map(move |height| Extent::new(least.width(), height).ok())
     }
 
@@ -215,37 +218,42 @@ impl CodedExtentSearch<'_> {
 
     /// Returns the stride that follows from a width; `None` if the merged constraints do not allow it.
     fn stride(self, width: u32) -> Option<u32> {
-        let stride = &self.merged.stride;
-        let row = self.info.planes.first()?.row_bytes(width)?;
-        let steps = stride.rounded_up_to.value.iter();
-        let mut rounded = steps.map(|step| row.checked_next_multiple_of((*step).max(1)));
-        let first = if stride.packed.value {
-            Some(row)
+        let constraints = &self.merged.stride;
+        let row_bytes = self.info.planes.first()?.row_bytes(width)?;
+        let steps = constraints.rounded_up_to.value.iter();
+        let mut rounded = steps.map(|step| row_bytes.checked_next_multiple_of((*step).max(1)));
+        let required_stride = if constraints.packed.value {
+            Some(row_bytes)
         } else {
             rounded.next().flatten()
         };
-        let row = first.unwrap_or(row);
-        let agree = rounded.all(|other| other == Some(row));
+        let stride = required_stride.unwrap_or(row_bytes);
+        let agree = rounded.all(|other| other == Some(stride));
         let fits = agree
-            && stride.minimum.value <= row
-            && row <= stride.maximum.value
-            && stride.alignment.value.divides(row.into())
-            && stride.first_plane_alignment.value.divides(row.into());
-        fits.then_some(row)
+            && constraints.minimum.value <= stride
+            && stride <= constraints.maximum.value
+            && constraints.alignment.value.divides(stride.into())
+            && constraints
+                .first_plane_alignment
+                .value
+                .divides(stride.into());
+        fits.then_some(stride)
     }
 }
 
-/// Returns the possible widths or heights from `least` on, in ascending order.
+/// Returns the possible widths or heights from `least` to `least + max_increase`, in ascending order.
 fn possible_lengths(
     least: u32,
-    own: Option<&MergedSide>,
-    also: CommonMultiple,
-    more: u32,
+    coded: Option<&MergedSide>,
+    multiple_of: CommonMultiple,
+    max_increase: u32,
 ) -> impl Iterator<Item = u32> + use<> {
-    let step = own.map_or(CommonMultiple::of(1), |own| own.multiple_of.value);
-    let step = step.and(also);
-    let most = own.map_or(u32::MAX, |own| own.maximum.value);
-    let most = most.min(Extent::LARGEST).min(least.saturating_add(more));
+    let step = coded.map_or(CommonMultiple::of(1), |coded| coded.multiple_of.value);
+    let step = step.and(multiple_of);
+    let most = coded.map_or(u32::MAX, |coded| coded.maximum.value);
+    let most = most
+        .min(Extent::LARGEST)
+        .min(least.saturating_add(max_increase));
     let next = move |value: &u64| value.checked_add(step.get()?);
     std::iter::successors(step.at_least(least.into()), next)
         .map_while(|value| u32::try_from(value).ok())

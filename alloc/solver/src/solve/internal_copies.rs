@@ -1,4 +1,4 @@
-//! The copies that participants' devices make of each frame for themselves.
+//! The internal copies: a device that cannot use the layout of the shared buffers copies each frame into memory of its own.
 
 use serde::Serialize;
 
@@ -7,7 +7,7 @@ use super::layout_candidate::{LayoutCandidate, modifiers};
 use crate::constraint::InternalCopy;
 use crate::model::FormatModifier;
 
-/// A copy of each frame that a participant's device makes for itself from the buffers of a plan.
+/// A copy of each frame that a participant's device makes, from a buffer of the plan into memory of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct DeviceCopy {
@@ -24,7 +24,7 @@ pub struct DeviceCopy {
 }
 
 impl<'a> CandidateSearch<'_, 'a, '_> {
-    /// Calls `each` for every copy that members make for themselves from the buffers of a candidate.
+    /// Calls `each` for every internal copy that members make of the buffers of a candidate.
     ///
     /// If a source may choose among several tilings and a member copies one of them, the copy is included, because the source may
     /// choose that tiling.
@@ -58,7 +58,7 @@ impl<'a> CandidateSearch<'_, 'a, '_> {
         }
     }
 
-    /// Returns the number of bytes that members copy for themselves for each frame.
+    /// Returns the sum of the sizes of a frame's internal copies, in bytes.
     pub(super) fn internal_bytes(&self, candidate: &LayoutCandidate<'a>) -> u64 {
         let mut sum = 0_u64;
         self.each_internal_copy(candidate, |_, _, _| {
@@ -67,7 +67,7 @@ impl<'a> CandidateSearch<'_, 'a, '_> {
         sum
     }
 
-    /// Returns the copies of each frame that members make for themselves.
+    /// Returns the internal copies that members make of each frame.
     pub(super) fn internal_copies(&self, candidate: &LayoutCandidate<'a>) -> Vec<DeviceCopy> {
         let mut copies = Vec::new();
         self.each_internal_copy(candidate, |place, pair, copy| {

@@ -189,12 +189,13 @@ impl Plan {
         self.needs_transfers
     }
 
-    /// Returns the copies of each frame that the participants' devices make for themselves, in the order of the participants.
+    /// Returns the internal copies, in the order of the participants. A device that cannot use the layout of the shared buffers
+    /// copies each frame into memory of its own.
     pub fn internal_copies(&self) -> &[DeviceCopy] {
         &self.internal_copies
     }
 
-    /// Returns the number of bytes that the participants' devices copy for themselves for each frame.
+    /// Returns the sum of the sizes of a frame's [internal copies](Self::internal_copies), in bytes.
     pub fn copied_bytes_per_frame(&self) -> u64 {
         let bytes = self.internal_copies.iter().map(|copy| copy.bytes_per_frame);
         bytes.fold(0, u64::saturating_add)
@@ -205,8 +206,8 @@ impl Plan {
         self.count
     }
 
-    /// Returns the memory that is taken from each pool, including memory that participants allocate for themselves. The list is
-    /// empty if no pool is known.
+    /// Returns the memory that is taken from each pool. It includes the participants' private memory, such as a decoder's
+    /// reference frames. The list is empty if no pool is known.
     pub fn pools(&self) -> &[PoolUse] {
         &self.pools
     }
