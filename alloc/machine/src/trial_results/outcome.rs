@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use covalent_solver::text::{Printable, printable_within};
 
-/// The longest short message in characters. It is cut off there, because a driver's message may be of any length.
+/// The maximum length of the text that [`Refusal::in_short`] takes from a driver, in characters. Longer text is cut off.
 const MAXIMUM_CHARACTERS: usize = 400;
 
 /// The outcome of a trial of one buffer on one participant.
@@ -60,7 +60,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// Makes a refusal by the kernel. Its kind follows from the error number.
+    /// Makes a refusal for an operation that failed with a Linux error number. The error number determines the refusal's kind.
     pub fn of_errno(
         device: impl Into<String>,
         operation: impl Into<String>,
@@ -76,7 +76,8 @@ impl Refusal {
         }
     }
 
-    /// Makes a structural refusal without an error number, such as a driver that sets another format than requested.
+    /// Makes a refusal of the kind [`RefusalKind::Structural`] without an error number. For example, the driver set another
+    /// format than the requested one.
     pub fn structural(
         device: impl Into<String>,
         operation: impl Into<String>,
@@ -91,7 +92,7 @@ impl Refusal {
         }
     }
 
-    /// Returns the operation and the error in a few printable words.
+    /// Returns the operation and its error as a short printable text. If the refusal has no such error, returns its message.
     pub fn in_short(&self) -> String {
         match self.cause {
             Cause::Answer => printable_within(self.words.trim_end_matches('.'), MAXIMUM_CHARACTERS),

@@ -116,8 +116,9 @@ impl TrialResults {
             && result.conditions.are_met_by(&self.environment)
     }
 
-    /// Adds a result. If it repeats an earlier result, it replaces that result, and the repetition is counted and the later
-    /// expiry is kept.
+    /// Adds a result. A result that repeats an earlier one ([`TrialResult::is_repeat_of`]) replaces it. If both were learnt, at
+    /// different times, the count in [`Origin::Learnt`] grows by one. If both expire, the later expiry is kept; otherwise the new
+    /// result keeps its own.
     pub fn add(&mut self, result: TrialResult) {
         let (index, hash) = self.index.find(&self.results, &result);
         match index {
