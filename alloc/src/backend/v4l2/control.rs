@@ -12,7 +12,7 @@ use super::{Error, sys};
 /// drivers have fewer than a hundred.
 const MAX_CONTROLS: usize = 1024;
 
-/// The maximum number of entries that are read of a menu.
+/// The maximum number of entries that are read from a menu control.
 const MAX_MENU_ITEMS: u32 = 1024;
 
 /// A control of a device with its present value.
@@ -36,8 +36,8 @@ pub struct Control {
     /// Whether the value has no effect at present because of another control, such as the exposure time while exposure is
     /// automatic (V4L2_CTRL_FLAG_INACTIVE).
     pub is_inactive: bool,
-    /// Whether the control cannot be set at present because the device streams, or because another program has claimed the
-    /// control (V4L2_CTRL_FLAG_GRABBED).
+    /// Whether the control is grabbed (V4L2_CTRL_FLAG_GRABBED): it cannot be set at present, because the device streams or
+    /// another program uses the device.
     pub is_grabbed: bool,
 }
 
@@ -205,8 +205,8 @@ impl Device {
     /// Sets a control. The driver rounds a number to the control's step.
     ///
     /// # Errors
-    /// [`Error::Control`] for a value that the control cannot have, and for a control that can only be read or is claimed now;
-    /// [`Error::Gone`], [`Error::Request`].
+    /// [`Error::Control`] if the control does not accept the value, is read-only, or is grabbed; [`Error::Gone`],
+    /// [`Error::Request`].
     pub fn set_control(&self, control: &Control, value: i32) -> Result<(), Error> {
         let failed = |why: String| Error::Control {
             device: self.path().to_owned(),
@@ -227,7 +227,7 @@ impl Device {
                 control.kind
             ))),
             Err(Errno::BUSY) => Err(failed(
-                "the control is locked while the device streams or another program has claimed it"
+                "the control is grabbed: the device streams, or another program uses the device"
                     .to_owned(),
             )),
             Err(Errno::ACCESS) => Err(failed("it can only be read".to_owned())),

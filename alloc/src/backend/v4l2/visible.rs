@@ -242,8 +242,8 @@ impl Queue {
             |length| Extent::new(frame.width(), length).ok(),
             Extent::height,
         )?;
-        coded.width = coded_side(picture.width(), widths);
-        coded.height = coded_side(picture.height(), heights);
+        coded.width = coded_length_constraints(picture.width(), widths);
+        coded.height = coded_length_constraints(picture.height(), heights);
         image.crop = match cropping {
             Cropping::Whole => Crop::None,
             Cropping::Stream(x, y) => {
@@ -366,10 +366,10 @@ fn to_request(rect: Rect) -> Option<sys::Rect> {
     })
 }
 
-/// Returns the constraints on a coded width or height for a picture of this length. The minimum is declared only if it does not
-/// follow from the picture and the step.
-fn coded_side(picture: u32, range: Range) -> SideConstraints {
-    let implied = picture.checked_next_multiple_of(range.step.max(1)) == Some(range.minimum);
+/// Returns the constraints on the coded width or height for a picture of this width or height. The minimum is declared only if it
+/// does not follow from the picture and the step.
+fn coded_length_constraints(picture_length: u32, range: Range) -> SideConstraints {
+    let implied = picture_length.checked_next_multiple_of(range.step.max(1)) == Some(range.minimum);
     SideConstraints {
         minimum: if implied { 1 } else { range.minimum },
         maximum: range.maximum,
@@ -455,11 +455,17 @@ mod tests {
             step: 16,
         };
         let sides = |side: SideConstraints| (side.minimum, side.maximum, side.multiple_of);
-        assert_eq!(sides(coded_side(1080, rows)), (1, 2176, 16));
-        assert_eq!(sides(coded_side(1060, rows)), (1088, 2176, 16));
-        assert_eq!(sides(coded_side(1920, Range::exactly(1920))), (1, 1920, 1));
+        assert_eq!(sides(coded_length_constraints(1080, rows)), (1, 2176, 16));
         assert_eq!(
-            sides(coded_side(1918, Range::exactly(1920))),
+            sides(coded_length_constraints(1060, rows)),
+            (1088, 2176, 16)
+        );
+        assert_eq!(
+            sides(coded_length_constraints(1920, Range::exactly(1920))),
+            (1, 1920, 1)
+        );
+        assert_eq!(
+            sides(coded_length_constraints(1918, Range::exactly(1920))),
             (1920, 1920, 1)
         );
     }
