@@ -257,7 +257,7 @@ impl Screen {
         self.backend.is_connected()
     }
 
-    /// Returns the counts of the presented frames.
+    /// Returns the counters of the frames that this output has presented.
     pub fn presented(&self) -> &PresentedFrames {
         &self.presented
     }

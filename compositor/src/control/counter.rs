@@ -19,7 +19,7 @@ const SAMPLES_MAX: usize = 128;
 /// The counter of the frames that showed new content of a surface. The surface and the records of its frames share it.
 pub type SurfaceCounter = Rc<RefCell<FrameCounter>>;
 
-/// The counts of an output's presented frames.
+/// The counters of the frames that an output has presented.
 #[derive(Clone, Debug, Default)]
 pub struct PresentedFrames {
     /// All presented frames. The latency of a frame is that of the buffer with new content that was acquired first.
@@ -54,7 +54,7 @@ impl PresentedFrames {
     }
 }
 
-/// The counts of the presented frames of an output or a surface.
+/// The number of frames that an output or a surface has presented, and the times of the latest ones.
 #[derive(Clone, Debug, Default)]
 pub struct FrameCounter {
     frames: u64,
@@ -85,7 +85,7 @@ impl FrameCounter {
         });
     }
 
-    /// Returns the number of frames since the start.
+    /// Returns the number of frames that were counted so far.
     pub fn frames(&self) -> u64 {
         self.frames
     }
@@ -110,7 +110,8 @@ impl FrameCounter {
         f64::from(frames) / Duration::from_micros(span_us).as_secs_f64()
     }
 
-    /// Returns the percentiles of the time from acquisition to page flip over the stored frames; `None` before the first frame.
+    /// Returns percentiles of the time from the acquisition of a buffer to the page flip. They are computed from the latest
+    /// frames with new content. The result is `None` if there is no such frame.
     pub fn latency(&self) -> Option<Latency> {
         let mut sorted: Vec<u32> = self
             .samples
