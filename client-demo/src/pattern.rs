@@ -96,7 +96,7 @@ impl Pattern {
         Ok(Self { width, height })
     }
 
-    /// Draws the rows of frame `number`, which wraps at [`NUMBERS`].
+    /// Draws the two kinds of rows of which frame `number` consists. Frame [`NUMBERS`] equals frame 0.
     #[must_use]
     pub fn rows(self, number: u32) -> Rows {
         let row = |strip| {

@@ -95,16 +95,20 @@ impl Connection {
             .flags
             .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
         {
-            return Err("its message is too long, or has file descriptors".to_owned());
+            return Err("the reader's message is too long, or has file descriptors".to_owned());
         }
         let message = match bytes.get(..received.bytes) {
             Some(message) if !message.is_empty() => message,
-            _ => return Err("it has ended".to_owned()),
+            _ => {
+                return Err(
+                    "the reader has closed its socket, or has sent an empty message".to_owned(),
+                );
+            }
         };
         let Done { done } = serde_json::from_slice(message)
-            .map_err(|error| format!("its message cannot be parsed: {error}"))?;
+            .map_err(|error| format!("the reader's message cannot be parsed: {error}"))?;
         if self.index() != Some(done) {
-            return Err("it returned a buffer that it did not have".to_owned());
+            return Err("the reader returned a buffer that it did not hold".to_owned());
         }
         self.held = None;
         Ok(Some(done))

@@ -195,7 +195,9 @@ impl FrameServer {
         self.connections.retain(|connection| {
             let is_overdue = connection.is_overdue();
             if is_overdue {
-                tracing::info!("a reader of the frames is disconnected: it kept a frame too long");
+                tracing::info!(
+                    "a reader of the frames is disconnected: the reader held a frame for too long"
+                );
                 returned.extend(connection.index());
             }
             !is_overdue

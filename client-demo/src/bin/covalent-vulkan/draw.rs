@@ -185,7 +185,7 @@ impl App<'_> {
     }
 
     /// Handles the completion of a frame's rendering.
-    pub(crate) fn handle_completed(&mut self, frame_id: u64) -> Result<(), Failure> {
+    pub(crate) fn handle_frame_completed(&mut self, frame_id: u64) -> Result<(), Failure> {
         if !self.submissions.complete(frame_id)? {
             return Ok(());
         }
@@ -237,8 +237,8 @@ impl App<'_> {
         }
     }
 
-    /// Handles that the fences of a released buffer have signalled.
-    pub(crate) fn handle_idle(&mut self, number: usize) {
+    /// Handles the event that all fences of a released buffer have signalled.
+    pub(crate) fn handle_buffer_idle(&mut self, number: usize) {
         for swapchain in self.all_swapchains() {
             if let Some(index) = swapchain.index_of(number) {
                 swapchain.wait_finished(index);
@@ -248,7 +248,7 @@ impl App<'_> {
     }
 
     /// Handles the release of a buffer by the compositor.
-    pub(crate) fn handle_released(&mut self, number: usize) {
+    pub(crate) fn handle_buffer_released(&mut self, number: usize) {
         for swapchain in self.all_swapchains() {
             let Some(index) = swapchain.index_of(number) else {
                 continue;

@@ -188,12 +188,12 @@ impl<'a> App<'a> {
 
     fn handle_event(&mut self, event: Event) -> Result<(), Failure> {
         match event {
-            Event::Released(number) => self.handle_released(number),
-            Event::BufferIdle(number) => self.handle_idle(number),
-            Event::Created(number, wl_buffer) => self.handle_created(number, wl_buffer)?,
-            Event::Refused(number) => self.handle_refused(number)?,
+            Event::Released(number) => self.handle_buffer_released(number),
+            Event::BufferIdle(number) => self.handle_buffer_idle(number),
+            Event::Created(number, wl_buffer) => self.handle_buffer_created(number, wl_buffer)?,
+            Event::Refused(number) => self.handle_buffer_refused(number)?,
             Event::Completed(PLAN_READY) => self.handle_plan()?,
-            Event::Completed(number) => self.handle_completed(number)?,
+            Event::Completed(number) => self.handle_frame_completed(number)?,
             Event::Presented(frame, shown) => {
                 self.stats.presented(frame, shown, self.compositor.clock);
                 for swapchain in self.all_swapchains() {

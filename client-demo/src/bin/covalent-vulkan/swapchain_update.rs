@@ -123,7 +123,7 @@ impl App<'_> {
         self.request_plan(why)
     }
 
-    pub(crate) fn handle_created(
+    pub(crate) fn handle_buffer_created(
         &mut self,
         number: usize,
         wl_buffer: WlBuffer,
@@ -174,7 +174,7 @@ impl App<'_> {
         });
     }
 
-    pub(crate) fn handle_refused(&mut self, number: usize) -> Result<(), Failure> {
+    pub(crate) fn handle_buffer_refused(&mut self, number: usize) -> Result<(), Failure> {
         let is_next =
             |(swapchain, _): &(Swapchain, SwapchainReason)| swapchain.index_of(number).is_some();
         let Some((swapchain, why)) = self.next.take_if(|next| is_next(next)) else {
