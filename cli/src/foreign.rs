@@ -115,7 +115,7 @@ fn describe(expected: CovalentFileKind, path: &Path, bytes: &[u8]) -> Option<Str
     }
     if report_part::part(bytes, "format").is_some() {
         return Some(format!(
-            "a report without the part `{}`",
+            "a report of `covalent report`, which has no field `{}`",
             expected.report_field()
         ));
     }

@@ -118,7 +118,7 @@ fn report_is_read_by_every_verb_and_has_no_names() {
     let matrix = run(&["matrix", "--from", path], &[]);
     let error = String::from_utf8_lossy(&matrix.stderr).into_owned();
     assert!(
-        error.contains("a report without the part `matrix`"),
+        error.contains("a report of `covalent report`, which has no field `matrix`"),
         "{error}"
     );
 }

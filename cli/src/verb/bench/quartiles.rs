@@ -34,8 +34,9 @@ impl Quartiles {
 
 /// Returns the quartile with this number from 1 to 3, interpolated linearly between two times.
 fn quartile(sorted: &[u64], number: usize) -> Option<u64> {
-    let fourfold = sorted.len().checked_sub(1)?.checked_mul(number)?;
-    let (index, rest) = (fourfold / 4, fourfold % 4);
+    // The position of the quartile in `sorted`, in quarters of an index.
+    let quarters = sorted.len().checked_sub(1)?.checked_mul(number)?;
+    let (index, rest) = (quarters / 4, quarters % 4);
     let below = u128::from(*sorted.get(index)?);
     let above = sorted.get(index.checked_add(1)?).copied();
     let above = above.map_or(below, u128::from);
