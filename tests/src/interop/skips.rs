@@ -118,8 +118,9 @@ impl Skips {
                 && !rows.iter().any(|row| skip.allows(configuration, row));
             if is_stale {
                 wrong.push(format!(
-                    "no row was skipped on {configuration} for {:?} (rows with {:?}), and the list expects it, because {}",
-                    skip.reason, skip.row, skip.because
+                    "no row whose name contains {:?} was skipped on {configuration} for a reason that contains {:?}; \
+                     the list expects such a row, because {}",
+                    skip.row, skip.reason, skip.because
                 ));
             }
         }
@@ -223,7 +224,8 @@ mod tests {
         let lines = rows("passed a NV12\npassed a XR24\n");
         assert_eq!(
             list("").check("vkms", &lines).unwrap_err(),
-            "no row was skipped on vkms for \"no card\" (rows with \"XR24\"), and the list expects it, because there is none"
+            "no row whose name contains \"XR24\" was skipped on vkms for a reason that contains \"no card\"; \
+             the list expects such a row, because there is none"
         );
         // No row has to match an entry for another configuration, or an entry with a condition.
         assert_eq!(list("").check("full", &lines), Ok(0));

@@ -90,7 +90,7 @@ pub(super) const CASES: &[Case] = &[
 /// Reads the KMS state of the guest's first card.
 fn state(guest: &Guest) -> anyhow::Result<KmsState> {
     let output = run_checked(guest, "covalent-kms-state print", COMMAND_LIMIT)?;
-    serde_json::from_str(&output.text()).context("the state of the card")
+    serde_json::from_str(&output.text()).context("parse the KMS state of the card")
 }
 
 /// Starts the program that leaves a KMS state behind. It runs until its standard input ends.
@@ -100,7 +100,7 @@ fn leave(guest: &Guest) -> anyhow::Result<(Process, LeftState)> {
         let output = process.wait(COMMAND_LIMIT)?;
         anyhow::bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
     };
-    let left = serde_json::from_str(&line).context("what was left")?;
+    let left = serde_json::from_str(&line).context("parse the KMS state that the program left")?;
     Ok((process, left))
 }
 
@@ -130,7 +130,10 @@ fn left_on_virtio(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let (process, left) = leave(guest)?;
-    ensure!(!left.planes.is_empty(), "no cursor was left: {left:?}");
+    ensure!(
+        !left.planes.is_empty(),
+        "covalent-kms-state left no cursor plane on: {left:?}"
+    );
     let before = state(guest)?;
     ensure!(
         before.shown().count() == 1 + left.planes.len(),
@@ -193,7 +196,10 @@ fn last_written(guest: &Guest, is_wanted: impl Fn(u64) -> bool) -> anyhow::Resul
     let lines = String::from_utf8_lossy(&lines).into_owned();
     let written = lines
         .lines()
-        .map(|line| serde_json::from_str::<WritebackRecord>(line).context("a line of writeback"))
+        .map(|line| {
+            serde_json::from_str::<WritebackRecord>(line)
+                .context("parse a line of the writeback report")
+        })
         .collect::<anyhow::Result<Vec<_>>>()?;
     let kept = written
         .iter()

@@ -61,7 +61,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                     Ok(CheckOutcome::Passed)
                 }
                 Err(error) => bail!("the call failed with another error than expected: {error}"),
-                Ok(_) => bail!("udmabuf accepted the memfd"),
+                Ok(_) => bail!("udmabuf accepted the memfd that it should refuse"),
             },
         );
     }

@@ -216,7 +216,7 @@ fn without() -> anyhow::Result<()> {
     });
     ensure!(
         drawn.is_err(),
-        "the device saw a write without a guard, so these checks detect nothing"
+        "the device saw what the CPU wrote without a guard, so the buffer is coherent and these checks detect nothing"
     );
     let seen = expect_cpu_sees(|views, seen| {
         let mapping = views.unguarded()?;
@@ -225,7 +225,7 @@ fn without() -> anyhow::Result<()> {
     });
     ensure!(
         seen.is_err(),
-        "the CPU saw a device's write without a guard, so these checks detect nothing"
+        "the CPU saw without a guard what the device wrote, so the buffer is coherent and these checks detect nothing"
     );
     Ok(())
 }
