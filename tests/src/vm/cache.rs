@@ -398,7 +398,7 @@ pub enum CacheFolder {
 }
 
 impl CacheFolder {
-    /// All kinds.
+    /// All kinds of items in the cache.
     pub const ALL: [Self; 6] = [
         Self::Kernels,
         Self::Peers,

@@ -40,7 +40,7 @@ use covalent_tests::interop::{BEHAVIOURS, Row};
 use covalent_tests::verdict::Verdict;
 
 use rows::{ParentMessage, Rows, send_to_parent};
-use test_machine::{Scope, TestMachine};
+use test_machine::{TestMachine, TestOptions};
 
 /// Checks buffer sharing between Vulkan and the other drivers of this machine.
 #[derive(Debug, Parser)]
@@ -130,7 +130,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         );
     }
     if let Some(role) = arguments.role {
-        let machine = TestMachine::open(&Scope::default());
+        let machine = TestMachine::open(&TestOptions::default());
         match role {
             Role::Peer => peer::serve(&machine)?,
             Role::Producer => frames::serve(&machine, "producer", arguments.device_index)?,
@@ -139,15 +139,19 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(card) = &arguments.show {
-        vulkan_to_kms::show(&TestMachine::open(&Scope::default()), card, arguments.seed)?;
+        vulkan_to_kms::show(
+            &TestMachine::open(&TestOptions::default()),
+            card,
+            arguments.seed,
+        )?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(card) = &arguments.show_decoded {
-        decoder_to_kms::show(&TestMachine::open(&Scope::default()), card)?;
+        decoder_to_kms::show(&TestMachine::open(&TestOptions::default()), card)?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(card) = &arguments.show_split {
-        split_to_kms::show(&TestMachine::open(&Scope::default()), card)?;
+        split_to_kms::show(&TestMachine::open(&TestOptions::default()), card)?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(done) = arguments.after {
@@ -178,7 +182,7 @@ type Behaviour = fn(&TestMachine, &mut Rows);
 
 /// Runs all rows in the child process, except the first `done` rows.
 fn attempt(arguments: &Arguments, done: usize) {
-    let machine = TestMachine::open(&Scope {
+    let machine = TestMachine::open(&TestOptions {
         full: arguments.full,
         validated: arguments.validated,
         #[cfg(feature = "gbm")]

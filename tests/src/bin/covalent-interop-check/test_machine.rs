@@ -37,7 +37,7 @@ pub(crate) struct TestMachine {
 
 /// The options that select the devices to open and the rows to run.
 #[derive(Debug, Default)]
-pub(crate) struct Scope {
+pub(crate) struct TestOptions {
     /// Whether rows run for every format, and not only for one format of each kind.
     pub(crate) full: bool,
     /// Whether the validation layer is loaded.
@@ -58,14 +58,14 @@ pub(crate) enum PlanResult {
 }
 
 impl TestMachine {
-    pub(crate) fn open(scope: &Scope) -> Self {
+    pub(crate) fn open(options: &TestOptions) -> Self {
         let mut sources = Sources::discover();
         #[cfg(feature = "gbm")]
-        if scope.gbm {
+        if options.gbm {
             sources.add_gbm();
         }
         let mut lacking = Vec::new();
-        let loaded = if scope.validated {
+        let loaded = if options.validated {
             Vulkan::load_validated().map(|(vulkan, complaints)| (vulkan, Some(complaints)))
         } else {
             Vulkan::load().map(|vulkan| (vulkan, None))
@@ -95,8 +95,8 @@ impl TestMachine {
             sources,
             gpus,
             lacking,
-            full: scope.full,
-            frames: scope.frames,
+            full: options.full,
+            frames: options.frames,
             complaints: validation,
         }
     }

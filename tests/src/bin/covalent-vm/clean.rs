@@ -20,8 +20,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let lock = cache.lock(&progress)?;
     let keep = usize::from(arguments.keep_newest);
     cache.discard_partial(&lock)?;
-    for shelf in CacheFolder::ALL {
-        cache.keep_newest(&lock, shelf, keep, &progress)?;
+    for kind in CacheFolder::ALL {
+        cache.keep_newest(&lock, kind, keep, &progress)?;
     }
     if !arguments.keep_newest {
         cache.discard_packages(&lock)?;
