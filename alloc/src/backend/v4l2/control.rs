@@ -205,8 +205,8 @@ impl Device {
     /// Sets a control. The driver rounds a number to the control's step.
     ///
     /// # Errors
-    /// [`Error::Control`] for a value that the control cannot have, and for a control that can only be read or is claimed now;
-    /// [`Error::Gone`], [`Error::Request`].
+    /// [`Error::Control`] if the control cannot have this value, is [read-only](Control::is_read_only) or is
+    /// [grabbed](Control::is_grabbed); [`Error::Gone`], [`Error::Request`].
     pub fn set_control(&self, control: &Control, value: i32) -> Result<(), Error> {
         let failed = |why: String| Error::Control {
             device: self.path().to_owned(),
