@@ -8,9 +8,9 @@
 //! ```
 //!
 //! calloop makes five system calls in each iteration: it sets a timerfd, and re-enables the timerfd and its notifier. Each frame
-//! takes three iterations, so this module itself watches the files and timers that every frame needs. A file stays registered
-//! with epoll, and a timer needs no system call. All other sources are added to calloop, which is dispatched only when one of
-//! them is ready.
+//! takes three iterations, so this module itself watches the file descriptors and timers that every frame needs. A file
+//! descriptor stays registered with epoll, and a timer needs no system call. All other sources are added to calloop, which is
+//! dispatched only when one of them is ready.
 
 mod sys;
 mod timers;
@@ -36,7 +36,7 @@ pub use self::timers::TimerToken;
 
 /// The epoll key of calloop's own epoll file descriptor.
 const CALLOOP: u64 = 0;
-/// The maximum number of ready files in one iteration. Further ready files are handled in the next iteration.
+/// The maximum number of ready file descriptors in one iteration. Further ones are handled in the next iteration.
 const EVENTS_MAX: usize = 64;
 
 /// The event loop.
@@ -53,16 +53,16 @@ pub struct LoopHandle {
     shared: Rc<Shared>,
 }
 
-/// Identifies a watched file.
+/// Identifies a file descriptor that the event loop watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WatchToken(u64);
 
-/// Whether a file stays watched after its callback.
+/// Whether the event loop still watches a file descriptor after its callback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WatchAction {
-    /// The file stays watched.
+    /// The event loop still watches the file descriptor.
     Continue,
-    /// The file is removed from the event loop.
+    /// The event loop no longer watches the file descriptor.
     Remove,
 }
 
@@ -177,12 +177,12 @@ impl EventLoop {
 }
 
 impl LoopHandle {
-    /// Watches a file: calls a callback in each iteration in which the file is ready (level-triggered). The file is kept open
-    /// until [`unwatch`](Self::unwatch) is called, or the callback returns [`WatchAction::Remove`].
+    /// Watches a file descriptor: calls a callback in each iteration in which the file descriptor is ready (level-triggered). It
+    /// is kept open until [`unwatch`](Self::unwatch) is called, or the callback returns [`WatchAction::Remove`].
     ///
     /// # Errors
     ///
-    /// When the kernel cannot watch the file.
+    /// When the kernel cannot watch the file descriptor.
     pub fn watch(
         &self,
         file: Rc<dyn AsFd>,
@@ -206,11 +206,11 @@ impl LoopHandle {
         Ok(WatchToken(key))
     }
 
-    /// Changes the readiness for which a file is watched.
+    /// Changes the readiness for which a file descriptor is watched.
     ///
     /// # Errors
     ///
-    /// When the kernel cannot watch the file.
+    /// When the kernel cannot watch the file descriptor.
     pub fn set_interest(&self, token: WatchToken, interest: Interest) -> io::Result<()> {
         let watches = self.shared.watches.borrow();
         if let Some(watch) = watches.get(&token.0) {
@@ -220,7 +220,7 @@ impl LoopHandle {
         Ok(())
     }
 
-    /// Stops watching a file. This may be done in its own callback.
+    /// Stops watching a file descriptor. This may be done in its own callback.
     pub fn unwatch(&self, token: WatchToken) {
         self.shared.remove(token.0);
     }
@@ -266,7 +266,7 @@ impl Deref for LoopHandle {
 
 impl Shared {
     fn call(&self, key: u64, ready: EventFlags, state: &mut State) {
-        // A callback that was called earlier in this iteration may have removed the file.
+        // A callback that was called earlier in this iteration may have removed the file descriptor.
         let callback = self
             .watches
             .borrow()
@@ -308,10 +308,10 @@ impl Shared {
     fn remove(&self, key: u64) {
         let removed = self.watches.borrow_mut().remove(&key);
         if let Some(watch) = removed {
-            // The descriptor is removed explicitly: if another copy of it is open, closing it does not remove the file from the
+            // The file descriptor is removed explicitly: while a duplicate of it is open, closing it does not remove it from the
             // epoll set.
             if let Err(error) = epoll::delete(&self.epoll, &*watch.file) {
-                tracing::warn!(%error, "a file cannot be removed from the event loop");
+                tracing::warn!(%error, "a file descriptor cannot be removed from the event loop");
             }
         }
     }

@@ -35,13 +35,13 @@ use crate::state::State;
 
 /// The exit codes. Covalent's clients use the same codes.
 pub mod exit {
-    /// An error that has no code of its own.
+    /// The exit code for an error that has no code of its own.
     pub const UNEXPECTED: u8 = 1;
-    /// The command line is not valid.
+    /// The exit code if the command line is not valid.
     pub const USAGE: u8 = 2;
-    /// The output buffers cannot be allocated.
+    /// The exit code if the buffers of an output cannot be allocated.
     pub const ALLOCATION: u8 = 7;
-    /// There is no card, or no usable display.
+    /// The exit code if there is no card, or no usable display.
     pub const NO_DISPLAY: u8 = 10;
 }
 

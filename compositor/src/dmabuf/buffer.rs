@@ -98,12 +98,13 @@ impl ClientBuffer {
         is_linear(&self.buffer)
     }
 
-    /// Starts CPU read access. It does not wait for write fences; the client may attach one even after its commit was applied.
+    /// Starts CPU read access, without waiting for write fences. The compositor must not block on such a fence, because a client
+    /// can add one to its buffer at any time, even after the commit was applied.
     ///
     /// # Errors
     ///
-    /// When the buffer is not linear, it cannot be mapped, its exporter rejects `DMA_BUF_IOCTL_SYNC`, or a write fence is not
-    /// signalled (`WouldBlock`).
+    /// `WouldBlock` if a write fence is not signalled. Other errors if the buffer is not linear or cannot be mapped, or if its
+    /// exporter rejects `DMA_BUF_IOCTL_SYNC`.
     pub fn open(&self) -> io::Result<DmabufPlanes<'_>> {
         if !self.is_linear() {
             let modifier = self.buffer.layout().format().modifier;

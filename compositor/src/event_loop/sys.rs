@@ -8,7 +8,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
-/// Waits until a file is ready or `timeout` elapses, and appends the ready files to `events`, up to its capacity.
+/// Waits until a file descriptor is ready or `timeout` elapses, and appends the events to `events`, up to its capacity.
 ///
 /// Kernels before 5.11 round the time up to milliseconds.
 ///

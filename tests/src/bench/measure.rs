@@ -70,9 +70,9 @@ pub fn measure(
         String::from_utf8_lossy(&output.stderr).trim()
     );
     let costs = costs(&printed, frames, scenario.clients, traced);
-    let compositor = costs.get(&Column::CompositorMs);
+    let compositor_ms = costs.get(&Column::CompositorMs);
     ensure!(
-        compositor.is_none_or(|ms| *ms >= LEAST_COMPOSITOR_MS),
+        compositor_ms.is_none_or(|ms| *ms >= LEAST_COMPOSITOR_MS),
         "the compositor took no time, so the client's frames were not shown"
     );
     Ok(costs)
@@ -141,22 +141,22 @@ fn costs(
         set(Column::Ioctls, slope("client_ioctls"));
         return costs;
     }
-    let client = slope("client_us").map(to_ms);
-    let compositor = slope("compositor_us").map(to_ms);
-    set(Column::ClientMs, client);
-    set(Column::CompositorMs, compositor);
+    let client_ms = slope("client_us").map(to_ms);
+    let compositor_ms = slope("compositor_us").map(to_ms);
+    set(Column::ClientMs, client_ms);
+    set(Column::CompositorMs, compositor_ms);
     set(
         Column::TotalMs,
-        client.map(|client| client + compositor.unwrap_or_default()),
+        client_ms.map(|client_ms| client_ms + compositor_ms.unwrap_or_default()),
     );
     // The wall time covers the frames of all clients, so it is multiplied by their number to get the rate of one client.
-    let wall = slope("wall_us").map(|us| us * f64::from(clients));
-    set(Column::Rate, wall.map(|us| 1e6 / us));
-    let start = wall.and_then(|us| {
+    let wall_us = slope("wall_us").map(|us| us * f64::from(clients));
+    set(Column::Rate, wall_us.map(|us| 1e6 / us));
+    let start_ms = wall_us.and_then(|us| {
         let first = frames[0] / f64::from(clients);
         Some((number("short.wall_us".to_owned())? - us * first) / 1000.0)
     });
-    set(Column::StartMs, start.filter(|ms| *ms > 0.0));
+    set(Column::StartMs, start_ms.filter(|ms| *ms > 0.0));
     let own = |path: &[&str]| {
         let reports = printed.reports.get("long")?;
         let values: Vec<f64> = reports
@@ -180,8 +180,8 @@ fn costs(
     set(Column::DmabufMiB, mib("long.dmabuf_peak_bytes"));
     set(Column::ClientMiB, mib("long.client_memory_bytes"));
     set(Column::CompositorMiB, mib("compositor_memory_bytes"));
-    let idle = number("idle.compositor_us_in_3_s".to_owned());
-    set(Column::IdleMs, idle.map(|us| to_ms(us) / 3.0));
+    let idle_us = number("idle.compositor_us_in_3_s".to_owned());
+    set(Column::IdleMs, idle_us.map(|us| to_ms(us) / 3.0));
     costs
 }
 

@@ -412,7 +412,7 @@ fn allocation(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     );
     ensure!(
         cma_counters(context, POOL)?[2] == before[2],
-        "pages stay allocated after a refusal"
+        "the number of free pages of {POOL} changed, although the allocation was refused"
     );
     Ok(Outcome::Passed)
 }

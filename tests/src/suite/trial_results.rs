@@ -147,7 +147,7 @@ fn gbm_refusal(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         ensure!(result["participant"]["interface"] == "gbm", "{result}");
         ensure!(
             result["conditions"]["mesa"] == mesa,
-            "the trial result does not depend on Mesa {mesa}: {result}"
+            "the conditions of the trial result do not contain Mesa {mesa}: {result}"
         );
     }
     let guest = context.guest()?;

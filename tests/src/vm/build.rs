@@ -22,7 +22,8 @@ use super::toolchain::Toolchain;
 /// The cargo profile for programs that run on an emulated CPU.
 pub(super) const PROFILE: &str = "guest";
 
-/// The features of the programs that are compiled in the root. On other machines the libraries of some backends may be missing.
+/// The cargo features of the programs that are compiled in the root, which has the libraries of all backends. Some of them are
+/// not default features, because a developer's machine may not have these libraries.
 pub const FEATURES: &str = "covalent-cli/gbm,covalent-cli/vulkan,covalent-client-demo/vulkan,covalent-tests/gbm,covalent-tests/vulkan";
 
 /// Returns the features with which the checks compile: [`FEATURES`] and the harness, which runs on the host.

@@ -121,15 +121,15 @@ impl KernelMaker<'_> {
         }
         apt.download_only(&packages, "download the kernel")?;
         self.make(&folder, &apt.archives())?;
-        let made = KernelImage::open(&folder)?;
-        for module in &made.record.missing {
+        let kernel_image = KernelImage::open(&folder)?;
+        for module in &kernel_image.record.missing {
             let MissingModule { name, reason } = module;
             self.progress.note(&format!(
                 "Linux {} has no module {name}: {reason}",
                 self.kernel
             ));
         }
-        Ok(made)
+        Ok(kernel_image)
     }
 
     fn make(&self, folder: &Path, packages: &Path) -> Result<(), ImageError> {

@@ -174,7 +174,8 @@ impl Pool {
         }
     }
 
-    /// Returns the allocator that provides a source's small buffers after the pool is exhausted; `None` if there is none.
+    /// Returns the allocator that a source uses after the pool is exhausted. It provides only dma-bufs of at most
+    /// [`PoolFallback::up_to_bytes`]. The result is `None` if all buffers of the source come from the pool.
     #[must_use]
     pub fn fallback_of(&self, source: &SourceId) -> Option<&PoolFallback> {
         let fallback = self.fallback.as_ref();

@@ -7,10 +7,10 @@ use super::work::LeftOut;
 use crate::constraint::SourceId;
 use crate::model::FormatModifier;
 
-/// A source and a format that serve all participants, and how certain that is.
+/// A source and a format with which one buffer serves all participants, and whether the source guarantees this.
 pub type Candidate = (SourceId, FormatModifier, Verdict);
 
-/// The candidates that the search found, in order.
+/// The candidates that the search found, sorted by source and format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidates {
     candidates: Vec<Candidate>,

@@ -213,7 +213,8 @@ fn share(problem: &Problem<'_>) -> Result<Plan, SearchRejections> {
 /// Solves a request as [`solve`] does, with another budget of steps. Also returns how many steps were taken.
 ///
 /// A phase ends when its share of the budget is spent, and the solution contains what was found until then. A unit of work that
-/// was begun is completed, so a small budget can be slightly exceeded. [`BUDGET`] is never exceeded.
+/// was begun is completed, so the number of steps can be slightly greater than a small budget. If the budget is [`BUDGET`], the
+/// number of steps is never greater.
 pub fn solve_within(request: &Request, budget: u64) -> (Solution, u64) {
     solve_within_taken(request, budget, &TakenBytes::new())
 }
@@ -237,9 +238,10 @@ fn solve_within_taken(request: &Request, budget: u64, taken: &TakenBytes) -> (So
     (solution, problem.work.spent())
 }
 
-/// Returns every source and format with which one buffer serves all participants, in order, and how certain that is.
+/// Lists the combinations of a source and a format with which one buffer serves all participants, sorted by source and format.
+/// The [`Verdict`] of each combination states whether the source guarantees this.
 ///
-/// [`solve`] chooses the best of them. A combination that is not listed is impossible, unless the search [left something
+/// [`solve`] chooses the best combination. A combination that is not listed is impossible, unless the search [left something
 /// out](Candidates::left_out).
 pub fn candidates(request: &Request) -> Candidates {
     let problem = match Problem::new(request, Work::new(BUDGET), &TakenBytes::new()) {

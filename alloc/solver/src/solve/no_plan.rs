@@ -4,8 +4,9 @@ use std::fmt;
 
 use super::{Plan, Solution, Verdict};
 
-/// The error that a solution has no plan with the certainty that the caller needs. It is displayed as an explanation: the demands
-/// that conflict, the reason why each source was rejected, and the cheapest alternative.
+/// The error of [`Solution::guaranteed`] and [`Solution::possible`]: the solution has no plan, or the caller needs a guaranteed
+/// plan and the solution has one that is only possible. `Display` writes the demands that conflict, the reason why each source
+/// was rejected, and the cheapest alternative.
 #[derive(Clone, PartialEq)]
 pub struct NoPlan {
     solution: Box<Solution>,

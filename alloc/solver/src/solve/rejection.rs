@@ -252,8 +252,8 @@ impl LayoutRejection {
                 available,
                 count,
             } => {
-                let bytes = needed.checked_div((*count).into()).unwrap_or(0);
-                let fitting = available.checked_div(bytes).unwrap_or(0);
+                let buffer_bytes = needed.checked_div((*count).into()).unwrap_or(0);
+                let fitting = available.checked_div(buffer_bytes).unwrap_or(0);
                 format!(
                     "has too little memory: {fitting} of {count} buffers fit in the {available} bytes that are left, and {needed} are needed"
                 )

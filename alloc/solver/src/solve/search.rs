@@ -199,8 +199,8 @@ fn best_candidate<'p, 'a>(
     best_candidate
 }
 
-/// Returns every candidate once, in order, and what the search left out. Each candidate has its best verdict with any
-/// alternative.
+/// Returns each candidate once, sorted by source and format, and what the search left out. Each candidate has its best verdict
+/// with any alternative.
 pub(super) fn candidates(
     problem: &Problem<'_>,
     view: View<'_>,

@@ -36,13 +36,14 @@ pub struct JobSolution {
 }
 
 impl JointSolution {
-    /// Returns the jobs that would get better buffers if they ran alone, because the other jobs leave them too little memory.
+    /// Returns the jobs that do not fit. The other jobs leave them too little memory for buffers as good as those that they would
+    /// get alone.
     pub fn unfit(&self) -> impl Iterator<Item = &JobSolution> {
         self.jobs.iter().filter(|job| !job.fits)
     }
 
-    /// Explains the solution of each job, the memory taken from the pools, and which jobs do not fit. `explain` makes the text of
-    /// a single solution.
+    /// Explains the solution of each job, the memory taken from the pools, and which jobs do not fit. The function
+    /// `explain` returns the text for the solution of one job, as [`Solution::explain`] does.
     pub fn explain(&self, explain: impl Fn(&Solution) -> String) -> String {
         // Writing to a String cannot fail.
         let mut text = String::new();

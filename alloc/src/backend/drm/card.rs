@@ -146,7 +146,7 @@ impl Card {
         &self.inner.identity.driver
     }
 
-    /// Returns the identity of the device.
+    /// Returns the driver, the location and the node of the device.
     #[must_use]
     pub fn identity(&self) -> &DeviceIdentity {
         &self.inner.identity

@@ -136,7 +136,7 @@ impl Gbm {
         &self.inner.path
     }
 
-    /// Returns the identity of the device.
+    /// Returns the driver, the location and the node of the device.
     #[must_use]
     pub fn identity(&self) -> &DeviceIdentity {
         &self.inner.identity

@@ -205,8 +205,8 @@ impl Device {
     /// Sets a control. The driver rounds a number to the control's step.
     ///
     /// # Errors
-    /// [`Error::Control`] if the control does not accept the value, is read-only, or is grabbed; [`Error::Gone`],
-    /// [`Error::Request`].
+    /// [`Error::Control`] if the control cannot have this value, is [read-only](Control::is_read_only) or is
+    /// [grabbed](Control::is_grabbed); [`Error::Gone`], [`Error::Request`].
     pub fn set_control(&self, control: &Control, value: i32) -> Result<(), Error> {
         let failed = |why: String| Error::Control {
             device: self.path().to_owned(),

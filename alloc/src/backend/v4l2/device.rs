@@ -113,7 +113,7 @@ impl Device {
         Some(name.trim().replace(char::is_whitespace, "-"))
     }
 
-    /// Returns the identity of the device.
+    /// Returns the driver, the location and the node of the device.
     #[must_use]
     pub fn identity(&self) -> &DeviceIdentity {
         &self.inner.identity

@@ -297,7 +297,7 @@ fn bytes_are_read_as_written(backend: &Backend<'_>, source: &Source) -> Result<C
             );
         }
         let end = guard.read(plane, layout.size_bytes, &mut [0]);
-        ensure!(end.is_err(), "a byte after the plane was read");
+        ensure!(end.is_err(), "a read beyond the end of the plane succeeded");
         ensure!(
             guard.write(plane, 0, &[0]).is_err(),
             "a guard for reading allowed a write"

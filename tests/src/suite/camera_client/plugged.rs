@@ -14,11 +14,13 @@ const DRIVER: &str = "/sys/bus/platform/drivers/vivid";
 /// Reads the next JSON object that the client prints.
 fn object(camera: &mut Process) -> anyhow::Result<Value> {
     let Some(line) = camera.line(Stream::Out, COMMAND_LIMIT)? else {
-        let mut said = Vec::new();
+        let mut messages = Vec::new();
         while let Ok(Some(line)) = camera.line(Stream::Error, COMMAND_LIMIT) {
-            said.push(line);
+            messages.push(line);
         }
-        anyhow::bail!("the client ended without an object: {said:?}");
+        anyhow::bail!(
+            "the client ended before it printed a JSON object; its messages: {messages:?}"
+        );
     };
     serde_json::from_str(&line).with_context(|| line.clone())
 }

@@ -166,14 +166,14 @@ impl Landmark {
                 let found = share(colour);
                 ensure!(
                     found >= *least,
-                    "{found} % of the picture are {colour:?}, and not {least} %"
+                    "{found} % of the picture are {colour:?}; at least {least} % are expected"
                 );
             }
             Self::Colours(least) => {
                 let colours: BTreeSet<[u8; 3]> = picture.pixels().map(|pixel| pixel.0).collect();
                 ensure!(
                     colours.len() >= *least,
-                    "the picture has {} colours, and not {least}",
+                    "the picture has {} colours; at least {least} are expected",
                     colours.len()
                 );
             }
