@@ -211,8 +211,8 @@ fn recording_that_is_damaged_is_refused_with_its_file_name() {
     let whole = fs::read_to_string(recorded("bochs")).unwrap();
     let newer = whole.replacen("\"version\": 1", "\"version\": 2", 1);
     for (name, text, words) in [
-        ("half.json", &whole[..whole.len() / 2], "no matrix"),
-        ("empty.json", "", "no matrix"),
+        ("half.json", &whole[..whole.len() / 2], "not a matrix"),
+        ("empty.json", "", "not a matrix"),
         ("newer.json", &newer, "version 2"),
     ] {
         let path = folder.path().join(name);

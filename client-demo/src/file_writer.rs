@@ -186,7 +186,7 @@ mod tests {
         let error = write_all(file, "/dev/full".into(), &to_write, &written).unwrap_err();
         let text = error.to_string();
         assert!(
-            text.contains("No space left") && text.contains("0 frames"),
+            text.contains("No space left") && text.contains("0 complete frames"),
             "{text}"
         );
     }

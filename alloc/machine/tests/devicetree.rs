@@ -299,7 +299,7 @@ fn damage_is_an_error_with_its_offset_and_the_expected_and_found_values() {
             6,
             "at byte 72: expected the offset of a name within the strings block, found 6",
         ),
-        (80, 9, "at byte 80: expected a node"),
+        (80, 9, "at byte 80: expected the token of a node"),
         (
             84,
             3,

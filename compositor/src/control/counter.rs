@@ -41,7 +41,7 @@ impl PresentedFrames {
         let shown = || std::iter::once(&record.shown).chain(&record.others);
         for buffer in shown().filter(|buffer| buffer.is_main) {
             if let Some(counter) = &buffer.counter {
-                counter.borrow_mut().add(flipped, buffer.acquired);
+                counter.borrow_mut().add_content(flipped, buffer.acquired);
             }
         }
         let acquired = shown().filter_map(|buffer| buffer.acquired).min();
@@ -59,6 +59,8 @@ impl PresentedFrames {
 pub struct FrameCounter {
     frames: u64,
     samples: VecDeque<Sample>,
+    /// The latest time at which a buffer of the counted frames was acquired.
+    acquired: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +71,16 @@ struct Sample {
 }
 
 impl FrameCounter {
+    /// Counts a frame with new content of a surface, unless another output has shown this content before. The main output of a
+    /// surface changes when the second of two outputs shows it: the content is then new on both.
+    fn add_content(&mut self, flipped: Duration, acquired: Option<Duration>) {
+        if acquired.is_some() && acquired <= self.acquired {
+            return;
+        }
+        self.acquired = self.acquired.max(acquired);
+        self.add(flipped, acquired);
+    }
+
     /// Counts a frame that reached the display at `flipped`. Its buffer was acquired at `acquired`.
     pub fn add(&mut self, flipped: Duration, acquired: Option<Duration>) {
         self.frames = self.frames.saturating_add(1);
@@ -171,6 +183,16 @@ mod tests {
         let rate = counter.frames_per_second(ms(4995));
         assert!((rate - 200.0).abs() < 4.0, "{rate}");
         assert!(counter.samples.len() <= SAMPLES_MAX);
+    }
+
+    #[test]
+    fn content_that_two_outputs_show_is_counted_once() {
+        let mut counter = FrameCounter::default();
+        for (flipped, acquired) in [(10, 1), (12, 1), (20, 11), (22, 1), (24, 11), (30, 21)] {
+            counter.add_content(ms(flipped), Some(ms(acquired)));
+        }
+        assert_eq!(counter.frames(), 3);
+        assert_eq!(counter.latency().unwrap().max_ns, 9_000_000);
     }
 
     #[test]

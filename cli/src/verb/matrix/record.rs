@@ -357,9 +357,9 @@ mod tests {
         for (text, words) in [
             ("{\"version\": 2, \"cells\": 3}", "version 2"),
             ("{}", "version"),
-            ("", "no matrix"),
+            ("", "not a matrix"),
             ("{\"version\": 1}", "missing field"),
-            ("{\"version\": 1, \"cells\": [{}]}", "no matrix"),
+            ("{\"version\": 1, \"cells\": [{}]}", "not a matrix"),
         ] {
             let error = RecordedMatrix::read(text).unwrap_err().to_string();
             assert!(error.contains(words), "{text}: {error}");
