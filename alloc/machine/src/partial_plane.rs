@@ -1,4 +1,4 @@
-//! Planes that were not chosen for a job without a plan, and the formats of the job's frames that they could show.
+//! The KMS planes that were not chosen for a job without a plan, and the formats of the job's frames that they accept.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ const FORMATS: usize = 8;
 /// The most formats of a plane that its text names. Further formats are only counted.
 const FORMATS_NAMED: usize = 4;
 
-/// A plane that was not chosen for a display, although it accepts frames of the job in some format.
+/// A KMS plane that was not chosen for a display, although it accepts the job's frames in some format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct PartialPlane {

@@ -86,7 +86,7 @@ pub fn choose_planes(
                 break;
             }
         }
-        // The next combination changes the last display's plane first, like the last digit of a number.
+        // The combinations are counted up: the plane of the last display changes first, like the last digit of a number.
         let mut is_last = true;
         for (place, planes) in chosen.iter_mut().zip(displays).rev() {
             if place.saturating_add(1) < planes.len() {
@@ -112,7 +112,7 @@ pub fn choose_planes(
 /// Returns whether these planes can be shown at the same time: no plane occurs twice, and the planes of each card have different
 /// CRTCs.
 ///
-/// A plane without an ID was declared from documents, and several planes of the card may be meant. It is not checked.
+/// A plane without an ID was declared from documents. It may stand for several planes of the card, so it is not checked.
 fn can_be_shown_together(shown: &[&Participant]) -> bool {
     let mut masks: Vec<(&Participant, u32)> = Vec::new();
     for (number, own) in shown.iter().enumerate() {

@@ -29,8 +29,9 @@ pub(super) struct Card {
     pub(super) is_pci: bool,
     /// The values of `DRM_CAP_`, by the name after this prefix. A capability that the driver does not support is absent.
     pub(super) caps: BTreeMap<String, u64>,
-    /// The least and greatest width of a framebuffer, and then its least and greatest height.
+    /// The least and greatest width of a framebuffer.
     pub(super) widths: Option<(u32, u32)>,
+    /// The least and greatest height of a framebuffer.
     pub(super) heights: Option<(u32, u32)>,
     pub(super) planes: Vec<CardPlane>,
 }
@@ -65,8 +66,8 @@ impl Card {
         self.caps.get(name).copied().unwrap_or(0)
     }
 
-    /// Returns the file name of the device node, such as `card0`. It distinguishes cards of one driver in place of the bus
-    /// address, which the dump does not have.
+    /// Returns the file name of the device node, such as `card0`. A dump does not have the bus address of a card, so this name
+    /// distinguishes several cards of one driver.
     pub(super) fn location(&self) -> &str {
         self.node.rsplit('/').next().unwrap_or_default()
     }
@@ -151,13 +152,14 @@ impl Card {
         }
         if self.driver == "virtio_gpu" {
             return Imports::Unknown {
-                reason: "the dump does not say whether the card renders on its host".to_owned(),
+                reason: "the dump does not state whether this virtio-gpu renders on its host"
+                    .to_owned(),
             };
         }
         Imports::Any
     }
 
-    /// Returns whether the driver has a known memory manager in the kernel of the dump.
+    /// Returns whether [`MemoryManager`] has an entry for this driver in the kernel of the dump.
     fn has_known_manager(&self) -> bool {
         KernelVersion::of_release(&self.kernel)
             .is_some_and(|kernel| MemoryManager::of(&self.driver, kernel).is_some())
@@ -178,7 +180,7 @@ impl Card {
         }
         if self.driver == "virtio_gpu" {
             let what =
-                "whether the card renders on its host, and then imports only its own buffers";
+                "whether this virtio-gpu renders on its host, and so imports only its own buffers";
             provenance = provenance.and(&format!("{path}.imports"), Evidence::unknown(what));
         } else if !self.has_known_manager() && self.cap("PRIME") & PRIME_IMPORT != 0 {
             let what = "whether the driver imports the memory of other devices: since Linux 6.6, DRM_CAP_PRIME reports imports for every driver";

@@ -51,7 +51,7 @@ pub enum DumpError {
     Machine(#[from] MachineError),
 }
 
-/// The line of a dump where an error is, and what was expected there. The caller adds the name of the file.
+/// The error of parsing a dump: the number of the line, the expected text and the text found. The caller adds the file's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LineError {
     pub(super) line: usize,

@@ -32,7 +32,7 @@ pub(super) struct DumpedDevices {
 }
 
 impl DumpedDevices {
-    /// Remembers the name of a file. The origin of the machine lists these names.
+    /// Adds the name of a file to the names that the origin of the machine lists.
     pub(super) fn file(&mut self, evidence: &Evidence) {
         self.names.push(evidence.0.clone());
     }
@@ -45,8 +45,8 @@ impl DumpedDevices {
         }
     }
 
-    /// Adds a video device, or merges its values into the same device of another dump. A list of formats without the name of its
-    /// device belongs to the device of the other dump.
+    /// Adds a video device. If another dump describes the same device, the values of both are merged. A list of formats without
+    /// the name of a device belongs to the device of the other dump, if the other dumps describe only one video device.
     pub(super) fn video(&mut self, video: Video, evidence: &Evidence) {
         let alone = self.videos.len() == 1;
         let same = self.videos.iter_mut().find(|(own, _)| {
@@ -127,12 +127,12 @@ impl DumpedDevices {
         if let Some(tree) = &self.tree {
             add_tree(tree, &mut machine);
         }
-        // The machine must be valid as a file: its lists are within the limits, and its names are unique.
+        // A recorded machine is valid only if its lists are within the limits and its names are unique.
         machine.check()?;
         Ok(machine)
     }
 
-    /// Gives each video device without a node the lowest free one, beginning with `/dev/video0`, which v4l2-ctl opens by default.
+    /// Gives each video device without a node the lowest free node. The first is `/dev/video0`, which v4l2-ctl opens by default.
     fn name_nodes(&mut self) {
         let named = self.videos.iter().filter_map(|(own, _)| own.node.clone());
         let mut taken: BTreeSet<String> = named.collect();
@@ -158,7 +158,7 @@ impl DumpedDevices {
         let gpus = self.gpus.iter().map(|(own, _)| own.name.as_str());
         let drivers: BTreeSet<&str> = cards.chain(videos).chain(gpus).collect();
         if drivers.is_empty() {
-            return "a machine of which no device is known".to_owned();
+            return "a machine without known devices".to_owned();
         }
         let drivers: Vec<&str> = drivers.into_iter().take(8).collect();
         format!("a machine with {}", drivers.join(", "))
@@ -228,7 +228,7 @@ fn add_tree(tree: &Tree, machine: &mut Machine) {
     machine.devicetree = Some(ReservedMemory::of(tree));
     let mut paths: BTreeMap<&str, Option<String>> = BTreeMap::new();
     for node in tree.nodes().filter(|node| node.name().contains('@')) {
-        // If two nodes have the same name, it identifies neither of them.
+        // If two nodes have the same name, the name identifies neither node.
         let path = paths.entry(node.name());
         path.and_modify(|own| *own = None)
             .or_insert_with(|| Some(node.path()));

@@ -96,7 +96,7 @@ impl Gpu {
         !is_blend && features.iter().any(|own| name.contains(own))
     }
 
-    /// Declares the images that the device imports, or why it imports none.
+    /// Declares the images that the device imports. If it imports none, adds the device and the reason to the missing devices.
     pub(super) fn declare(
         &self,
         cards: &[(Card, Evidence)],
@@ -115,7 +115,7 @@ impl Gpu {
         if let Some(lacks) = NEEDED.iter().find(|own| !extensions.contains(**own)) {
             declared.missing.push(MissingDevice {
                 name: self.name.clone(),
-                reason: format!("it imports no images, because it lacks {lacks}"),
+                reason: format!("the device imports no images, because it lacks {lacks}"),
                 provenance: Some(place.here()),
                 ..MissingDevice::default()
             });

@@ -29,8 +29,8 @@ pub(super) fn last_line(text: &str) -> usize {
     text.lines().count().max(1)
 }
 
-/// Removes the characters before the first one that the tool wrote, and the spaces at the end. Also returns the device in front
-/// of the line, because some scripts write `/dev/video0 | Driver Info:`.
+/// Returns the text that the tool wrote on a line, without quotation marks, tree lines and spaces around it. Also returns the
+/// device node in front of the text, because some scripts write `/dev/video0 | Driver Info:`.
 fn content(line: &str) -> (Option<&str>, &str) {
     let is_drawn = |one: char| {
         one.is_whitespace() || matches!(one, '│' | '├' | '└' | '─' | '>' | '\u{feff}' | '\u{a0}')

@@ -301,7 +301,7 @@ impl Video {
         let current = queue.current.as_ref();
         let what = match current.filter(|own| size == Some(own.extent)) {
             Some(own) => format!(
-                "which strides the driver accepts besides those that are set, of {} at {}",
+                "which strides the driver accepts for {} at {} besides those that are set",
                 own.pixel_format, own.extent
             ),
             None => "which strides the driver accepts".to_owned(),

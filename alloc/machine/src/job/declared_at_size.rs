@@ -98,7 +98,7 @@ impl<'machine> DeclaredAtSize<'machine> {
         };
         let mut planes: Vec<_> = self.participants().filter(of_this_card).collect();
         if let Some(first) = planes.first().map(|first| &first.participant.device) {
-            // Several cards may have the same driver. The name of a driver then means the first card.
+            // If several cards have the same driver, the name of the driver means the first of these cards.
             planes.retain(|plane| plane.participant.device.same_device(first));
             planes
                 .sort_by_key(|plane| plane_kind(&plane.participant).unwrap_or(PlaneKind::Overlay));

@@ -45,8 +45,8 @@ pub fn pair(
 
 /// Returns a request that has the same plans in this format, without the constraints on images of other formats.
 ///
-/// A queue declares constraints for each of its formats. They would make up most of the message that carries a plan to another
-/// process.
+/// A queue declares constraints for each of its formats. Without this function, the constraints on other formats would make up
+/// most of the message that carries a plan to another process.
 #[must_use]
 pub fn without_other_formats(request: &Request, fourcc: Fourcc) -> Request {
     let mut small = request.clone();
@@ -102,8 +102,7 @@ fn only<'a>(
     narrow
 }
 
-/// Solves a request and returns its plan, or `None` if no single buffer serves all participants. In that case it does not
-/// determine why.
+/// Solves a request and returns its plan, or `None` if no single buffer serves all participants. The reason is not determined.
 #[must_use]
 pub fn plan_of(request: &Request) -> Option<Plan> {
     solve_shared(request).ok()
