@@ -78,9 +78,9 @@ impl Colours {
         has_alpha: false,
     };
 
-    /// Returns the colour information that has to be kept of images that may be in either of two formats. It has the bits of the
-    /// format with more bits. It has chroma and alpha only as far as both formats have them, because the producer can be asked
-    /// for the format with less.
+    /// Returns the colour information that copies have to keep if images may be in either of two formats. It has the bits of the
+    /// format with more bits. It has only the chroma and alpha that both formats have, because the producer can be set to the
+    /// format with less chroma or without alpha.
     pub(crate) fn or(self, other: Self) -> Self {
         Self {
             are_lost: self.are_lost && other.are_lost,
@@ -242,7 +242,7 @@ const BITS16: &[PlaneInfo] = &[plane(2, 1, 1)];
 const BITS24: &[PlaneInfo] = &[plane(3, 1, 1)];
 const BITS64: &[PlaneInfo] = &[plane(8, 1, 1)];
 const BITS32: &[PlaneInfo] = &[plane(4, 1, 1)];
-// A block of packed 4:2:2 is a pair of pixels, so an image with an odd width has one more whole block in a row.
+// A block of packed 4:2:2 is a pair of pixels. If the width is odd, the last pixel of a row takes a whole block.
 const PACKED422: &[PlaneInfo] = &[plane(4, 2, 1)];
 const SEMI420: &[PlaneInfo] = &[plane(1, 1, 1), plane(2, 2, 2)];
 const SEMI422: &[PlaneInfo] = &[plane(1, 1, 1), plane(2, 2, 1)];

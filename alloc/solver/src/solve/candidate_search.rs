@@ -30,7 +30,7 @@ pub(super) struct CandidateSearch<'p, 'a, 'v> {
     pub(super) with_per_format: Vec<(usize, &'p PreparedChoice<'a>)>,
     /// The members' demands on memory. They are computed when they are first needed.
     pub(super) needs: OnceCell<MemoryRequirements>,
-    /// Merged constraints and layouts. They are computed when they are first needed.
+    /// The memo table of merged constraints and layouts, each of which is computed when it is first needed.
     pub(super) known: MemoTable,
 }
 

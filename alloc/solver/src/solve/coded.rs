@@ -12,8 +12,9 @@ use crate::constraint::{
 };
 use crate::model::{Extent, FormatInfo, Fourcc, PlaneLayout};
 
-/// How many columns and rows beyond the least ones are tried if rows or planes have to be without a gap. The range is fixed, and
-/// not the number of tries. Otherwise removing a demand could cause fewer extents to be tried.
+/// The most columns and the most rows by which a coded extent may exceed the smallest one, in the search for rows or planes
+/// without a gap. The range of sizes is limited instead of the number of tries. Otherwise the removal of a demand could cause
+/// fewer extents to be tried.
 const MORE_COLUMNS: u32 = 256;
 const MORE_ROWS: u32 = 64;
 

@@ -28,8 +28,8 @@ impl<'w> Combinations<'w> {
         }
     }
 
-    /// Distributes `steps` over the alternatives of the members from `begin` on, the last member first; `None` if they do not
-    /// fit.
+    /// Distributes `steps` over the alternatives of the members from `begin` on, the last member first; `None` if these members
+    /// have too few alternatives.
     fn distribute(&self, chosen: &mut [usize], begin: usize, mut steps: usize) -> Option<()> {
         let after = chosen.iter_mut().zip(&self.last).skip(begin);
         for (own, last) in after.rev() {

@@ -9,7 +9,8 @@ use super::necessary::{CombinedConditions, NecessaryCondition};
 use super::problem::{Problem, View};
 use crate::constraint::{Demand, Field};
 
-/// The size up to which a reported conflict is a smallest one. A larger conflict is irreducible, but a smaller one may exist.
+/// The number of demands up to which a reported conflict is a smallest one. A conflict with more demands is irreducible, but a
+/// smaller conflict may exist.
 const SMALLEST_UP_TO: usize = 3;
 
 /// The steps that are charged for sorting one pair of demands.
@@ -75,7 +76,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
             .map(|number| {
                 let (place, field) = self.list[*number];
                 let Some(demand) = self.problem.participant(place).participant.demand(field) else {
-                    unreachable!("what is in the list is demanded: {field:?}")
+                    unreachable!("each entry of the list is a demand of its participant: {field:?}")
                 };
                 self.problem.work.charge(demand.words.len() >> 1);
                 Demand {
@@ -377,8 +378,8 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         {
             return vec![cheap, dear];
         }
-        // As long as a conflict remains, its cheapest demand is given up. Then those that are not necessary are kept again, the
-        // most expensive first.
+        // As long as a conflict remains, its cheapest demand is given up. Then each demand that did not have to be given up is
+        // kept again, the most expensive first.
         let mut given_up: Vec<usize> = conflict.iter().min().copied().into_iter().collect();
         while !self.is_feasible_without(&given_up) {
             let rest = without(&all, &given_up);

@@ -76,8 +76,8 @@ pub(super) fn fewest(problem: &Problem<'_>, copies: bool) -> Option<Vec<GroupMem
                 let rest = best.get(&(mask & !part)).map(|(cost, _)| *cost);
                 if let (Some(own), Some(rest)) = (own, rest) {
                     let total = sum(own, rest);
-                    // Of divisions with the same cost, the last one is kept. `part` counts down, so the last one has the smallest
-                    // mask, and the group of the first participant has no later participants than necessary.
+                    // Of divisions with the same cost, the last one is kept. `part` counts down, so the last division has the
+                    // smallest mask: the group of its first participant has no later participants than necessary.
                     if found.is_none_or(|(cost, _)| total <= cost) {
                         found = Some((total, part));
                     }
@@ -237,8 +237,9 @@ impl<'p, 'a> GroupBuilder<'p, 'a> {
             asked.into_iter().all(|condition| common.takes(condition))
         };
         let mut common = self.common.clone();
-        // All of these are decided by necessary conditions. The participants in `near` may fit into the group. Those in `fitting`
-        // may also fit together with each other. Those in `passed` are in `near` and do not fit together with those in `fitting`.
+        // Necessary conditions alone divide the participants into these lists. The participants in `possible` may fit into the
+        // group. The participants in `compatible` may also fit together with each other. The participants in `excluded` are in
+        // `possible`, and certainly do not fit together with those in `compatible`.
         let (mut near, mut fitting, mut passed) = (Vec::new(), Vec::new(), Vec::new());
         for place in more {
             let asked = necessary_conditions(problem.participant(*place));

@@ -196,7 +196,7 @@ impl Plan {
             ),
         };
         format!(
-            "  the picture is {} of {} coded pixels{who}; the others are undefined",
+            "  the picture is {} of {} coded pixels{who}; the pixels outside of it are undefined",
             layout.visible(),
             layout.extent()
         )
@@ -353,7 +353,7 @@ impl Group {
                         ))
                     ),
                     Some(copier) => format!(
-                        "  for {names}, into whose buffer {} (a {}) copies {bytes} bytes a frame{cropped} from {} to {}, at a cost of {} where the CPU costs {}:",
+                        "  for {names}, into whose buffer {} (a {}) copies {bytes} bytes a frame{cropped} from {} to {}, at a cost of {} (a copy by the CPU costs {}):",
                         bounded_text::name(&copier.name),
                         copier.kind.label(),
                         copier.from,

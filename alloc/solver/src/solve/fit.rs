@@ -145,8 +145,8 @@ impl CandidateSearch<'_, '_, '_> {
                 // If one placement is ruled out, the other placement may still be possible.
                 Err(LayoutRejection::Constraints(Field::Planes)) => {}
                 Err(why) => {
-                    // The rejection by the latest check is reported. If several checks are equally late, it is the first
-                    // rejection.
+                    // Of several rejections, the one by the latest check is reported. Of rejections by the same check, it
+                    // is the first one.
                     let is_later = |first: &LayoutRejection| why.stage() > first.stage();
                     if first_rejection.as_ref().is_none_or(is_later) {
                         first_rejection = Some(why);

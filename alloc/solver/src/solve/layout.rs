@@ -87,12 +87,15 @@ pub(super) fn choose<'w>(
             false => layout.and_then(|layout| layout.with_visible(visible)),
         };
         layout.map_err(|error| {
-            debug_assert!(false, "planes are placed so that they fit: {error}");
+            debug_assert!(
+                false,
+                "the placed planes are inside of their dma-bufs: {error}"
+            );
             Field::Size
         })
     });
     let Some(first) = layouts.next() else {
-        unreachable!("a request has a first size")
+        unreachable!("a request has at least one size")
     };
     let first = first?;
     Ok(Layouts {
@@ -122,7 +125,7 @@ pub(super) fn opaque(
         Layout::new(extent, format, vec![plane], vec![bytes]).map_err(|_| Field::Size)
     });
     let Some(first) = layouts.next() else {
-        unreachable!("a request has a first size")
+        unreachable!("a request has at least one size")
     };
     Ok(Layouts {
         first: first?,

@@ -86,7 +86,7 @@ pub struct Step {
 
 #[allow(
     clippy::trivially_copy_pass_by_ref,
-    reason = "serde hands over a reference"
+    reason = "serde calls this function with a reference"
 )]
 fn is_first(alternative: &usize) -> bool {
     *alternative == 0

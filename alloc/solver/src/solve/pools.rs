@@ -153,7 +153,7 @@ impl PoolNeed {
         let name = bounded_text::name(&pool.name);
         let mut parts = Vec::new();
         if self.taken_bytes > 0 {
-            parts.push(format!("{} are taken already", self.taken_bytes));
+            parts.push(format!("other jobs or groups take {}", self.taken_bytes));
         }
         if self.own_bytes > 0 {
             let own = self.own_bytes;
@@ -190,17 +190,17 @@ impl PoolNeed {
         let pool = pools.get(self.pool);
         let name = bounded_text::name(&pool.name);
         let Some(free) = pool.free else {
-            unreachable!("a pool is only short of free memory if that is known")
+            unreachable!("the pool of this caveat states its free memory")
         };
         let taken = match self.taken_bytes {
             0 => String::new(),
             taken => format!(", of which other jobs take {taken}"),
         };
         let which = if self.buffer_bytes == 0 {
-            "not enough was free for what the participants allocate for themselves".to_owned()
+            "the memory that the participants allocate for themselves does not fit in the free memory".to_owned()
         } else {
             format!(
-                "only {} of {} buffers fit in what was free",
+                "only {} of {} buffers fit in the free memory",
                 self.fitting(free.bytes),
                 self.count
             )

@@ -49,8 +49,8 @@ pub(super) struct Problem<'a> {
     pub(super) understood_sources: Bits,
     /// The colours of the frames that participants write. A copy in another format may lose some of them.
     pub(super) colours: Colours,
-    /// Whether no camera or decoder writes the frames. Then a GPU or the CPU draws them. A participant that draws lists formats
-    /// with less chroma only for frames of other participants.
+    /// Whether a GPU or the CPU draws the frames, because no camera or decoder writes them. A participant that draws lists
+    /// formats with less chroma only for the frames of other participants.
     pub(super) is_drawn: bool,
     /// Whether a coded extent that is larger than the picture may be needed. Only then the solver considers which participants
     /// can crop.

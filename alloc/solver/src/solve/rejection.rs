@@ -70,7 +70,7 @@ pub(super) enum LayoutRejection {
     Pool(Box<PoolNeed>),
 }
 
-/// Describes the groups of a participant's device. The source's memory is for other groups.
+/// Describes the groups of a participant's device, for a source whose memory serves only other groups.
 fn outside_groups(participant: &Participant) -> String {
     let groups = participant.groups.iter().map(DeviceGroup::as_str);
     match participant.groups.len() {

@@ -109,7 +109,7 @@ pub(super) fn best(
     let best_candidate = best_candidate(problem, view, copied, None);
     let served = best_candidate.served;
     let Some(rejections) = best_candidate.rejections else {
-        unreachable!("words are kept wherever all candidates are heard")
+        unreachable!("a visitor without a lower bound records the rejections")
     };
     let rejections = rejections.into_iter();
     let rejections = SearchRejections {

@@ -30,7 +30,7 @@ fn needed_block(plane: &PlaneInfo) -> u64 {
 }
 
 /// Returns a number of which the first plane's stride is preferably a multiple: the bytes of a pixel, if they are not a power of
-/// two. For a block of several pixels, such as four packed samples, there is no preference, because it is addressed by the byte.
+/// two. For a block of several pixels, such as four packed samples, there is no preference, because devices address its bytes.
 fn preferred_block(info: &FormatInfo) -> u64 {
     let first = info.planes.first();
     first
@@ -67,8 +67,8 @@ pub(super) fn strides(
     let mut step = merged.stride.first_plane_alignment.value.get()?;
     let mut least = u64::from(merged.stride.minimum.value);
     for (plane, (times, of)) in info.planes.iter().zip(&shares) {
-        // stride × times ÷ of is the plane's stride. It has to be a multiple of the alignment and of the block, and has to be at
-        // least as long as a row.
+        // The plane's stride is the first plane's stride × times ÷ of. It has to be a multiple of the alignment and of the
+        // block, and at least as long as a row.
         let whole = lcm(alignment, needed_block(plane))?.checked_mul(*of)?;
         step = lcm(step, whole.checked_div(gcd(whole, *times))?)?;
         let row = u64::from(plane.row_bytes(extent.width())?)

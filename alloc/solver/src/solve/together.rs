@@ -59,7 +59,7 @@ impl JointSolution {
         for job in self.unfit() {
             let _ = writeln!(
                 text,
-                "job {} does not fit: alone it would have its buffers, and the other jobs leave it too little memory",
+                "job {} does not fit: it would get its buffers if it ran alone, but the other jobs leave it too little memory",
                 printable(&job.name)
             );
         }

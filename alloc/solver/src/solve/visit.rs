@@ -52,7 +52,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
             let mut cells = self.formats.clone();
             if !cells.keep(problem.proposed_pairs(number)) {
                 visitor.source_rejected(number, || {
-                    // If there is only one participant, its formats are not called common, and the source lacks its formats.
+                    // The formats of a single participant are not formats in common. A source without them has other formats.
                     let is_shared = self.view.members.len() > 1;
                     if is_shared && self.formats.is_empty() && !problem.universe.is_empty() {
                         SourceRejection::NoFormat
