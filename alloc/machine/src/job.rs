@@ -140,7 +140,7 @@ impl Machine {
                 return Err(MachineError::NotFound {
                     what: "participant",
                     name: "a Vulkan device".to_owned(),
-                    known: declared.known(|_| true),
+                    known: declared.available_labels(|_| true),
                 });
             }
         }
@@ -313,7 +313,7 @@ fn role_label(role: Role) -> &'static str {
 
 /// Returns the pairs of a list that have one format. A participant or source without a list is assumed to support the format with
 /// `LINEAR`, so the result is then that pair.
-fn only(formats: Option<&FormatSet>, wanted: Fourcc) -> FormatSet {
+fn pairs_in_format(formats: Option<&FormatSet>, wanted: Fourcc) -> FormatSet {
     match formats {
         Some(formats) => {
             let pairs = formats.iter();
@@ -327,7 +327,7 @@ fn only(formats: Option<&FormatSet>, wanted: Fourcc) -> FormatSet {
 fn with_formats_of(mut participant: Participant, format: Option<Fourcc>) -> Participant {
     if let Some(wanted) = format {
         for choice in participant.choices_mut() {
-            choice.formats = Some(only(choice.formats.as_ref(), wanted));
+            choice.formats = Some(pairs_in_format(choice.formats.as_ref(), wanted));
         }
     }
     participant

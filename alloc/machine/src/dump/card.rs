@@ -77,7 +77,7 @@ impl Card {
     }
 
     /// Declares the card as its backend would on the machine: its planes, its import through PRIME, and its dumb buffers.
-    pub(super) fn declare(&self, place: &Evidence, declared: &mut Declared) {
+    pub(super) fn declare(&self, evidence: &Evidence, declared: &mut Declared) {
         let device = DeviceIdentity {
             driver: self.driver.clone(),
             location: self.location().to_owned(),
@@ -85,13 +85,15 @@ impl Card {
         };
         for plane in &self.planes {
             let own = self.plane(&device, plane);
-            declared.participants.push(self.recorded(own, place));
+            declared.participants.push(self.recorded(own, evidence));
         }
         let name = format!("{} import", self.driver);
         let mut importer = self.participant(&device, name, Role::Import);
         importer.for_each_choice(|own| own.image.crop = Crop::Anywhere);
-        declared.participants.push(self.recorded(importer, place));
-        declared.sources.extend(self.dumb_buffers(device, place));
+        declared
+            .participants
+            .push(self.recorded(importer, evidence));
+        declared.sources.extend(self.dumb_buffers(device, evidence));
     }
 
     fn plane(&self, device: &DeviceIdentity, plane: &CardPlane) -> Participant {
@@ -165,9 +167,9 @@ impl Card {
             .is_some_and(|kernel| MemoryManager::of(&self.driver, kernel).is_some())
     }
 
-    fn recorded(&self, participant: Participant, place: &Evidence) -> RecordedParticipant {
+    fn recorded(&self, participant: Participant, evidence: &Evidence) -> RecordedParticipant {
         let path = "participant.constraints.memory";
-        let mut provenance = place.reported();
+        let mut provenance = evidence.reported();
         if takes_scattered_pages(&self.driver) {
             let by_name = "covalent-machine, memory_manager: by the driver's name";
             provenance = provenance.and(
@@ -193,7 +195,7 @@ impl Card {
     }
 
     /// Returns the card's dumb buffers; `None` if it has none or cannot export them.
-    fn dumb_buffers(&self, device: DeviceIdentity, place: &Evidence) -> Option<RecordedSource> {
+    fn dumb_buffers(&self, device: DeviceIdentity, evidence: &Evidence) -> Option<RecordedSource> {
         if self.cap("PRIME") & PRIME_EXPORT == 0 || self.cap("DUMB_BUFFER") == 0 {
             return None;
         }
@@ -210,7 +212,7 @@ impl Card {
         image.placement = PlanePlacement::Together;
         image.stride.alignment = 4;
         let what = "whether the memory is contiguous, and how much of it is free";
-        let provenance = place
+        let provenance = evidence
             .reported()
             .and("source.guarantees", Evidence::unknown(what));
         Some(RecordedSource {

@@ -95,7 +95,7 @@ fn with_tabs(list: &str) -> Cow<'_, str> {
 }
 
 /// Declares the heap or udmabuf of this name as a source.
-pub(super) fn declare(name: &str, place: &Evidence, declared: &mut Declared) {
+pub(super) fn declare(name: &str, evidence: &Evidence, declared: &mut Declared) {
     let (id, label) = if name == "udmabuf" {
         ("udmabuf".to_owned(), "udmabuf".to_owned())
     } else {
@@ -106,7 +106,7 @@ pub(super) fn declare(name: &str, place: &Evidence, declared: &mut Declared) {
         source.guarantees.cached = Some(true);
     }
     let what = "which addresses the memory has, and how much of it is free";
-    let provenance = place
+    let provenance = evidence
         .reported()
         .and("source.guarantees", Evidence::unknown(what));
     declared.sources.push(RecordedSource {

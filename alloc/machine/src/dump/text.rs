@@ -57,21 +57,21 @@ pub(super) fn value_of<'text>(line: &'text str, name: &str) -> Option<&'text str
 pub(super) fn video_node(line: &str) -> Option<String> {
     if let Some(at) = line.find("/dev/video") {
         let digits = line.get(at.saturating_add("/dev/video".len())..)?;
-        return numbered(digits);
+        return video_path(digits);
     }
     if !line.contains("v4l2-ctl") {
         return None;
     }
     for option in ["--device", " -d"] {
         if let Some((_, rest)) = line.split_once(option) {
-            return numbered(rest.trim_start_matches([' ', '=']));
+            return video_path(rest.trim_start_matches([' ', '=']));
         }
     }
     None
 }
 
 /// Makes the path of the video device whose number is at the beginning of a text.
-fn numbered(text: &str) -> Option<String> {
+fn video_path(text: &str) -> Option<String> {
     let end = text
         .find(|one: char| !one.is_ascii_digit())
         .unwrap_or(text.len());

@@ -134,18 +134,18 @@ impl FormatInfo {
 
     /// Returns the codes of all known formats in ascending order.
     pub(crate) fn codes() -> impl Iterator<Item = Fourcc> {
-        PLACES.iter().map(|(code, _)| Fourcc(*code))
+        TABLE_INDICES.iter().map(|(code, _)| Fourcc(*code))
     }
 
     /// Returns the format's index in the table of formats. If nothing else decides, the solver prefers the lower index.
     #[must_use]
     pub fn rank(&self) -> usize {
-        place_of(self.fourcc).unwrap_or(TABLE.len())
+        table_index(self.fourcc).unwrap_or(TABLE.len())
     }
 
     /// Returns a format and its index in the table of formats; `None` for a format that is not known.
     pub(crate) fn with_rank(fourcc: Fourcc) -> Option<(usize, &'static Self)> {
-        place_of(fourcc).map(|place| (place, &TABLE[place]))
+        table_index(fourcc).map(|place| (place, &TABLE[place]))
     }
 
     /// Returns the rank of a format's colour depth. `format_rank` is the index of the format in [`TABLE`]. The result is the
@@ -267,7 +267,7 @@ const PLANAR444: &[PlaneInfo] = &[plane(1, 1, 1), plane(1, 1, 1), plane(1, 1, 1)
 const PLANAR422: &[PlaneInfo] = &[plane(1, 1, 1), plane(1, 2, 1), plane(1, 2, 1)];
 
 /// The codes of all formats in ascending order, each with its index in [`TABLE`].
-static PLACES: [(u32, usize); TABLE.len()] = sorted_places();
+static TABLE_INDICES: [(u32, usize); TABLE.len()] = sorted_places();
 
 #[allow(
     clippy::arithmetic_side_effects,
@@ -313,9 +313,9 @@ const fn depths() -> [usize; TABLE.len()] {
 }
 
 /// Returns a format's index in [`TABLE`]; `None` for a format that is not known.
-pub(super) fn place_of(fourcc: Fourcc) -> Option<usize> {
-    let found = PLACES.binary_search_by_key(&fourcc.0, |(code, _)| *code);
-    found.ok().map(|at| PLACES[at].1)
+pub(super) fn table_index(fourcc: Fourcc) -> Option<usize> {
+    let found = TABLE_INDICES.binary_search_by_key(&fourcc.0, |(code, _)| *code);
+    found.ok().map(|at| TABLE_INDICES[at].1)
 }
 
 /// All known formats.

@@ -42,12 +42,12 @@ impl<'w> Combinations<'w> {
     /// Advances to the next combination with the same sum, in the order of the participants.
     fn advance(&self, chosen: &mut [usize]) -> Option<()> {
         let mut after = 0_usize;
-        for place in (0..chosen.len()).rev() {
-            let (own, last) = (&mut chosen[place], self.last[place]);
+        for index in (0..chosen.len()).rev() {
+            let (own, last) = (&mut chosen[index], self.last[index]);
             if after > 0 && *own < last {
                 *own = own.saturating_add(1);
                 let rest = after.saturating_sub(1);
-                return self.distribute(chosen, place.saturating_add(1), rest);
+                return self.distribute(chosen, index.saturating_add(1), rest);
             }
             after = after.saturating_add(*own);
         }

@@ -110,8 +110,8 @@ impl<'p, 'a, 'v> FeasibilityCache<'p, 'a, 'v> {
             .collect();
         let participants = view.members.iter();
         let differences = participants
-            .map(|place| {
-                let prepared = problem.participant(*place);
+            .map(|index| {
+                let prepared = problem.participant(*index);
                 let alternatives = prepared.choices.len();
                 problem
                     .work

@@ -138,7 +138,7 @@ impl PoolNeed {
     }
 
     /// Returns how many of the buffers fit into a pool of this many bytes.
-    fn fitting(&self, limit: u64) -> u64 {
+    fn buffers_that_fit(&self, limit: u64) -> u64 {
         let left = limit
             .saturating_sub(self.taken_bytes)
             .saturating_sub(self.own_bytes);
@@ -179,7 +179,7 @@ impl PoolNeed {
             });
         format!(
             "has too little memory: {} of {} buffers fit in {name}, which has {capacity} bytes{of_which}, and each buffer takes {}{fallback}",
-            self.fitting(capacity),
+            self.buffers_that_fit(capacity),
             self.count,
             self.buffer_bytes
         )
@@ -201,7 +201,7 @@ impl PoolNeed {
         } else {
             format!(
                 "only {} of {} buffers fit in the free memory",
-                self.fitting(free.bytes),
+                self.buffers_that_fit(free.bytes),
                 self.count
             )
         };
@@ -241,7 +241,7 @@ impl CandidateSearch<'_, '_, '_> {
                 };
                 let own = self
                     .members()
-                    .filter(|(place, _)| self.view.keeps(*place).contains(Field::Held))
+                    .filter(|(member, _)| self.view.keeps(*member).contains(Field::Held))
                     .flat_map(|(_, choice)| &choice.constraints.own_memory)
                     .filter(|own| own.pool == described.id);
                 PoolNeed {
