@@ -27,7 +27,7 @@ const PAIRS_LISTED: usize = 6;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[non_exhaustive]
 pub struct Change {
-    /// The path or label of the value.
+    /// The path of the value in the recording, or a label such as the names of a source and a participant.
     pub what: String,
     /// The value on the first machine; `None` if the first machine does not have it.
     pub one: Option<String>,
@@ -111,8 +111,7 @@ impl Difference {
 
     fn compare_at(&mut self, size: Extent, one: &Machine, two: &Machine) {
         let at = |what: String| format!("{what} at {size}");
-        // The only possible error is that the machine was not recorded at this size. It then has no participants and sources at
-        // this size.
+        // The only possible error is that the machine was not recorded at this size. The lists are then empty.
         let of = |machine: &Machine| ByName {
             participants: machine.participants_at(size).map_or_else(
                 |_| BTreeMap::new(),
@@ -361,7 +360,7 @@ fn named<'a>(pairs: impl Iterator<Item = &'a &'a str>) -> String {
     }
 }
 
-/// Returns every leaf of a JSON value by its path. A list is one leaf, whose text has one line for each item.
+/// Returns the numbers, texts and other leaves of a JSON value by their paths. A list is one leaf, with one line for each item.
 fn flattened<T: Serialize>(given: &T) -> BTreeMap<String, String> {
     fn walk(value: &Value, path: &str, found: &mut BTreeMap<String, String>) {
         match value {
@@ -409,7 +408,7 @@ fn verdict(participant: &RecordedParticipant, source: &RecordedSource, size: Ext
     request.participants.push(participant.to_participant());
     request.sources.push(source.to_source());
     let found = candidates(&request);
-    // If the solver did not try all combinations, one that it did not try may be feasible.
+    // If the solver has left out combinations of source and format, one of these may be feasible.
     let mut best = match found.left_out() {
         None => Verdict::Impossible,
         Some(_) => Verdict::Undecided,

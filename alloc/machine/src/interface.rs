@@ -19,7 +19,7 @@ pub(super) fn plane_kind(participant: &Participant) -> Option<PlaneKind> {
     participant.plane.or(by_name).map(|plane| plane.kind)
 }
 
-/// Sets the fields of a participant that only its name states.
+/// Sets the interface and the plane of a participant if only its name states them.
 pub(super) fn fill_in(participant: &mut Participant) {
     let (interface, plane) = read_name(participant);
     participant.interface = participant.interface.or(interface);

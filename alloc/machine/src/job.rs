@@ -27,8 +27,8 @@ pub struct Job {
     pub cameras: Vec<String>,
     /// The V4L2 output queues, of outputs and encoders.
     pub outputs: Vec<String>,
-    /// The cards or single planes that scan out the buffer. For a card, a plane is chosen: the primary plane if it can, or else
-    /// another one.
+    /// The cards or single planes that scan out the buffer. For a card, the solver chooses the primary plane if it can scan out
+    /// the buffer, or else another plane.
     pub displays: Vec<String>,
     /// The cards on which a renderer imports the buffer through GBM.
     pub gbm: Vec<String>,
@@ -91,7 +91,7 @@ impl Machine {
                 .filter_map(|(planes, place)| planes.get(*place));
             self.request_with_planes(job, &declared, shown.copied())
         };
-        // If the request cannot be made, the error is the same for every plane. `with` returns it below.
+        // The error of a request that cannot be made does not depend on the planes, so it is ignored here and returned below.
         let chosen = choose_planes(&displays, |chosen| {
             let resolved = with(chosen).ok()?;
             Some(solve(&resolved.request))
@@ -140,7 +140,7 @@ impl Machine {
                 return Err(MachineError::NotFound {
                     what: "participant",
                     name: "a Vulkan device".to_owned(),
-                    known: declared.known(|_| true),
+                    known: declared.available_labels(|_| true),
                 });
             }
         }
@@ -311,9 +311,9 @@ fn role_label(role: Role) -> &'static str {
     }
 }
 
-/// Returns the pairs of a list that have one format. Without a list, the participant or source supports at least `LINEAR` in this
-/// format, so the result is that pair.
-fn only(formats: Option<&FormatSet>, wanted: Fourcc) -> FormatSet {
+/// Returns the pairs of a list that have one format. A participant or source without a list is assumed to support the format with
+/// `LINEAR`, so the result is then that pair.
+fn pairs_in_format(formats: Option<&FormatSet>, wanted: Fourcc) -> FormatSet {
     match formats {
         Some(formats) => {
             let pairs = formats.iter();
@@ -327,7 +327,7 @@ fn only(formats: Option<&FormatSet>, wanted: Fourcc) -> FormatSet {
 fn with_formats_of(mut participant: Participant, format: Option<Fourcc>) -> Participant {
     if let Some(wanted) = format {
         for choice in participant.choices_mut() {
-            choice.formats = Some(only(choice.formats.as_ref(), wanted));
+            choice.formats = Some(pairs_in_format(choice.formats.as_ref(), wanted));
         }
     }
     participant

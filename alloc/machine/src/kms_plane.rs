@@ -5,7 +5,7 @@ use covalent_solver::constraint::{
 };
 
 /// The number of buffers that a plane holds: the one that is scanned out, and the next one.
-const HELD: u32 = 2;
+const BUFFERS_HELD: u32 = 2;
 
 /// The least and greatest size of a framebuffer that a plane can show, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl PlaneSizes {
         (image.width.minimum, image.height.minimum) = (widths.0.max(1), heights.0.max(1));
         participant.for_each_choice(|own| {
             own.formats = Some(formats.clone());
-            own.buffers_held = HELD;
+            own.buffers_held = BUFFERS_HELD;
             own.image = image.clone();
         });
     }

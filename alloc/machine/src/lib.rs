@@ -294,7 +294,7 @@ impl Machine {
                     return Err(MachineError::Value(ValueError::new(
                         format!("declared[{number}].sources[{place}].source.guarantees.pools"),
                         format!(
-                            "{} is the identifier of no pool of the machine",
+                            "the machine has no pool with the identifier {}",
                             printable(id.as_str())
                         ),
                     )));
@@ -333,7 +333,7 @@ where
             match extra_fields.first_name() {
                 None => Ok(Self(item)),
                 Some(name) => Err(D::Error::custom(format!(
-                    "there is a field `{name}`, which this version does not know"
+                    "unknown field `{name}`: this version does not know its meaning"
                 ))),
             }
         }

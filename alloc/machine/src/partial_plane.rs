@@ -1,4 +1,4 @@
-//! Planes that were not chosen for a job without a plan, and the formats of the job's frames that they could show.
+//! The KMS planes that were not chosen for a job without a plan, and the formats of the job's frames that they accept.
 
 use std::fmt;
 
@@ -10,15 +10,15 @@ use covalent_solver::solve::{Request, Solution, solve};
 use covalent_solver::text::printable;
 
 /// The most planes that are described for a job.
-const PLANES: usize = 16;
+const MAXIMUM_PLANES: usize = 16;
 
 /// The most formats that are listed for a plane.
-const FORMATS: usize = 8;
+const MAXIMUM_FORMATS: usize = 8;
 
 /// The most formats of a plane that its text names. Further formats are only counted.
 const FORMATS_NAMED: usize = 4;
 
-/// A plane that was not chosen for a display, although it accepts frames of the job in some format.
+/// A KMS plane that was not chosen for a display, although it accepts the job's frames in some format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct PartialPlane {
@@ -73,7 +73,7 @@ pub fn partial_planes(
     let mut found: Vec<PartialPlane> = Vec::new();
     for (display, count) in counts.iter().enumerate() {
         for plane in 0..*count {
-            if chosen.get(display) == Some(&plane) || found.len() >= PLANES {
+            if chosen.get(display) == Some(&plane) || found.len() >= MAXIMUM_PLANES {
                 continue;
             }
             let mut other = chosen.to_vec();
@@ -138,7 +138,7 @@ fn common(plane: &Participant, producer: &Participant) -> Vec<FormatModifier> {
         (Some(one), None) | (None, Some(one)) => one,
         (None, None) => return Vec::new(),
     };
-    both.iter().take(FORMATS).collect()
+    both.iter().take(MAXIMUM_FORMATS).collect()
 }
 
 /// Describes the sizes of the request that the plane cannot show with any alternative in any of the formats.

@@ -9,10 +9,10 @@ use covalent_solver::solve::Solution;
 use covalent_solver::text::printable;
 
 /// The most combinations of planes that are solved.
-const COMBINATIONS: usize = 64;
+const COMBINATIONS_SOLVED: usize = 64;
 
 /// The most combinations of planes that are considered, including those that cannot be shown at the same time.
-const LOOKED_AT: usize = 65_536;
+const COMBINATIONS_CONSIDERED: usize = 65_536;
 
 /// The plane that was chosen for each display of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub fn choose_planes(
         });
     }
     let (mut best, mut first, mut tried) = (None, None, 0_usize);
-    for _ in 0..LOOKED_AT {
+    for _ in 0..COMBINATIONS_CONSIDERED {
         let shown = displays.iter().zip(&chosen);
         let shown = shown.filter_map(|(planes, place)| planes.get(*place).copied());
         if can_be_shown_together(&shown.collect::<Vec<_>>()) {
@@ -82,11 +82,11 @@ pub fn choose_planes(
                 None => {}
             }
             tried = tried.saturating_add(1);
-            if tried == COMBINATIONS {
+            if tried == COMBINATIONS_SOLVED {
                 break;
             }
         }
-        // The next combination changes the last display's plane first, like the last digit of a number.
+        // The combinations are counted up: the plane of the last display changes first, like the last digit of a number.
         let mut is_last = true;
         for (place, planes) in chosen.iter_mut().zip(displays).rev() {
             if place.saturating_add(1) < planes.len() {
@@ -112,7 +112,7 @@ pub fn choose_planes(
 /// Returns whether these planes can be shown at the same time: no plane occurs twice, and the planes of each card have different
 /// CRTCs.
 ///
-/// A plane without an ID was declared from documents, and several planes of the card may be meant. It is not checked.
+/// A plane without an ID was declared from documents. It may stand for several planes of the card, so it is not checked.
 fn can_be_shown_together(shown: &[&Participant]) -> bool {
     let mut masks: Vec<(&Participant, u32)> = Vec::new();
     for (number, own) in shown.iter().enumerate() {

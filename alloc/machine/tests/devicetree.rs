@@ -322,8 +322,7 @@ fn damage_is_an_error_with_its_offset_and_the_expected_and_found_values() {
     let end = bytes.windows(4).position(|four| four == [0, 0, 0, 2]);
     bytes[end.unwrap()..][..4].copy_from_slice(&[0, 0, 0, 4]);
     let error = Tree::from_flat(&bytes).unwrap_err().to_string();
-    let words =
-        "at byte 88: expected each property of a node once, found one of the same name again";
+    let words = "at byte 88: expected each property of a node once, found a second property of the same name";
     assert!(error.contains(words), "{error}");
 }
 

@@ -72,7 +72,7 @@ fn numbers(value: &Value, path: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Replaces up to four numbers with extreme ones.
+/// Replaces up to four numbers of a JSON value with extreme numbers.
 fn with_extremes(whole: &Value, pointers: &[String], random: &mut Numbers) -> Value {
     let mut whole = whole.clone();
     for _ in 0..=random.below(3) {

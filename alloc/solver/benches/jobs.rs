@@ -4,7 +4,7 @@
     missing_docs,
     unreachable_pub,
     clippy::unwrap_used,
-    reason = "each program that measures uses its own share"
+    reason = "each benchmark uses only some of these functions"
 )]
 
 use std::hint::black_box;

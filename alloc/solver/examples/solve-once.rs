@@ -36,7 +36,7 @@ fn budget() -> u64 {
 fn main() {
     let mut words = std::env::args().skip(1);
     match words.next().as_deref() {
-        None => panic!("name a request, or say --list, or --explain and the name of one"),
+        None => panic!("expected the name of a request, --list, or --explain NAME"),
         Some("--list") => {
             let jobs = jobs::all().into_iter().map(|(name, ..)| name);
             for name in jobs.chain(shapes::ALL.iter().map(|(name, _)| *name)) {

@@ -223,7 +223,7 @@ proptest! {
                 prop_assert_eq!(one.conflict(), two.conflict());
                 prop_assert_eq!(one.relaxation(), two.relaxation());
             }
-            _ => prop_assert!(false, "one order shares and the other does not"),
+            _ => prop_assert!(false, "all participants share a buffer in only one of the two orders"),
         }
     }
 }
@@ -344,7 +344,7 @@ proptest! {
             prop_assert!(!feasibility.shares(among(conflict)));
             for demand in conflict {
                 let rest: Vec<Demand> = conflict.iter().filter(|other| *other != demand).cloned().collect();
-                prop_assert!(feasibility.shares(among(&rest)), "{} is not needed in {:?}", demand, conflict);
+                prop_assert!(feasibility.shares(among(&rest)), "the conflict does not need {}: {:?}", demand, conflict);
             }
             // If a conflict with at most three demands exists, the solver finds a smallest one.
             let all = all_demands(&request);

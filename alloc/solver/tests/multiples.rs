@@ -55,14 +55,17 @@ fn conflict(request: &Request) -> Vec<(String, Field)> {
                 .map(|Demand { owner, field, .. }| (owner.clone(), *field))
                 .collect()
         }
-        other => panic!("it is no conflict: {}", other.explain()),
+        other => panic!(
+            "the request has a plan instead of a conflict: {}",
+            other.explain()
+        ),
     }
 }
 
 fn shared(request: &Request) -> Plan {
     match solve(request) {
         Solution::Share(plan) => plan,
-        other => panic!("it is not shared: {}", other.explain()),
+        other => panic!("the participants share no buffer: {}", other.explain()),
     }
 }
 

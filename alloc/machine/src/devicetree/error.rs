@@ -58,7 +58,9 @@ pub enum TreeError {
         found: String,
     },
     /// The tree has more nodes, properties or other entries than this crate reads.
-    #[error("the tree has more than {most} {what}: the first that is too many is {place}")]
+    #[error(
+        "the devicetree has more than {most} {what}: the first one beyond this limit is {place}"
+    )]
     TooMany {
         /// The kind of entry, such as `nodes`.
         what: &'static str,

@@ -233,7 +233,7 @@ fn with_position(error: TreeBuildError, at: usize) -> TreeError {
         // The token, the length and the offset of the name, of 4 bytes each, precede the value.
         TreeBuildError::Duplicate { value } => damaged(
             "each property of a node once",
-            "one of the same name again",
+            "a second property of the same name",
             value.start().saturating_sub(12),
         ),
     }

@@ -44,7 +44,7 @@ pub fn missing_pools<'a>(
                 && memory.address.contains(&source.guarantees.address)
                 && permitted.is_none_or(|sources| sources.contains(&source.id))
         };
-        // A device that has a pool already is not missing one: one of its alternatives accepts the pool's memory.
+        // A device that already has a pool is not listed: `refine` has added an alternative that accepts the pool's memory.
         let mut choices = participant.choices().map(|choice| &choice.memory);
         let lacks = choices.all(|memory| {
             memory.contiguity == Contiguity::Contiguous

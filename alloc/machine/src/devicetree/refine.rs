@@ -87,8 +87,8 @@ impl ReservedMemory {
             let paths = users.flat_map(|user| &user.regions);
             let own_regions = paths.map(|path| by_path.get(path.as_str()).copied());
             let own_regions: Vec<Option<&Region>> = own_regions.collect();
-            // A region that `memory-region` lists may have no description here, and may still be a pool. The first pool of the
-            // device is then not known, and a pool after that region is not taken for the first.
+            // `memory-region` may list a region that `self.regions` does not contain, and that region may be a pool. The search
+            // for the first pool therefore ends at such a region: a later pool may not be the first one.
             let mut described = own_regions.iter().map_while(|region| *region);
             let first = described.find(|region| region.is_pool());
             // A pool that `memory-region` lists twice adds one alternative.

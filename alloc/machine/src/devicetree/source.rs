@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::TreeError;
 use super::tree::{Span, Tree, TreeBuildError, TreeBuilder, is_name};
 
-/// The phandle that the first node gets which has none and whose label a cell refers to. Further nodes get the next numbers.
+/// The first phandle that the reader assigns. The reader assigns consecutive phandles to the nodes that have no phandle and to
+/// whose label a cell refers.
 const FIRST_PHANDLE: u32 = 0x7000_0000;
 
 impl Tree {
@@ -249,7 +250,7 @@ impl<'text> Reader<'text> {
         added.map_err(|error| with_position(error, line))
     }
 
-    /// Ends a node. If a cell refers to its label and it has no phandle, it gets one.
+    /// Ends a node. If the node has no phandle and a cell refers to its label, the node gets a phandle.
     fn end(&mut self) -> Result<(), TreeError> {
         let Some(open) = self.open.pop() else {
             return Err(self.expected("the begin of a node"));

@@ -176,7 +176,7 @@ impl<'tree> Node<'tree> {
         self.index
     }
 
-    /// Returns the child with this name. If there is none, it returns the child whose name has this part before the `@`.
+    /// Returns the child with this name. If there is none, returns the first child whose name is this text with a unit address.
     #[must_use]
     pub fn child(&self, name: &str) -> Option<Self> {
         self.children()
@@ -261,7 +261,7 @@ pub struct TreeBuilder {
     open: Vec<u32>,
 }
 
-/// Why [`TreeBuilder`] refuses a node or property. The caller adds the place to make a [`TreeError`] of it.
+/// Why [`TreeBuilder`] refuses a node or property. The reader converts it into a [`TreeError`], which has a line or byte offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TreeBuildError {
     /// A tree would have more nodes, properties or levels than a [`Tree`] may have.
@@ -294,7 +294,7 @@ impl TreeBuilder {
     /// Makes a range of the text from its start and length in bytes.
     pub fn span(start: usize, length: usize) -> Span {
         let (Ok(start), Ok(length)) = (u32::try_from(start), u32::try_from(length)) else {
-            unreachable!("a tree's text has at most 16 MiB, and its own lengths 32 bits")
+            unreachable!("offsets and lengths in a tree of at most 16 MiB fit into 32 bits")
         };
         Span { start, length }
     }
@@ -309,7 +309,10 @@ impl TreeBuilder {
             let what = "levels";
             return Err(TreeBuildError::TooMany { what, most });
         }
-        debug_assert!(is_name(self.tree.bytes(name)), "the reader checks names");
+        debug_assert!(
+            is_name(self.tree.bytes(name)),
+            "the reader has checked the name"
+        );
         let index = next_index(self.tree.nodes.len(), "nodes")?;
         self.tree.nodes.push(NodeEntry {
             name,
@@ -331,9 +334,12 @@ impl TreeBuilder {
     /// Where no node is open.
     pub fn property(&mut self, name: Span, value: Span) -> Result<(), TreeBuildError> {
         next_index(self.tree.properties.len(), "properties")?;
-        debug_assert!(is_name(self.tree.bytes(name)), "the reader checks names");
+        debug_assert!(
+            is_name(self.tree.bytes(name)),
+            "the reader has checked the name"
+        );
         let Some(node) = self.open.last().copied() else {
-            unreachable!("the reader adds properties to nodes")
+            unreachable!("the reader opens a node before it adds a property")
         };
         self.tree
             .properties
@@ -381,7 +387,7 @@ impl TreeBuilder {
             let value = if one.start > two.start { one } else { two };
             return Err(TreeBuildError::Duplicate { value });
         }
-        debug_assert!(!nodes.is_empty(), "the reader begins with the root");
+        debug_assert!(!nodes.is_empty(), "the reader has added the root node");
         for (node_index, node) in nodes.iter_mut().enumerate() {
             let first = properties.partition_point(|property| index(property.node) < node_index);
             node.first_property = number(first);
@@ -445,12 +451,15 @@ fn next_index(count: usize, what: &'static str) -> Result<u32, TreeBuildError> {
 /// Converts an index of a node or property, which is at most [`Tree::MAXIMUM_NODES`].
 fn number(index: usize) -> u32 {
     let Ok(number) = u32::try_from(index) else {
-        unreachable!("there are at most {} of a kind", Tree::MAXIMUM_NODES)
+        unreachable!(
+            "a tree has at most {} nodes or properties",
+            Tree::MAXIMUM_NODES
+        )
     };
     number
 }
 
-const _: () = assert!(usize::BITS >= u32::BITS, "a 32-bit number is an index");
+const _: () = assert!(usize::BITS >= u32::BITS, "a u32 fits into a usize");
 
 const fn index(number: u32) -> usize {
     number as usize
@@ -463,7 +472,7 @@ fn bytes(text: &[u8], span: Span) -> &[u8] {
 
 fn text(bytes: &[u8]) -> &str {
     let Ok(text) = std::str::from_utf8(bytes) else {
-        unreachable!("the reader checks that names are ASCII")
+        unreachable!("the reader has checked that names are ASCII")
     };
     text
 }

@@ -29,8 +29,9 @@ pub(super) struct Card {
     pub(super) is_pci: bool,
     /// The values of `DRM_CAP_`, by the name after this prefix. A capability that the driver does not support is absent.
     pub(super) caps: BTreeMap<String, u64>,
-    /// The least and greatest width of a framebuffer, and then its least and greatest height.
+    /// The least and greatest width of a framebuffer.
     pub(super) widths: Option<(u32, u32)>,
+    /// The least and greatest height of a framebuffer.
     pub(super) heights: Option<(u32, u32)>,
     pub(super) planes: Vec<CardPlane>,
 }
@@ -65,8 +66,8 @@ impl Card {
         self.caps.get(name).copied().unwrap_or(0)
     }
 
-    /// Returns the file name of the device node, such as `card0`. It distinguishes cards of one driver in place of the bus
-    /// address, which the dump does not have.
+    /// Returns the file name of the device node, such as `card0`. A dump does not have the bus address of a card, so this name
+    /// distinguishes several cards of one driver.
     pub(super) fn location(&self) -> &str {
         self.node.rsplit('/').next().unwrap_or_default()
     }
@@ -76,7 +77,7 @@ impl Card {
     }
 
     /// Declares the card as its backend would on the machine: its planes, its import through PRIME, and its dumb buffers.
-    pub(super) fn declare(&self, place: &Evidence, declared: &mut Declared) {
+    pub(super) fn declare(&self, evidence: &Evidence, declared: &mut Declared) {
         let device = DeviceIdentity {
             driver: self.driver.clone(),
             location: self.location().to_owned(),
@@ -84,13 +85,15 @@ impl Card {
         };
         for plane in &self.planes {
             let own = self.plane(&device, plane);
-            declared.participants.push(self.recorded(own, place));
+            declared.participants.push(self.recorded(own, evidence));
         }
         let name = format!("{} import", self.driver);
         let mut importer = self.participant(&device, name, Role::Import);
         importer.for_each_choice(|own| own.image.crop = Crop::Anywhere);
-        declared.participants.push(self.recorded(importer, place));
-        declared.sources.extend(self.dumb_buffers(device, place));
+        declared
+            .participants
+            .push(self.recorded(importer, evidence));
+        declared.sources.extend(self.dumb_buffers(device, evidence));
     }
 
     fn plane(&self, device: &DeviceIdentity, plane: &CardPlane) -> Participant {
@@ -151,21 +154,22 @@ impl Card {
         }
         if self.driver == "virtio_gpu" {
             return Imports::Unknown {
-                reason: "the dump does not say whether the card renders on its host".to_owned(),
+                reason: "the dump does not state whether this virtio-gpu renders on its host"
+                    .to_owned(),
             };
         }
         Imports::Any
     }
 
-    /// Returns whether the driver has a known memory manager in the kernel of the dump.
+    /// Returns whether [`MemoryManager`] has an entry for this driver in the kernel of the dump.
     fn has_known_manager(&self) -> bool {
         KernelVersion::of_release(&self.kernel)
             .is_some_and(|kernel| MemoryManager::of(&self.driver, kernel).is_some())
     }
 
-    fn recorded(&self, participant: Participant, place: &Evidence) -> RecordedParticipant {
+    fn recorded(&self, participant: Participant, evidence: &Evidence) -> RecordedParticipant {
         let path = "participant.constraints.memory";
-        let mut provenance = place.reported();
+        let mut provenance = evidence.reported();
         if takes_scattered_pages(&self.driver) {
             let by_name = "covalent-machine, memory_manager: by the driver's name";
             provenance = provenance.and(
@@ -178,7 +182,7 @@ impl Card {
         }
         if self.driver == "virtio_gpu" {
             let what =
-                "whether the card renders on its host, and then imports only its own buffers";
+                "whether this virtio-gpu renders on its host, and so imports only its own buffers";
             provenance = provenance.and(&format!("{path}.imports"), Evidence::unknown(what));
         } else if !self.has_known_manager() && self.cap("PRIME") & PRIME_IMPORT != 0 {
             let what = "whether the driver imports the memory of other devices: since Linux 6.6, DRM_CAP_PRIME reports imports for every driver";
@@ -191,7 +195,7 @@ impl Card {
     }
 
     /// Returns the card's dumb buffers; `None` if it has none or cannot export them.
-    fn dumb_buffers(&self, device: DeviceIdentity, place: &Evidence) -> Option<RecordedSource> {
+    fn dumb_buffers(&self, device: DeviceIdentity, evidence: &Evidence) -> Option<RecordedSource> {
         if self.cap("PRIME") & PRIME_EXPORT == 0 || self.cap("DUMB_BUFFER") == 0 {
             return None;
         }
@@ -208,7 +212,7 @@ impl Card {
         image.placement = PlanePlacement::Together;
         image.stride.alignment = 4;
         let what = "whether the memory is contiguous, and how much of it is free";
-        let provenance = place
+        let provenance = evidence
             .reported()
             .and("source.guarantees", Evidence::unknown(what));
         Some(RecordedSource {

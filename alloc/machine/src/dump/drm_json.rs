@@ -15,7 +15,7 @@ use super::json::{self, Number};
 /// The input that this parser expects, as its errors name it.
 const EXPECTED: &str = "the JSON of drm_info -j";
 
-/// The most cards, and the most planes of a card.
+/// The most cards that are read from a dump, and the most planes that are read of a card.
 const MAXIMUM: usize = 256;
 
 #[derive(Deserialize)]

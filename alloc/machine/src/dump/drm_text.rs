@@ -31,8 +31,8 @@ use super::text::{Line, last_line, lines, number, number_in_parentheses, value_o
 /// The most cards of a file, and the most planes and capabilities of a card.
 const MAXIMUM: usize = 256;
 
-/// The number of hexadecimal digits of a format's code. The code of a modifier has more digits, or fewer if an older version of
-/// drm_info writes LINEAR as `0x0`.
+/// The number of hexadecimal digits by which a format's code is recognised. A modifier's code has more digits, or a single digit
+/// where an older version of drm_info writes LINEAR as `0x0`.
 const FORMAT_DIGITS: usize = 8;
 
 /// The section of a card's text to which the current line belongs.
@@ -91,7 +91,7 @@ impl Reader {
         } else if is_driver(text) {
             self.driver(line)?;
         } else if self.found.is_empty() {
-            // The line precedes the output of drm_info, such as a shell's prompt.
+            // The line precedes drm_info's output. It may be a shell's prompt, for example.
         } else if text == "Framebuffer size" {
             self.section = Section::Framebuffer;
         } else if matches!(text, "Connectors" | "Encoders" | "CRTCs") {
@@ -215,7 +215,7 @@ impl Reader {
             return Ok(());
         };
         if !line.text.contains(char::is_alphanumeric) {
-            // The line has no letters or digits. People replace parts of a long list by dots.
+            // A line without letters and digits is ignored. People replace a part of a long list by dots.
             return Ok(());
         }
         let expected = "a format or a modifier with its number in parentheses";

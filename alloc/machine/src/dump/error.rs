@@ -8,7 +8,7 @@ use super::DumpKind;
 use crate::MachineError;
 
 /// The longest piece of a dump that an error quotes, in bytes.
-const QUOTED: usize = 120;
+const QUOTED_BYTES: usize = 120;
 
 /// Why a dump cannot be imported.
 #[derive(Debug, Error)]
@@ -51,7 +51,7 @@ pub enum DumpError {
     Machine(#[from] MachineError),
 }
 
-/// The line of a dump where an error is, and what was expected there. The caller adds the name of the file.
+/// The error of parsing a dump: the number of the line, the expected text and the text found. The caller adds the file's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LineError {
     pub(super) line: usize,
@@ -64,7 +64,7 @@ impl LineError {
         let found = if found.is_empty() {
             "the end of the file".to_owned()
         } else {
-            format!("\"{}\"", printable_within(found, QUOTED))
+            format!("\"{}\"", printable_within(found, QUOTED_BYTES))
         };
         Self {
             line,

@@ -31,10 +31,10 @@ const HEAPS: [&str; 14] = [
     "restricted",
 ];
 
-/// The first line of the list.
+/// The first line of `bufinfo`.
 const FIRST_LINE: &str = "Dma-buf Objects:";
 
-/// Returns whether a line is the first line of the list.
+/// Returns whether a line is the first line of `bufinfo`.
 pub(super) fn is_first(line: &str) -> bool {
     line == FIRST_LINE
 }
@@ -65,7 +65,7 @@ pub(super) fn read(text: &str) -> Result<BTreeSet<String>, LineError> {
         .collect())
 }
 
-/// Returns the list up to the line with its total. If pasting has replaced the kernel's tabs by spaces, they become tabs again.
+/// Returns the list of dma-bufs up to the line with the total. If pasting has replaced tabs by spaces, the tabs are restored.
 fn with_tabs(list: &str) -> Cow<'_, str> {
     let end = list.find(" objects, ").and_then(|at| {
         let rest = list.get(at..)?;
@@ -95,7 +95,7 @@ fn with_tabs(list: &str) -> Cow<'_, str> {
 }
 
 /// Declares the heap or udmabuf of this name as a source.
-pub(super) fn declare(name: &str, place: &Evidence, declared: &mut Declared) {
+pub(super) fn declare(name: &str, evidence: &Evidence, declared: &mut Declared) {
     let (id, label) = if name == "udmabuf" {
         ("udmabuf".to_owned(), "udmabuf".to_owned())
     } else {
@@ -105,8 +105,8 @@ pub(super) fn declare(name: &str, place: &Evidence, declared: &mut Declared) {
     if name == "udmabuf" || name == "system" {
         source.guarantees.cached = Some(true);
     }
-    let what = "where the memory lies, and how much of it is free";
-    let provenance = place
+    let what = "which addresses the memory has, and how much of it is free";
+    let provenance = evidence
         .reported()
         .and("source.guarantees", Evidence::unknown(what));
     declared.sources.push(RecordedSource {

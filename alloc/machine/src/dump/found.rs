@@ -16,7 +16,7 @@ use crate::devicetree::Tree;
 use crate::{Declared, Machine, MissingDevice, ReservedMemory};
 
 /// The most sizes for which one queue is declared.
-const SIZES: usize = 64;
+const MAXIMUM_SIZES: usize = 64;
 
 /// The devices of all dumps, each with the files that describe it.
 #[derive(Default)]
@@ -32,22 +32,22 @@ pub(super) struct DumpedDevices {
 }
 
 impl DumpedDevices {
-    /// Remembers the name of a file. The origin of the machine lists these names.
-    pub(super) fn file(&mut self, evidence: &Evidence) {
+    /// Adds the name of a file to the names that the origin of the machine lists.
+    pub(super) fn add_file(&mut self, evidence: &Evidence) {
         self.names.push(evidence.0.clone());
     }
 
     /// Adds a card. If another dump already describes the card, that description is kept.
-    pub(super) fn card(&mut self, card: Card, evidence: &Evidence) {
+    pub(super) fn add_card(&mut self, card: Card, evidence: &Evidence) {
         let is_known = self.cards.iter().any(|(own, _)| own.node == card.node);
         if !is_known {
             self.cards.push((card, evidence.clone()));
         }
     }
 
-    /// Adds a video device, or merges its values into the same device of another dump. A list of formats without the name of its
-    /// device belongs to the device of the other dump.
-    pub(super) fn video(&mut self, video: Video, evidence: &Evidence) {
+    /// Adds a video device. If another dump describes the same device, the values of both are merged. A list of formats without
+    /// the name of a device belongs to the device of the other dump, if the other dumps describe only one video device.
+    pub(super) fn add_video(&mut self, video: Video, evidence: &Evidence) {
         let alone = self.videos.len() == 1;
         let same = self.videos.iter_mut().find(|(own, _)| {
             let is_named = own.node.is_some() && own.node == video.node;
@@ -57,10 +57,10 @@ impl DumpedDevices {
             is_named || alone && can_be && (is_part || is_device)
         });
         match same {
-            Some((own, place)) => {
+            Some((own, known_evidence)) => {
                 own.merge(video);
-                if place != evidence {
-                    place.0 = format!("{} and {}", place.0, evidence.0);
+                if known_evidence != evidence {
+                    known_evidence.0 = format!("{} and {}", known_evidence.0, evidence.0);
                 }
             }
             None => self.videos.push((video, evidence.clone())),
@@ -68,21 +68,21 @@ impl DumpedDevices {
     }
 
     /// Adds a Vulkan device that no other dump describes.
-    pub(super) fn gpu(&mut self, gpu: Gpu, evidence: &Evidence) {
+    pub(super) fn add_gpu(&mut self, gpu: Gpu, evidence: &Evidence) {
         if self.gpus.iter().all(|(own, _)| own.name != gpu.name) {
             self.gpus.push((gpu, evidence.clone()));
         }
     }
 
     /// Adds the compositor. Only the first compositor is kept, because a machine has one.
-    pub(super) fn compositor(&mut self, compositor: Compositor, evidence: &Evidence) {
+    pub(super) fn add_compositor(&mut self, compositor: Compositor, evidence: &Evidence) {
         if self.compositors.is_empty() {
             self.compositors.push((compositor, evidence.clone()));
         }
     }
 
     /// Adds the heaps, and udmabuf, that have exported dma-bufs.
-    pub(super) fn exporters(&mut self, names: BTreeSet<String>, evidence: &Evidence) {
+    pub(super) fn add_exporters(&mut self, names: BTreeSet<String>, evidence: &Evidence) {
         for name in names {
             self.exporters
                 .entry(name)
@@ -91,12 +91,12 @@ impl DumpedDevices {
     }
 
     /// Adds the devicetree. Only the first devicetree is kept, because a machine has one.
-    pub(super) fn tree(&mut self, tree: Tree) {
+    pub(super) fn add_tree(&mut self, tree: Tree) {
         self.tree.get_or_insert(tree);
     }
 
     /// Makes the recorded machine of all devices that were added.
-    pub(super) fn machine(mut self) -> Result<Machine, DumpError> {
+    pub(super) fn into_machine(mut self) -> Result<Machine, DumpError> {
         self.name_nodes();
         let mut machine = Machine::new(
             self.name(),
@@ -104,35 +104,35 @@ impl DumpedDevices {
         );
         machine.environment.kernel = self.kernel();
         let mut every_size = Declared::default();
-        for (card, place) in &self.cards {
-            card.declare(place, &mut every_size);
+        for (card, evidence) in &self.cards {
+            card.declare(evidence, &mut every_size);
         }
-        for (gpu, place) in &self.gpus {
-            gpu.declare(&self.cards, place, &mut every_size);
+        for (gpu, evidence) in &self.gpus {
+            gpu.declare(&self.cards, evidence, &mut every_size);
         }
-        for (name, place) in &self.exporters {
-            exporters::declare(name, place, &mut every_size);
+        for (name, evidence) in &self.exporters {
+            exporters::declare(name, evidence, &mut every_size);
         }
-        for (compositor, place) in std::mem::take(&mut self.compositors) {
-            compositor.declare(&place, &mut every_size);
+        for (compositor, evidence) in std::mem::take(&mut self.compositors) {
+            compositor.declare(&evidence, &mut every_size);
         }
         let mut sized: Vec<Declared> = Vec::new();
-        for (video, place) in &self.videos {
-            declare_video(video, place, &mut every_size, &mut sized);
+        for (video, evidence) in &self.videos {
+            declare_video(video, evidence, &mut every_size, &mut sized);
         }
         machine.declared = std::iter::once(every_size).chain(sized).collect();
         machine
             .declared
             .retain(|own| own.size.is_none() || !own.participants.is_empty());
         if let Some(tree) = &self.tree {
-            add_tree(tree, &mut machine);
+            add_reserved_memory(tree, &mut machine);
         }
-        // The machine must be valid as a file: its lists are within the limits, and its names are unique.
+        // A recorded machine is valid only if its lists are within the limits and its names are unique.
         machine.check()?;
         Ok(machine)
     }
 
-    /// Gives each video device without a node the lowest free one, beginning with `/dev/video0`, which v4l2-ctl opens by default.
+    /// Gives each video device without a node the lowest free node. The first is `/dev/video0`, which v4l2-ctl opens by default.
     fn name_nodes(&mut self) {
         let named = self.videos.iter().filter_map(|(own, _)| own.node.clone());
         let mut taken: BTreeSet<String> = named.collect();
@@ -158,7 +158,7 @@ impl DumpedDevices {
         let gpus = self.gpus.iter().map(|(own, _)| own.name.as_str());
         let drivers: BTreeSet<&str> = cards.chain(videos).chain(gpus).collect();
         if drivers.is_empty() {
-            return "a machine of which no device is known".to_owned();
+            return "a machine without known devices".to_owned();
         }
         let drivers: Vec<&str> = drivers.into_iter().take(8).collect();
         format!("a machine with {}", drivers.join(", "))
@@ -176,7 +176,7 @@ impl DumpedDevices {
 /// Declares the queues of a V4L2 device at each size that the dump names.
 fn declare_video(
     video: &Video,
-    place: &Evidence,
+    evidence: &Evidence,
     every_size: &mut Declared,
     sized: &mut Vec<Declared>,
 ) {
@@ -189,19 +189,19 @@ fn declare_video(
             ),
             reason: "the dump lists no formats of the device: v4l2-ctl --all --list-formats-ext prints them"
                 .to_owned(),
-            provenance: Some(place.here()),
+            provenance: Some(evidence.here()),
             ..MissingDevice::default()
         });
     }
     for queue in &video.queues {
         let sizes = queue.sizes();
         if sizes.is_empty() {
-            let (participant, source) = video.declare(queue, None, place);
+            let (participant, source) = video.declare(queue, None, evidence);
             every_size.participants.push(participant);
             every_size.sources.extend(source);
         }
-        for size in sizes.into_iter().take(SIZES) {
-            let (participant, source) = video.declare(queue, Some(size), place);
+        for size in sizes.into_iter().take(MAXIMUM_SIZES) {
+            let (participant, source) = video.declare(queue, Some(size), evidence);
             let declared = at_size(sized, size);
             declared.participants.push(participant);
             declared.sources.extend(source);
@@ -224,11 +224,11 @@ fn at_size(sized: &mut Vec<Declared>, size: Extent) -> &mut Declared {
 
 /// Adds the reserved memory of a devicetree. Each V4L2 device whose bus information names a node gets the path of that node.
 /// `platform:32e00000.isi` is the device of the node `isi@32e00000`.
-fn add_tree(tree: &Tree, machine: &mut Machine) {
+fn add_reserved_memory(tree: &Tree, machine: &mut Machine) {
     machine.devicetree = Some(ReservedMemory::of(tree));
     let mut paths: BTreeMap<&str, Option<String>> = BTreeMap::new();
     for node in tree.nodes().filter(|node| node.name().contains('@')) {
-        // If two nodes have the same name, it identifies neither of them.
+        // If two nodes have the same name, the name identifies neither node.
         let path = paths.entry(node.name());
         path.and_modify(|own| *own = None)
             .or_insert_with(|| Some(node.path()));

@@ -12,10 +12,10 @@ use super::evidence::Evidence;
 use crate::{Declared, MissingDevice, RecordedParticipant};
 
 /// The number of images that a renderer holds: the one that it reads, and the next one.
-const HELD: u32 = 2;
+const BUFFERS_HELD: u32 = 2;
 
 /// The extensions that a device needs to import dma-bufs as images.
-const NEEDED: [&str; 2] = [
+const REQUIRED_EXTENSIONS: [&str; 2] = [
     "VK_EXT_external_memory_dma_buf",
     "VK_EXT_image_drm_format_modifier",
 ];
@@ -67,7 +67,7 @@ impl Gpu {
     /// Adds an extension. Extensions on which no declaration depends are ignored.
     pub(super) fn add_extension(&mut self, name: &str) {
         let extensions = self.extensions.get_or_insert_default();
-        if NEEDED.contains(&name) || name == "VK_KHR_external_semaphore_fd" {
+        if REQUIRED_EXTENSIONS.contains(&name) || name == "VK_KHR_external_semaphore_fd" {
             extensions.insert(name.to_owned());
         }
     }
@@ -96,27 +96,30 @@ impl Gpu {
         !is_blend && features.iter().any(|own| name.contains(own))
     }
 
-    /// Declares the images that the device imports, or why it imports none.
+    /// Declares the images that the device imports. If it imports none, adds the device and the reason to the missing devices.
     pub(super) fn declare(
         &self,
         cards: &[(Card, Evidence)],
-        place: &Evidence,
+        evidence: &Evidence,
         declared: &mut Declared,
     ) {
         let Some(extensions) = &self.extensions else {
             declared.missing.push(MissingDevice {
                 name: self.name.clone(),
                 reason: "the summary has no extensions and no formats: vulkaninfo without --summary prints them".to_owned(),
-                provenance: Some(place.here()),
+                provenance: Some(evidence.here()),
                 ..MissingDevice::default()
             });
             return;
         };
-        if let Some(lacks) = NEEDED.iter().find(|own| !extensions.contains(**own)) {
+        if let Some(lacks) = REQUIRED_EXTENSIONS
+            .iter()
+            .find(|own| !extensions.contains(**own))
+        {
             declared.missing.push(MissingDevice {
                 name: self.name.clone(),
-                reason: format!("it imports no images, because it lacks {lacks}"),
-                provenance: Some(place.here()),
+                reason: format!("the device imports no images, because it lacks {lacks}"),
+                provenance: Some(evidence.here()),
                 ..MissingDevice::default()
             });
             return;
@@ -129,7 +132,7 @@ impl Gpu {
         let linear = self.linear.iter().map(|own| FormatModifier::linear(*own));
         let mut constraints = Constraints {
             formats: Some(linear.collect::<FormatSet>()),
-            buffers_held: HELD,
+            buffers_held: BUFFERS_HELD,
             ..Constraints::default()
         };
         constraints.image.crop = Crop::Anywhere;
@@ -138,7 +141,7 @@ impl Gpu {
         }
         participant.set_constraints(constraints);
         let path = |name: &str| format!("participant.constraints.{name}");
-        let mut provenance = place.reported();
+        let mut provenance = evidence.reported();
         let formats = if self.has_formats {
             "which modifiers the device imports, and whether LINEAR is among them: vulkaninfo prints only the formats of linear images"
         } else {

@@ -9,7 +9,7 @@ use super::error::LineError;
 use super::text::number;
 
 /// Returns where the JSON object of a text begins: the offset of the first line that begins with a brace, and the number of lines
-/// before it. `None` if no line begins with a brace.
+/// before that line; `None` if no line begins with a brace.
 pub(super) fn start(text: &str) -> Option<(usize, usize)> {
     let mut at = 0_usize;
     for (before, line) in text.split_inclusive('\n').enumerate() {

@@ -2,7 +2,7 @@
 
 use super::{drm_text, exporters, json, text, v4l2_text, vulkan_text, wayland_text};
 
-/// The tool that wrote a file.
+/// The kind of a dump: the output of a tool in one of its formats, a list of the kernel, or a devicetree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DumpKind {

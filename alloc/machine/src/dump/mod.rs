@@ -62,7 +62,7 @@ pub fn import(files: &[DumpFile<'_>]) -> Result<Machine, DumpError> {
     for file in files {
         read(file, &mut found)?;
     }
-    found.machine()
+    found.into_machine()
 }
 
 fn read(file: &DumpFile<'_>, found: &mut DumpedDevices) -> Result<(), DumpError> {
@@ -79,7 +79,7 @@ fn read(file: &DumpFile<'_>, found: &mut DumpedDevices) -> Result<(), DumpError>
     let text = String::from_utf8_lossy(file.bytes);
     read_kind(kind, file.bytes, &text, &evidence, found)
         .map_err(|error| error.in_file(file.name))?;
-    found.file(&evidence);
+    found.add_file(&evidence);
     Ok(())
 }
 
@@ -93,31 +93,31 @@ fn read_kind(
     match kind {
         DumpKind::DrmInfoJson => {
             let cards = drm_json::read(text)?.into_iter();
-            cards.for_each(|card| found.card(card, evidence));
+            cards.for_each(|card| found.add_card(card, evidence));
         }
         DumpKind::DrmInfoText => {
             let cards = drm_text::read(text)?.into_iter();
-            cards.for_each(|card| found.card(card, evidence));
+            cards.for_each(|card| found.add_card(card, evidence));
         }
         DumpKind::V4l2Ctl => {
             let videos = v4l2_text::read(text)?.into_iter();
-            videos.for_each(|video| found.video(video, evidence));
+            videos.for_each(|video| found.add_video(video, evidence));
         }
         DumpKind::VulkaninfoJson => {
             let gpus = vulkan_json::read(text)?.into_iter();
-            gpus.for_each(|gpu| found.gpu(gpu, evidence));
+            gpus.for_each(|gpu| found.add_gpu(gpu, evidence));
         }
         DumpKind::VulkaninfoText => {
             let gpus = vulkan_text::read(text)?.into_iter();
-            gpus.for_each(|gpu| found.gpu(gpu, evidence));
+            gpus.for_each(|gpu| found.add_gpu(gpu, evidence));
         }
-        DumpKind::WaylandInfo => found.compositor(wayland_text::read(text)?, evidence),
-        DumpKind::Bufinfo => found.exporters(exporters::read(text)?, evidence),
-        DumpKind::DevicetreeBlob => found.tree(Tree::from_flat(bytes).map_err(of_tree)?),
+        DumpKind::WaylandInfo => found.add_compositor(wayland_text::read(text)?, evidence),
+        DumpKind::Bufinfo => found.add_exporters(exporters::read(text)?, evidence),
+        DumpKind::DevicetreeBlob => found.add_tree(Tree::from_flat(bytes).map_err(of_tree)?),
         DumpKind::DevicetreeSource => {
             let (before, source) = below_prompt(text);
             let tree = Tree::from_source(source).map_err(of_tree);
-            found.tree(tree.map_err(|error| error.add_lines(before))?);
+            found.add_tree(tree.map_err(|error| error.add_lines(before))?);
         }
     }
     Ok(())

@@ -29,8 +29,8 @@ pub(super) fn last_line(text: &str) -> usize {
     text.lines().count().max(1)
 }
 
-/// Removes the characters before the first one that the tool wrote, and the spaces at the end. Also returns the device in front
-/// of the line, because some scripts write `/dev/video0 | Driver Info:`.
+/// Returns the text that the tool wrote on a line, without quotation marks, tree lines and spaces around it. Also returns the
+/// device node in front of the text, because some scripts write `/dev/video0 | Driver Info:`.
 fn content(line: &str) -> (Option<&str>, &str) {
     let is_drawn = |one: char| {
         one.is_whitespace() || matches!(one, '│' | '├' | '└' | '─' | '>' | '\u{feff}' | '\u{a0}')
@@ -57,21 +57,21 @@ pub(super) fn value_of<'text>(line: &'text str, name: &str) -> Option<&'text str
 pub(super) fn video_node(line: &str) -> Option<String> {
     if let Some(at) = line.find("/dev/video") {
         let digits = line.get(at.saturating_add("/dev/video".len())..)?;
-        return numbered(digits);
+        return video_path(digits);
     }
     if !line.contains("v4l2-ctl") {
         return None;
     }
     for option in ["--device", " -d"] {
         if let Some((_, rest)) = line.split_once(option) {
-            return numbered(rest.trim_start_matches([' ', '=']));
+            return video_path(rest.trim_start_matches([' ', '=']));
         }
     }
     None
 }
 
 /// Makes the path of the video device whose number is at the beginning of a text.
-fn numbered(text: &str) -> Option<String> {
+fn video_path(text: &str) -> Option<String> {
     let end = text
         .find(|one: char| !one.is_ascii_digit())
         .unwrap_or(text.len());

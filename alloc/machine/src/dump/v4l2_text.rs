@@ -41,7 +41,7 @@ enum Section {
 pub(super) fn is_first(line: &str) -> bool {
     line.starts_with("Driver Info")
         || line.starts_with("ioctl: VIDIOC_ENUM_FMT")
-        || direction(line, "Format ").is_some()
+        || is_output_type(line, "Format ").is_some()
 }
 
 /// Reads the devices of a text, in memory and time proportional to its length.
@@ -99,7 +99,7 @@ impl Reader {
                 self.finish_video();
             }
             self.section = Section::Driver;
-        } else if let Some(is_output) = direction(text, "Format ") {
+        } else if let Some(is_output) = is_output_type(text, "Format ") {
             self.finish_format()?;
             self.section = Section::Format(is_output);
             self.format = Some(PartialFormat {
@@ -127,7 +127,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Begins a device. It may continue a device of which the file has had another text.
+    /// Begins a device. If an earlier text of the file describes the same device, its description is continued.
     fn device(&mut self, node: Option<String>) -> Result<(), LineError> {
         self.finish_format()?;
         if node != self.video.node || !self.video.queues.is_empty() {
@@ -174,7 +174,7 @@ impl Reader {
     fn list_line(&mut self, line: Line<'_>, is_output: Option<bool>) -> Result<(), LineError> {
         let text = line.text;
         if let Some(value) = value_of(text, "Type") {
-            let is_output = direction(value, "");
+            let is_output = is_output_type(value, "");
             self.section = match is_output {
                 Some(is_output) => Section::List(Some(is_output)),
                 // Queues of other types, such as metadata and SDR, have no pictures.
@@ -260,8 +260,9 @@ impl Reader {
     }
 }
 
-/// Returns the direction of `Video Capture`, `Video Output Multiplanar` and so on after a prefix; `None` for another line.
-fn direction(line: &str, prefix: &str) -> Option<bool> {
+/// Returns whether the queue type after a prefix is an output (`Video Output`, `Video Output Multiplanar`) and not a capture;
+/// `None` for another line.
+fn is_output_type(line: &str, prefix: &str) -> Option<bool> {
     let rest = line.strip_prefix(prefix)?.trim_end_matches(':').trim();
     match rest {
         "Video Capture" | "Video Capture Multiplanar" => Some(false),

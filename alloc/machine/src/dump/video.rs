@@ -13,7 +13,7 @@ use crate::v4l2::{Disjoint, PixelFormat};
 use crate::{ProvenanceByPath, RecordedParticipant, RecordedSource};
 
 /// The number of buffers that a queue holds: the one that the device works on, and the next one.
-const HELD: u32 = 2;
+const BUFFERS_HELD: u32 = 2;
 
 /// Drivers whose queues use videobuf2-vmalloc: the processor reads or writes the buffers, and no device does so by DMA.
 ///
@@ -225,7 +225,7 @@ impl Video {
         &self,
         queue: &VideoQueue,
         size: Option<Extent>,
-        place: &Evidence,
+        evidence: &Evidence,
     ) -> (RecordedParticipant, Option<RecordedSource>) {
         let (direction, role) = if queue.is_output {
             ("output", Role::Output)
@@ -242,7 +242,7 @@ impl Video {
         let mut constraints = Constraints {
             formats: Some(formats.clone()),
             per_fourcc: per_fourcc.clone(),
-            buffers_held: HELD,
+            buffers_held: BUFFERS_HELD,
             ..Constraints::default()
         };
         constraints.memory.imports = Imports::Unknown {
@@ -256,7 +256,7 @@ impl Video {
         participant.maps = maps;
         participant.set_constraints(constraints);
         let recorded = RecordedParticipant {
-            provenance: self.provenance(queue, size, place),
+            provenance: self.provenance(queue, size, evidence),
             ..RecordedParticipant::measured(participant)
         };
         if formats.is_empty() {
@@ -271,7 +271,7 @@ impl Video {
         source.guarantees.cost = MemoryCost::Queue;
         source.guarantees.cached = maps.then_some(true);
         let what = "whether the driver exports its buffers (VIDIOC_EXPBUF), and whether they are contiguous";
-        let provenance = place
+        let provenance = evidence
             .reported()
             .and("source.guarantees", Evidence::unknown(what));
         let source = RecordedSource {
@@ -285,10 +285,10 @@ impl Video {
         &self,
         queue: &VideoQueue,
         size: Option<Extent>,
-        place: &Evidence,
+        evidence: &Evidence,
     ) -> ProvenanceByPath {
         let path = |name: &str| format!("participant.constraints.{name}");
-        let mut provenance = place.reported();
+        let mut provenance = evidence.reported();
         let is_mapped = MAPPING_DRIVERS.contains(&self.driver.as_str());
         let contiguity = if is_mapped {
             Evidence::driver_source("Linux, drivers/media/usb/uvc/uvc_queue.c: vb2_vmalloc_memops")
@@ -301,7 +301,7 @@ impl Video {
         let current = queue.current.as_ref();
         let what = match current.filter(|own| size == Some(own.extent)) {
             Some(own) => format!(
-                "which strides the driver accepts besides those that are set, of {} at {}",
+                "which strides the driver accepts for {} at {} besides those that are set",
                 own.pixel_format, own.extent
             ),
             None => "which strides the driver accepts".to_owned(),

@@ -106,7 +106,7 @@ fn pair(line: Line<'_>, is_inside: bool) -> Result<Option<FormatModifier>, LineE
 impl Compositor {
     /// Declares the compositor as up to two participants: one with the pairs that it composites, one with the pairs that it can
     /// scan out.
-    pub(super) fn declare(self, place: &Evidence, declared: &mut Declared) {
+    pub(super) fn declare(self, evidence: &Evidence, declared: &mut Declared) {
         let lists = [
             ("compositor (composited)", self.composited),
             ("compositor (to the display)", self.scanout),
@@ -127,7 +127,7 @@ impl Compositor {
             });
             let what = "whether the compositor crops, and which card composites";
             declared.participants.push(RecordedParticipant {
-                provenance: place
+                provenance: evidence
                     .reported()
                     .and("participant.constraints.image", Evidence::unknown(what)),
                 ..RecordedParticipant::measured(participant)

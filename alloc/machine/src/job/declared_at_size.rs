@@ -1,6 +1,6 @@
 //! The declarations of a machine that are valid at one size, and the search by name for a participant in them.
 
-use super::{label, only};
+use super::{label, pairs_in_format};
 use crate::error::MachineError;
 use crate::interface::{interface_of, plane_kind};
 use crate::trial_results::Interface;
@@ -80,7 +80,7 @@ impl<'machine> DeclaredAtSize<'machine> {
         Err(MachineError::NotFound {
             what,
             name: name.to_owned(),
-            known: self.known(filter),
+            known: self.available_labels(filter),
         })
     }
 
@@ -98,7 +98,7 @@ impl<'machine> DeclaredAtSize<'machine> {
         };
         let mut planes: Vec<_> = self.participants().filter(of_this_card).collect();
         if let Some(first) = planes.first().map(|first| &first.participant.device) {
-            // Several cards may have the same driver. The name of a driver then means the first card.
+            // If several cards have the same driver, the name of the driver means the first of these cards.
             planes.retain(|plane| plane.participant.device.same_device(first));
             planes
                 .sort_by_key(|plane| plane_kind(&plane.participant).unwrap_or(PlaneKind::Overlay));
@@ -134,7 +134,7 @@ impl<'machine> DeclaredAtSize<'machine> {
     }
 
     /// Returns the labels of the participants for which `filter` returns true, and the devices that are not available.
-    pub(super) fn known(&self, filter: impl Fn(&Participant) -> bool) -> String {
+    pub(super) fn available_labels(&self, filter: impl Fn(&Participant) -> bool) -> String {
         let known: Vec<String> = self
             .participants()
             .map(|recorded| &recorded.participant)
@@ -174,7 +174,7 @@ impl<'machine> DeclaredAtSize<'machine> {
             .clone();
         if let Some(wanted) = format {
             let constraints = &mut found.source.constraints;
-            constraints.formats = Some(only(constraints.formats.as_ref(), wanted));
+            constraints.formats = Some(pairs_in_format(constraints.formats.as_ref(), wanted));
             constraints.per_fourcc.retain(|own, _| *own == wanted);
         }
         Some(found)

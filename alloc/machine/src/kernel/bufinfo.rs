@@ -51,7 +51,9 @@ pub struct ListedFence {
 #[non_exhaustive]
 pub enum BufinfoError {
     /// The number of objects in the list differs from the kernel's total.
-    #[error("the total of bufinfo in line {line} is {claimed} objects, and {found} were found")]
+    #[error(
+        "line {line} of bufinfo states a total of {claimed} objects, but bufinfo lists {found}"
+    )]
     Count {
         /// The total number of objects that the kernel printed.
         claimed: usize,
@@ -169,7 +171,7 @@ fn finish(objects: &mut [Object], below: &str, line: usize) -> Result<(), Bufinf
     Ok(())
 }
 
-/// Parses the line of an object; `None` for any other line, and for one whose numbers are not padded as the kernel pads them.
+/// Parses the line of an object; `None` if the line is not that of an object, or its numbers are not padded to 8 digits.
 fn object(line: &str) -> Option<Object> {
     fn padded(text: &str) -> Option<&str> {
         (text.len() >= 8).then_some(text)
@@ -271,7 +273,7 @@ mod tests {
             bufinfo(&text),
             Err(BufinfoError::Devices { inode: 17, line: 4 })
         );
-        // A device line is a tab and the device's name. Each of these lines is not.
+        // A device line consists of a tab and the device's name. None of these texts is a device line.
         for device in ["\t", "\t \t", "vivid-000", ""] {
             let text = TEXT.replace("\tvivid-000", device);
             assert!(bufinfo(&text).is_err(), "{device:?}");
@@ -289,7 +291,10 @@ mod tests {
             "x\n\tAttached Devices:\n",
         ];
         for name in names {
-            assert!(name.len() <= 31, "the kernel keeps no more");
+            assert!(
+                name.len() <= 31,
+                "the kernel keeps at most 31 bytes of a name"
+            );
             let text = TEXT.replace("<none>", name);
             let objects = bufinfo(&text).unwrap();
             assert_eq!(objects.len(), 2, "{name:?}");

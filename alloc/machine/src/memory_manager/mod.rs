@@ -154,7 +154,7 @@ pub fn limit_to_card(source: &mut Source) {
     if source.guarantees.cost == MemoryCost::System {
         source.guarantees.cost = MemoryCost::Reserved;
     }
-    // The declared number is the free memory of the whole machine. How much memory of the card is free is not known.
+    // The declared number is the free memory of the system. The amount of free memory on the card is not known.
     source.guarantees.available_bytes = None;
 }
 
@@ -266,7 +266,7 @@ mod tests {
         assert_eq!(shares("6.1.0-57-amd64"), Some(false));
         assert_eq!(shares("6.12.117+deb13-amd64"), Some(false));
         assert_eq!(shares("7.3.4+deb13-amd64"), Some(true));
-        // The behaviour is unknown between two kernels of the table that differ, and before the oldest kernel of the table.
+        // 6.15 is between two kernels of the table that behave differently, and 5.10 is older than every kernel of the table.
         assert_eq!(shares("6.15.1"), None);
         assert_eq!(shares("5.10.0"), None);
         assert_eq!(MemoryManager::of("nobody", kernel("7.3")), None);

@@ -95,7 +95,7 @@ pub fn exclude(request: &Request, exclusions: &[Exclusion]) -> Request {
     }
     let mut imports: BTreeMap<usize, Vec<(&SourceId, &Refusals<'_>)>> = BTreeMap::new();
     for ((source, number), refusals) in &by_participant {
-        // An exclusion for a participant that is not in the request changes nothing.
+        // An exclusion of a participant that is not in the request is ignored.
         let Some(participant) = request.participants.get(*number) else {
             continue;
         };
@@ -178,7 +178,7 @@ fn without_sources(
         .collect();
     let mut by_cause: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (source, refusals) in refusals {
-        // A source that the policy does not allow anyway needs no further reason.
+        // A source that the policy already excludes needs no further reason.
         if sources.remove(*source) {
             for cause in &refusals.causes {
                 by_cause.entry(cause).or_default().push(source.as_str());
@@ -197,7 +197,7 @@ fn without_sources(
         Imports::OnlyFrom { reason, .. } | Imports::Nothing { reason } => Some(reason.clone()),
         Imports::Any | Imports::Unknown { .. } => None,
     };
-    let rest = (more > 0).then(|| format!("it refused for {more} more reasons"));
+    let rest = (more > 0).then(|| format!("it refused memory for {more} more reasons"));
     let reason = before.into_iter().chain(reasons).chain(rest);
     Some(Imports::OnlyFrom {
         devices: BTreeSet::new(),

@@ -15,7 +15,8 @@ pub struct Probe {
     pub refused: bool,
 }
 
-/// How many further sizes, or further formats, must be refused before the scope is widened to all sizes or all formats.
+/// The number of refusals at other sizes after which the scope is widened to all sizes. The same number of refusals in other
+/// formats widens it to all formats.
 pub const CONFIRMATIONS: usize = 2;
 
 /// Returns the widest scope around a refused format and size that the probes confirm.
@@ -27,7 +28,7 @@ pub const CONFIRMATIONS: usize = 2;
 /// 3. every format with this modifier at every size, after [`CONFIRMATIONS`] refusals in other formats;
 /// 4. always, after one refusal with another modifier.
 ///
-/// A probe that was accepted within the wider scope ends the widening.
+/// If the participant accepted a probe that is in the wider scope, the scope is not widened further.
 #[must_use]
 pub fn generalise(format: FormatModifier, extent: Extent, probes: &[Probe]) -> Scope {
     let mut scope = Scope::exactly(format, extent);

@@ -17,7 +17,7 @@ pub fn narrowed(request: &Request, plan: &Plan) -> Request {
         .sources
         .iter()
         .filter(|source| source.id == *plan.source());
-    only(
+    single_choice_request(
         request,
         request.participants.iter(),
         sources,
@@ -34,7 +34,7 @@ pub fn pair(
     format: FormatModifier,
     extent: Extent,
 ) -> Request {
-    only(
+    single_choice_request(
         &Request::new(extent),
         std::iter::once(participant),
         std::iter::once(source),
@@ -45,8 +45,8 @@ pub fn pair(
 
 /// Returns a request that has the same plans in this format, without the constraints on images of other formats.
 ///
-/// A queue declares constraints for each of its formats. They would make up most of the message that carries a plan to another
-/// process.
+/// A queue declares constraints for each of its formats. Without this function, the constraints on other formats would make up
+/// most of the message that carries a plan to another process.
 #[must_use]
 pub fn without_other_formats(request: &Request, fourcc: Fourcc) -> Request {
     let mut small = request.clone();
@@ -71,7 +71,7 @@ fn keep_format(images: &mut BTreeMap<Fourcc, ImageConstraints>, fourcc: Fourcc) 
     images.retain(|other, _| *other == fourcc);
 }
 
-fn only<'a>(
+fn single_choice_request<'a>(
     request: &Request,
     participants: impl Iterator<Item = &'a Participant>,
     sources: impl Iterator<Item = &'a Source>,
@@ -87,11 +87,11 @@ fn only<'a>(
     for participant in &mut narrow.participants {
         // Each alternative has its own list of formats, so the lists of all alternatives are narrowed.
         for choice in participant.choices_mut() {
-            let takes = choice
+            let accepts_format = choice
                 .formats
                 .as_ref()
                 .is_none_or(|formats| formats.contains(format));
-            choice.formats = Some(if takes {
+            choice.formats = Some(if accepts_format {
                 FormatSet::from([format])
             } else {
                 FormatSet::default()
@@ -102,8 +102,7 @@ fn only<'a>(
     narrow
 }
 
-/// Solves a request and returns its plan, or `None` if no single buffer serves all participants. In that case it does not
-/// determine why.
+/// Solves a request and returns its plan, or `None` if no single buffer serves all participants. The reason is not determined.
 #[must_use]
 pub fn plan_of(request: &Request) -> Option<Plan> {
     solve_shared(request).ok()

@@ -10,7 +10,7 @@ const TEXT: &str = include_str!("quirks.json");
 /// # Panics
 /// If `quirks.json` is damaged. A test reads that file, so a released crate does not panic here.
 pub(super) fn quirks() -> Vec<TrialResult> {
-    serde_json::from_str(TEXT).expect("quirks.json in this crate is what TrialResult writes")
+    serde_json::from_str(TEXT).expect("quirks.json in this crate is a valid list of trial results")
 }
 
 #[cfg(test)]

@@ -116,9 +116,9 @@ impl TrialResults {
             && result.conditions.are_met_by(&self.environment)
     }
 
-    /// Adds a result. A result that repeats an earlier one ([`TrialResult::is_repeat_of`]) replaces it. If both were learnt, at
-    /// different times, the count in [`Origin::Learnt`] grows by one. If both expire, the later expiry is kept; otherwise the new
-    /// result keeps its own.
+    /// Adds a result. A result that repeats an earlier one ([`TrialResult::is_repeat_of`]) replaces the earlier result. If both
+    /// results were learnt at different times, the count in [`Origin::Learnt`] grows by one. If both results expire, the later
+    /// expiry is kept; otherwise the expiry of the new result is kept.
     pub fn add(&mut self, result: TrialResult) {
         let (index, hash) = self.index.find(&self.results, &result);
         match index {
@@ -331,7 +331,7 @@ fn align(stride: &mut StrideConstraints, bytes: u32) -> bool {
     let own = CommonMultiple::of(stride.alignment.into());
     let both = own.and(CommonMultiple::of(bytes.into())).get();
     let Some(both) = both.and_then(|both| u32::try_from(both).ok()) else {
-        // No 32-bit stride is a multiple of both alignments. An alignment above the maximum makes every stride infeasible.
+        // No 32-bit stride is a multiple of both alignments. With an alignment above the maximum, no stride is feasible.
         let infeasible = (u32::MAX, u32::MAX.saturating_sub(1));
         let changes = (stride.alignment, stride.maximum) != infeasible;
         (stride.alignment, stride.maximum) = infeasible;

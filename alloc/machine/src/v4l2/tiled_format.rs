@@ -45,7 +45,7 @@ const SAMSUNG_16_16: Modifier = Modifier(0x0400_0000_0000_0002);
 const QCOM_COMPRESSED: Modifier = Modifier(0x0500_0000_0000_0001);
 const SAND128: Modifier = Modifier(0x0700_0000_0000_0004);
 
-/// The pixel formats that have a DRM format and modifier.
+/// The tiled or compressed pixel formats that correspond to a DRM format and modifier.
 const DRM: [(PixelFormat, Fourcc, Modifier, Disjoint); 7] = {
     use Disjoint::{No, Yes};
     const NV12: Fourcc = Fourcc::NV12;
@@ -67,7 +67,7 @@ const DRM: [(PixelFormat, Fourcc, Modifier, Disjoint); 7] = {
     ]
 };
 
-/// The pixel formats that have only a V4L2 code.
+/// The tiled or compressed pixel formats for which DRM has no format and modifier.
 ///
 /// # References
 /// `linux/videodev2.h`.

@@ -35,7 +35,7 @@ pub fn request_file(bytes: &[u8]) {
     let Some(mut request) = round_trip::<Request>(bytes) else {
         return;
     };
-    // Further participants and sources would only make solving slower.
+    // The lists are truncated, because more participants and sources would only make solving slower.
     request.participants.truncate(4);
     request.sources.truncate(4);
     request.more_extents.truncate(2);
@@ -65,8 +65,7 @@ fn assert_explained(solution: &Solution) {
             let mut expected =
                 vec!["no single buffer meets the constraints of all participants".to_owned()];
             let copied = split.copied_bytes_per_frame();
-            // If a participant has no buffer, the split has no copies between groups. Devices may still make copies of frames for
-            // themselves.
+            // If no source serves the producer, the split has no copies between groups. Devices may still make internal copies.
             if split.copies().next().is_some() {
                 expected.push(format!("copies {copied} bytes a frame"));
             } else if copied > 0 {
@@ -100,7 +99,7 @@ pub fn machine_file(bytes: &[u8]) {
     let again = Machine::from_json(text.as_bytes()).unwrap();
     assert_eq!(again, machine);
     assert_eq!(again.to_json().unwrap(), text);
-    // Further participants and sources would only make solving slower.
+    // The lists are truncated, because more participants and sources would only make solving slower.
     machine.declared.truncate(2);
     for declared in &mut machine.declared {
         declared.participants.truncate(3);

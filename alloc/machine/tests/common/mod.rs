@@ -3,7 +3,7 @@
     clippy::unwrap_used,
     clippy::cast_possible_truncation,
     missing_docs,
-    reason = "these are parts of tests"
+    reason = "only tests use these functions"
 )]
 
 pub mod dtb;

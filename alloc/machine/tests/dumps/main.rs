@@ -1,4 +1,4 @@
-//! Dumps from public reports: the machine that each dump describes, and that a damaged dump is imported or refused.
+//! Tests of dumps from public reports: each dump describes the expected machine, and a damaged dump is imported or refused.
 //!
 //! Each folder in `tests/dumps` of the repository has the dumps of one machine, and a README with their source and facts.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_possible_truncation)]

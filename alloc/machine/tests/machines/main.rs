@@ -1,5 +1,5 @@
 //! Tests of the recordings in `tests/machines`: every value of a board has a provenance, the usual jobs on each board have the
-//! expected plans, and each of these plans depends on the value that the golden job names as decisive.
+//! expected plans, and each of these plans depends on the value that its golden job removes.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod boards_document;

@@ -52,7 +52,7 @@ fn regions(blob: &mut Blob, count: u32, name: &str) {
 
 #[test]
 fn names_that_overlap_take_memory_of_their_bytes_once() {
-    // Each name begins one byte after the previous name, within strings of the greatest length.
+    // The names overlap: each name begins one byte after the previous name, and has the greatest length.
     let short = |bytes: usize| {
         let mut blob = Blob::default();
         while blob.strings.len() < bytes / 26 {
@@ -71,7 +71,7 @@ fn names_that_overlap_take_memory_of_their_bytes_once() {
         blob.finish()
     };
     assert_bounded("short tails", BOUND, short, read).unwrap();
-    // All names overlap in a single string that is too long. The tree is refused at the first property.
+    // All names overlap in a single string that is longer than a name may be. The tree is refused at the first property.
     let long = |bytes: usize| {
         let mut blob = Blob {
             strings: vec![b'a'; bytes / 2],

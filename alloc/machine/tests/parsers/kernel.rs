@@ -56,7 +56,7 @@ fn list_of_dma_bufs_takes_bounded_memory() {
 
 #[test]
 fn malformed_list_of_dma_bufs_takes_bounded_memory() {
-    // An empty line is shorter than a reference to the line in memory.
+    // A list of references to empty lines would take more memory than the lines themselves.
     let empty = |bytes: usize| objects(1, &"\n".repeat(bytes), 0);
     let error = message(assert_bounded("empty lines", BOUND, empty, list));
     assert!(

@@ -172,7 +172,7 @@ fn request_file_takes_no_more_than_the_stated_multiple() {
 
 #[test]
 fn recorded_machine_takes_less_than_four_times_its_length() {
-    // This recording has the most deeply nested structures. While it is read, no level of them is in memory twice.
+    // This recording has the most deeply nested structures. Each structure is in memory only once while the recording is read.
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../../../tests/machines/guest-full.json"

@@ -10,7 +10,7 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let source = source().join("src");
     let copy = out.join("hbm");
-    open(&source, &copy).expect("hbm's source can be read");
+    copy_as_public(&source, &copy).expect("hbm's source can be read");
     let module = format!("#[path = {:?}]\npub mod hbm;\n", copy.join("lib.rs"));
     fs::write(out.join("hbm.rs"), module).expect("OUT_DIR can be written");
 }
@@ -42,13 +42,13 @@ fn source() -> PathBuf {
 
 /// Copies a folder of Rust files of hbm. Items with `pub(crate)` become public, and paths from `crate` become paths from this
 /// crate's module `hbm`.
-fn open(from: &Path, to: &Path) -> io::Result<()> {
+fn copy_as_public(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let path = entry?.path();
         let target = to.join(path.file_name().unwrap_or_default());
         if path.is_dir() {
-            open(&path, &target)?;
+            copy_as_public(&path, &target)?;
         } else {
             let text = fs::read_to_string(&path)?.replace("pub(crate)", "pub");
             fs::write(

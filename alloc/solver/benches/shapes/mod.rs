@@ -6,7 +6,7 @@
     clippy::unwrap_used,
     clippy::cast_possible_truncation,
     clippy::arithmetic_side_effects,
-    reason = "each program that measures uses its own share"
+    reason = "each benchmark uses only some of these functions"
 )]
 
 mod formats;
@@ -222,7 +222,7 @@ pub fn in_rows(mut request: Request) -> Request {
     request
 }
 
-/// Replaces the sources by a number of new sources with the constraints of the first old one.
+/// Replaces the request's sources by new sources, each with the constraints of the request's first source.
 fn with_formats(mut request: Request, sources: usize) -> Request {
     let constraints = request.sources[0].constraints.clone();
     request.sources = (0..sources)

@@ -57,7 +57,7 @@ field_table! {
     multiple_of: u32 = 1, Lcm, "pixels", Extent, limits [Extent];
 }
 
-/// Which part of a coded image a participant can read or write without the rest of the image.
+/// A participant's ability to crop: the part of a coded image that it can read or write without the rest of the image.
 ///
 /// The value is not merged. If the coded extent is larger than the picture, every participant has to crop. A participant that
 /// accesses the pixels with the CPU can always crop, because software chooses the pixels that it reads and writes. A participant
@@ -84,7 +84,7 @@ impl Crop {
     #[must_use]
     #[allow(
         clippy::trivially_copy_pass_by_ref,
-        reason = "serde hands over a reference"
+        reason = "serde calls this function with a reference"
     )]
     pub fn is_none(&self) -> bool {
         *self == Self::None

@@ -36,7 +36,7 @@ fn usual_cost() -> u32 {
 
 #[allow(
     clippy::trivially_copy_pass_by_ref,
-    reason = "serde hands over a reference"
+    reason = "serde calls this function with a reference"
 )]
 fn is_usual_cost(cost: &u32) -> bool {
     *cost == CopyDevice::USUAL_COST

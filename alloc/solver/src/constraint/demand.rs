@@ -176,7 +176,7 @@ impl Participant {
         (self.demands_field(field)).then(|| words.join(", or else "))
     }
 
-    /// Describes the participant's ability to crop, in the alternative with the least ability; `None` if it can crop anywhere.
+    /// Describes the participant's ability to crop in the alternative with the least ability; `None` for [`Crop::Anywhere`].
     fn describe_crop(&self) -> Option<String> {
         if !self.limits_crop() {
             return None;
@@ -186,8 +186,8 @@ impl Participant {
         least.describe().map(str::to_owned)
     }
 
-    /// Returns whether an alternative may be unable to crop anywhere. A participant that uses the CPU can always crop, because
-    /// software chooses the pixels that it reads and writes.
+    /// Returns whether an alternative may have a lesser ability to crop than [`Crop::Anywhere`]. A participant that uses the CPU
+    /// can always crop, because software chooses the pixels that it reads and writes.
     pub(crate) fn limits_crop(&self) -> bool {
         !matches!(self.role, Role::CpuRead | Role::CpuWrite)
             && self.choices().any(Constraints::limits_crop)
@@ -242,7 +242,7 @@ impl Constraints {
         }
     }
 
-    /// Returns whether the participant may be unable to crop images of some format anywhere.
+    /// Returns whether the ability to crop may be less than [`Crop::Anywhere`] for images of some format.
     pub(crate) fn limits_crop(&self) -> bool {
         self.image.crop != Crop::Anywhere
     }

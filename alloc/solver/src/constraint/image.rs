@@ -230,7 +230,7 @@ field_table! {
 
 #[allow(
     clippy::trivially_copy_pass_by_ref,
-    reason = "serde hands over a reference"
+    reason = "serde calls this function with a reference"
 )]
 fn is_zero(bytes: &u64) -> bool {
     *bytes == 0
@@ -238,7 +238,7 @@ fn is_zero(bytes: &u64) -> bool {
 
 #[allow(
     clippy::trivially_copy_pass_by_ref,
-    reason = "serde hands over a reference"
+    reason = "serde calls this function with a reference"
 )]
 fn is_zero_rows(rows: &u32) -> bool {
     *rows == 0
@@ -263,8 +263,8 @@ impl ImageConstraints {
 }
 
 impl ImageConstraints {
-    /// Returns whether these constraints demand a placement of planes that the tiled layouts of a source do not have. Planes
-    /// without a gap are not checked, because they are a rule about rows, and tiles have none.
+    /// Returns whether these constraints demand a placement of planes that the tiled layouts of a source do not have.
+    /// `packed_planes` is not checked, because it is a rule about rows, and tiled images have no rows.
     pub(crate) fn demands_other_placement(&self, source: &Self) -> bool {
         self.placement != PlanePlacement::Either && self.placement != source.placement
     }

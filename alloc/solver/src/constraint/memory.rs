@@ -271,7 +271,7 @@ pub enum Coherency {
     #[default]
     Synced,
     /// Each access by the CPU is bracketed by `DMA_BUF_IOCTL_SYNC`, but no driver is asked for transfers. A device with a shadow
-    /// copy then never sees what others write, and others never see what the device draws.
+    /// copy then never sees the writes of other devices and of the CPU, and they never see the writes of this device.
     Untransferred,
     /// Accesses by the CPU are not bracketed, so the memory has to be coherent without cache maintenance.
     Coherent,

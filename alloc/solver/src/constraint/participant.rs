@@ -240,7 +240,7 @@ pub struct Plane {
 
 #[allow(
     clippy::trivially_copy_pass_by_ref,
-    reason = "serde hands over a reference"
+    reason = "serde calls this function with a reference"
 )]
 fn is_zero(mask: &u32) -> bool {
     *mask == 0

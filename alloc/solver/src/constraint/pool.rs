@@ -108,7 +108,7 @@ fn one() -> u64 {
 
 #[allow(
     clippy::trivially_copy_pass_by_ref,
-    reason = "serde hands over a reference"
+    reason = "serde calls this function with a reference"
 )]
 fn is_one(number: &u64) -> bool {
     *number == 1

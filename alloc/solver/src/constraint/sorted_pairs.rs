@@ -3,11 +3,13 @@
 use crate::model::FormatModifier;
 
 /// The number of pairs that are compared at a time. The pairs that two lists have in common usually form long runs.
-const AT_ONCE: usize = 8;
+const CHUNK_PAIRS: usize = 8;
 
 /// Returns how many pairs at the beginning of both lists are equal.
 pub(crate) fn common_prefix_len(one: &[FormatModifier], two: &[FormatModifier]) -> usize {
-    let chunks = one.chunks_exact(AT_ONCE).zip(two.chunks_exact(AT_ONCE));
+    let chunks = one
+        .chunks_exact(CHUNK_PAIRS)
+        .zip(two.chunks_exact(CHUNK_PAIRS));
     let alike = chunks
         .take_while(|(one, two)| {
             // This loop has no branch for each pair, so the compiler can vectorise it.
@@ -18,7 +20,7 @@ pub(crate) fn common_prefix_len(one: &[FormatModifier], two: &[FormatModifier]) 
             }) == 0
         })
         .count()
-        .saturating_mul(AT_ONCE);
+        .saturating_mul(CHUNK_PAIRS);
     let rest = one.iter().zip(two).skip(alike);
     alike.saturating_add(rest.take_while(|(one, two)| one == two).count())
 }

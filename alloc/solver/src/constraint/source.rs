@@ -149,8 +149,8 @@ keeps_extra_fields! {
         /// Whether the CPU and devices see each other's writes without cache maintenance; `None` if unknown.
         pub coherent: Option<bool>,
         /// Whether the source's device works on a shadow copy of the memory; `None` if unknown. An example is a virtio-gpu that
-        /// renders on the host. Such a device sees what others write, and others see what the device draws, only after the
-        /// device's driver was asked for a transfer.
+        /// renders on the host. Writes of other devices and of the CPU become visible to such a device, and its writes to them,
+        /// only after its driver was asked for a transfer.
         #[serde(rename = "device_copy")]
         pub has_shadow_copy: Option<bool>,
         /// Whether the CPU cannot map the memory.
@@ -201,7 +201,7 @@ pub enum MemoryScope {
 
 #[allow(
     clippy::trivially_copy_pass_by_ref,
-    reason = "serde hands over a reference"
+    reason = "serde calls this function with a reference"
 )]
 fn is_false(value: &bool) -> bool {
     !*value
@@ -253,7 +253,6 @@ pub enum MemoryCost {
     System,
     /// Memory of a reserved region, such as a CMA area, which other devices need too.
     Reserved,
-    /// A V4L2 queue's own buffers. They exist as long as the queue's buffers are allocated, and until then no other program can
-    /// use the queue.
+    /// A V4L2 queue's own buffers. While they are allocated, no other program can use the queue.
     Queue,
 }

@@ -78,9 +78,9 @@ impl Colours {
         has_alpha: false,
     };
 
-    /// Returns the colour information that has to be kept of images that may be in either of two formats. It has the bits of the
-    /// format with more bits. It has chroma and alpha only as far as both formats have them, because the producer can be asked
-    /// for the format with less.
+    /// Returns the colour information that copies have to keep if images may be in either of two formats. It has the bits of the
+    /// format with more bits. It has only the chroma and alpha that both formats have, because the producer can be set to the
+    /// format with less chroma or without alpha.
     pub(crate) fn or(self, other: Self) -> Self {
         Self {
             are_lost: self.are_lost && other.are_lost,
@@ -134,18 +134,18 @@ impl FormatInfo {
 
     /// Returns the codes of all known formats in ascending order.
     pub(crate) fn codes() -> impl Iterator<Item = Fourcc> {
-        PLACES.iter().map(|(code, _)| Fourcc(*code))
+        TABLE_INDICES.iter().map(|(code, _)| Fourcc(*code))
     }
 
     /// Returns the format's index in the table of formats. If nothing else decides, the solver prefers the lower index.
     #[must_use]
     pub fn rank(&self) -> usize {
-        place_of(self.fourcc).unwrap_or(TABLE.len())
+        table_index(self.fourcc).unwrap_or(TABLE.len())
     }
 
     /// Returns a format and its index in the table of formats; `None` for a format that is not known.
     pub(crate) fn with_rank(fourcc: Fourcc) -> Option<(usize, &'static Self)> {
-        place_of(fourcc).map(|place| (place, &TABLE[place]))
+        table_index(fourcc).map(|place| (place, &TABLE[place]))
     }
 
     /// Returns the rank of a format's colour depth. `format_rank` is the index of the format in [`TABLE`]. The result is the
@@ -242,7 +242,7 @@ const BITS16: &[PlaneInfo] = &[plane(2, 1, 1)];
 const BITS24: &[PlaneInfo] = &[plane(3, 1, 1)];
 const BITS64: &[PlaneInfo] = &[plane(8, 1, 1)];
 const BITS32: &[PlaneInfo] = &[plane(4, 1, 1)];
-// A block of packed 4:2:2 is a pair of pixels, so an image with an odd width has one more whole block in a row.
+// A block of packed 4:2:2 is a pair of pixels. If the width is odd, the last pixel of a row takes a whole block.
 const PACKED422: &[PlaneInfo] = &[plane(4, 2, 1)];
 const SEMI420: &[PlaneInfo] = &[plane(1, 1, 1), plane(2, 2, 2)];
 const SEMI422: &[PlaneInfo] = &[plane(1, 1, 1), plane(2, 2, 1)];
@@ -267,7 +267,7 @@ const PLANAR444: &[PlaneInfo] = &[plane(1, 1, 1), plane(1, 1, 1), plane(1, 1, 1)
 const PLANAR422: &[PlaneInfo] = &[plane(1, 1, 1), plane(1, 2, 1), plane(1, 2, 1)];
 
 /// The codes of all formats in ascending order, each with its index in [`TABLE`].
-static PLACES: [(u32, usize); TABLE.len()] = sorted_places();
+static TABLE_INDICES: [(u32, usize); TABLE.len()] = sorted_places();
 
 #[allow(
     clippy::arithmetic_side_effects,
@@ -313,9 +313,9 @@ const fn depths() -> [usize; TABLE.len()] {
 }
 
 /// Returns a format's index in [`TABLE`]; `None` for a format that is not known.
-pub(super) fn place_of(fourcc: Fourcc) -> Option<usize> {
-    let found = PLACES.binary_search_by_key(&fourcc.0, |(code, _)| *code);
-    found.ok().map(|at| PLACES[at].1)
+pub(super) fn table_index(fourcc: Fourcc) -> Option<usize> {
+    let found = TABLE_INDICES.binary_search_by_key(&fourcc.0, |(code, _)| *code);
+    found.ok().map(|at| TABLE_INDICES[at].1)
 }
 
 /// All known formats.

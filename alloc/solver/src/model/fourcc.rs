@@ -111,7 +111,7 @@ impl Fourcc {
     /// Returns the linear layout of the format; `None` if this crate does not know the format.
     #[must_use]
     pub fn info(self) -> Option<&'static FormatInfo> {
-        format::place_of(self).map(|place| &format::TABLE[place])
+        format::table_index(self).map(|place| &format::TABLE[place])
     }
 
     /// Returns DRM's name of the format, such as `XRGB8888`; `None` if `drm_fourcc.h` does not name it.

@@ -302,7 +302,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for FieldAccess<'_, A> {
                 self.extra_fields.fields.insert(name, value);
                 continue;
             };
-            debug_assert!(place < 128, "a structure has more fields than are counted");
+            debug_assert!(place < 128, "a structure has at most 128 fields");
             let bit = 1_u128 << (place & 127);
             if self.seen & bit != 0 {
                 return Err(duplicate_key(&mut self.map, &name));

@@ -97,25 +97,25 @@ impl Bits {
 
     /// Returns the least number of the set that is not less than `from`.
     pub(super) fn next(&self, from: usize) -> Option<usize> {
-        let mut place = from >> 6;
-        let mut word = self.0.get(place)? & (u64::MAX << (from & 63));
+        let mut word_index = from >> 6;
+        let mut word = self.0.get(word_index)? & (u64::MAX << (from & 63));
         while word == 0 {
-            place = place.saturating_add(1);
-            word = *self.0.get(place)?;
+            word_index = word_index.saturating_add(1);
+            word = *self.0.get(word_index)?;
         }
-        Some(place << 6 | word.trailing_zeros() as usize)
+        Some(word_index << 6 | word.trailing_zeros() as usize)
     }
 
     /// Returns the least number that is not less than `from` and is in this set and in `other`, which has the same length.
     pub(super) fn next_in_both(&self, other: &Self, from: usize) -> Option<usize> {
-        let mut place = from >> 6;
-        let both = |place: usize| Some(self.0.get(place)? & other.0.get(place)?);
-        let mut word = both(place)? & (u64::MAX << (from & 63));
+        let mut word_index = from >> 6;
+        let both = |word_index: usize| Some(self.0.get(word_index)? & other.0.get(word_index)?);
+        let mut word = both(word_index)? & (u64::MAX << (from & 63));
         while word == 0 {
-            place = place.saturating_add(1);
-            word = both(place)?;
+            word_index = word_index.saturating_add(1);
+            word = both(word_index)?;
         }
-        Some(place << 6 | word.trailing_zeros() as usize)
+        Some(word_index << 6 | word.trailing_zeros() as usize)
     }
 }
 

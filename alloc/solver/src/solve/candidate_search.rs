@@ -30,8 +30,8 @@ pub(super) struct CandidateSearch<'p, 'a, 'v> {
     pub(super) with_per_format: Vec<(usize, &'p PreparedChoice<'a>)>,
     /// The members' demands on memory. They are computed when they are first needed.
     pub(super) needs: OnceCell<MemoryRequirements>,
-    /// Merged constraints and layouts. They are computed when they are first needed.
-    pub(super) known: MemoTable,
+    /// The memo table of merged constraints and layouts, each of which is computed when it is first needed.
+    pub(super) memo: MemoTable,
 }
 
 impl<'p, 'a, 'v> CandidateSearch<'p, 'a, 'v> {
@@ -50,19 +50,19 @@ impl<'p, 'a, 'v> CandidateSearch<'p, 'a, 'v> {
             count: 0,
             alternatives: combination
                 .iter()
-                .fold(0, |sum, place| sum.saturating_add(*place)),
+                .fold(0, |sum, alternative| sum.saturating_add(*alternative)),
             with_per_format: Vec::new(),
             needs: OnceCell::new(),
-            known: MemoTable::default(),
+            memo: MemoTable::default(),
         };
         let mut held = 0_u32;
         let mut any = true;
         let mut cut = 1_usize;
-        for (place, choice) in search.members() {
+        for (member, choice) in search.members() {
             if choice.has_per_fourcc() {
-                search.with_per_format.push((place, choice));
+                search.with_per_format.push((member, choice));
             }
-            let kept = view.keeps(place);
+            let kept = view.keeps(member);
             if kept.is_empty() {
                 continue;
             }
@@ -106,15 +106,15 @@ impl<'p, 'a, 'v> CandidateSearch<'p, 'a, 'v> {
             .members
             .iter()
             .zip(self.combination)
-            .map(|(place, choice)| {
-                let choice = &problem.participant(*place).choices[*choice];
-                (*place, choice)
+            .map(|(member, choice)| {
+                let choice = &problem.participant(*member).choices[*choice];
+                (*member, choice)
             })
     }
 
     /// Returns whether a source is on the participant's own device. Such a participant does not have to import the source's
     /// memory.
-    pub(super) fn is_own(&self, place: usize, number: usize) -> bool {
-        self.problem.participant(place).own.contains(number)
+    pub(super) fn is_own(&self, member: usize, number: usize) -> bool {
+        self.problem.participant(member).own.contains(number)
     }
 }

@@ -78,7 +78,7 @@ impl Caveat {
                 bounded_text::joined_up_to(texts, bounded_text::NAMES_SHOWN, "; ")
             }
             Self::Coherency { owners } => format!(
-                "{} {} memory that is coherent between CPU and devices, and it is unknown whether that of {name} is",
+                "{} {} memory that is coherent between CPU and devices, and it is unknown whether the memory of {name} is coherent",
                 owned(owners),
                 if owners.len() > 1 { "need" } else { "needs" }
             ),
@@ -94,7 +94,7 @@ impl Caveat {
                 "{name} is not known, and its memory may be protected or out of reach of devices"
             ),
             Self::DriverLayout { owners } => format!(
-                "the driver of {name} chooses strides and sizes, and {} may need others",
+                "the driver of {name} chooses strides and sizes, and {} may need other strides or sizes",
                 owned(owners)
             ),
             Self::Implicit { owners } => format!(

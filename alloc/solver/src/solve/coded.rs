@@ -12,14 +12,15 @@ use crate::constraint::{
 };
 use crate::model::{Extent, FormatInfo, Fourcc, PlaneLayout};
 
-/// How many columns and rows beyond the least ones are tried if rows or planes have to be without a gap. The range is fixed, and
-/// not the number of tries. Otherwise removing a demand could cause fewer extents to be tried.
-const MORE_COLUMNS: u32 = 256;
-const MORE_ROWS: u32 = 64;
+/// The most columns and the most rows by which a coded extent may exceed the smallest one, in the search for rows or planes
+/// without a gap. The range of sizes is limited instead of the number of tries. Otherwise the removal of a demand could cause
+/// fewer extents to be tried.
+const MAXIMUM_MORE_COLUMNS: u32 = 256;
+const MAXIMUM_MORE_ROWS: u32 = 64;
 
 /// The steps that are charged for each width that is considered, and for laying out the planes of one extent.
-const WIDTH: usize = 4;
-const ROWS: usize = 64;
+const WIDTH_STEPS: usize = 4;
+const ROWS_STEPS: usize = 64;
 
 /// The planes of an image of one size, and the least sizes of their dma-bufs.
 pub(super) type PlacedPlanes = (Vec<PlaneLayout>, Vec<u64>);
@@ -31,7 +32,7 @@ pub(super) type PlacedPlanes = (Vec<PlaneLayout>, Vec<u64>);
 ///
 /// # Errors
 /// [`Field::Extent`] if the merged constraints allow no coded extent.
-pub(super) fn place(
+pub(super) fn smallest_extent(
     picture: Extent,
     info: &FormatInfo,
     merged: &MergedImage,
@@ -89,7 +90,7 @@ impl CodedExtentSearch<'_> {
             return first;
         }
         if has_one_stride {
-            let grown = grows().and_then(|work| self.wider(least, work, place));
+            let grown = grows().and_then(|work| self.search_wider(least, work, place));
             return grown.ok_or_else(|| first.err().unwrap_or(Field::Stride));
         }
         // If each plane has a dma-buf of its own, the strides do not depend on the height. No extent takes less memory than one
@@ -113,7 +114,7 @@ impl CodedExtentSearch<'_> {
         };
         let mut best = first;
         for extent in self.heights(least, CommonMultiple::of(1)) {
-            work.charge(ROWS);
+            work.charge(ROWS_STEPS);
             let needed = self.bytes(&shortest, extent.height());
             if best.as_ref().is_ok_and(|(_, best)| needed >= sum(&best.1)) {
                 break;
@@ -126,7 +127,7 @@ impl CodedExtentSearch<'_> {
     }
 
     /// Returns the extent that takes the least memory, for rows whose stride follows from the width.
-    fn wider(
+    fn search_wider(
         self,
         least: Extent,
         work: &Work,
@@ -135,8 +136,13 @@ impl CodedExtentSearch<'_> {
         let coded = self.merged.coded.as_deref().map(|coded| &coded.width);
         let mut best: Option<(Extent, PlacedPlanes)> = None;
         let mut tried = None;
-        for width in possible_lengths(least.width(), coded, CommonMultiple::of(1), MORE_COLUMNS) {
-            work.charge(WIDTH);
+        for width in possible_lengths(
+            least.width(),
+            coded,
+            CommonMultiple::of(1),
+            MAXIMUM_MORE_COLUMNS,
+        ) {
+            work.charge(WIDTH_STEPS);
             let Some(row) = self.stride(width) else {
                 continue;
             };
@@ -157,12 +163,12 @@ impl CodedExtentSearch<'_> {
             if heights.peek().is_none() {
                 continue;
             }
-            work.charge(ROWS);
+            work.charge(ROWS_STEPS);
             if strides(least, self.info, self.merged, apart).is_none() {
                 continue;
             }
             let found = heights.find_map(|extent| {
-                work.charge(ROWS);
+                work.charge(ROWS_STEPS);
                 Some((extent, place(extent).ok()?))
             });
             if let Some(found) = found {
@@ -180,7 +186,7 @@ impl CodedExtentSearch<'_> {
         let (multiple_of, max_increase) = match self.packs_planes() {
             true => (
                 multiple_of.and(self.merged.rows_multiple_of.value),
-                MORE_ROWS,
+                MAXIMUM_MORE_ROWS,
             ),
             false => (CommonMultiple::of(1), 0),
         };
@@ -322,12 +328,12 @@ impl<'p> CandidateSearch<'p, '_, '_> {
         let fourcc = cropped.format().fourcc;
         let owner = self
             .members()
-            .find(|(place, choice)| !self.crops(*place, choice, fourcc, needed));
+            .find(|(member, choice)| !self.crops(*member, choice, fourcc, needed));
         match owner {
             None => Ok(()),
             Some((owner, _)) => Err(LayoutRejection::Crop {
                 owner,
-                place: Box::new((cropped.extent(), cropped.visible())),
+                coded_and_visible: Box::new((cropped.extent(), cropped.visible())),
             }),
         }
     }
@@ -337,21 +343,21 @@ impl<'p> CandidateSearch<'p, '_, '_> {
     pub(super) fn grows(&self, fourcc: Fourcc) -> Option<&'p Work> {
         self.problem.work.charge(self.view.members.len());
         self.members()
-            .all(|(place, choice)| self.crops(place, choice, fourcc, Crop::TopLeft))
+            .all(|(member, choice)| self.crops(member, choice, fourcc, Crop::TopLeft))
             .then_some(&self.problem.work)
     }
 
     fn crops(
         &self,
-        place: usize,
+        member: usize,
         choice: &PreparedChoice<'_>,
         fourcc: Fourcc,
         needed: Crop,
     ) -> bool {
-        let role = self.problem.participant(place).participant.role;
+        let role = self.problem.participant(member).participant.role;
         // If no participant or source needs a larger coded extent, the inability to crop is not a demand, so it cannot be given
         // up.
-        let is_given_up = self.problem.pads && !self.view.keeps(place).contains(Field::Crop);
+        let is_given_up = self.problem.pads && !self.view.keeps(member).contains(Field::Crop);
         matches!(role, Role::CpuRead | Role::CpuWrite)
             || choice.constraints.crop(fourcc) >= needed
             || is_given_up

@@ -28,8 +28,8 @@ impl<'w> Combinations<'w> {
         }
     }
 
-    /// Distributes `steps` over the alternatives of the members from `begin` on, the last member first; `None` if they do not
-    /// fit.
+    /// Distributes `steps` over the alternatives of the members from `begin` on, the last member first; `None` if these members
+    /// have too few alternatives.
     fn distribute(&self, chosen: &mut [usize], begin: usize, mut steps: usize) -> Option<()> {
         let after = chosen.iter_mut().zip(&self.last).skip(begin);
         for (own, last) in after.rev() {
@@ -42,12 +42,12 @@ impl<'w> Combinations<'w> {
     /// Advances to the next combination with the same sum, in the order of the participants.
     fn advance(&self, chosen: &mut [usize]) -> Option<()> {
         let mut after = 0_usize;
-        for place in (0..chosen.len()).rev() {
-            let (own, last) = (&mut chosen[place], self.last[place]);
+        for index in (0..chosen.len()).rev() {
+            let (own, last) = (&mut chosen[index], self.last[index]);
             if after > 0 && *own < last {
                 *own = own.saturating_add(1);
                 let rest = after.saturating_sub(1);
-                return self.distribute(chosen, place.saturating_add(1), rest);
+                return self.distribute(chosen, index.saturating_add(1), rest);
             }
             after = after.saturating_add(*own);
         }

@@ -65,7 +65,7 @@ fn conflict_within(problem: &Problem<'_>, is_searched: bool, searches: usize) ->
         };
     }
     let conflict = if demands.is_feasible(&[]) {
-        // First, any conflict is searched for. Its result answers most of the later feasibility checks.
+        // The first search is for any irreducible conflict. Its cached results answer most of the later feasibility checks.
         let mut any = demands.irreducible(&demands.all());
         any.sort_unstable();
         // With many participants it does not matter which of several conflicts of the same size is reported, so only a smaller
@@ -109,9 +109,8 @@ fn conflict_within(problem: &Problem<'_>, is_searched: bool, searches: usize) ->
         };
         let is_planned = relaxed.is_empty() || relaxed_plan.as_ref().is_some_and(is_whole);
         if demands.feasibility.is_spent() || !is_planned {
-            let words = format!(
-                "{MORE_WORK}: there may be constraints that are cheaper to remove than those named, if any are named"
-            );
+            let words =
+                format!("{MORE_WORK}: there may be other constraints that are cheaper to remove");
             left_out.push(LeftOut::new(Part::Relaxation, words));
         }
     }

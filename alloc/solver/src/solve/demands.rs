@@ -9,11 +9,12 @@ use super::necessary::{CombinedConditions, NecessaryCondition};
 use super::problem::{Problem, View};
 use crate::constraint::{Demand, Field};
 
-/// The size up to which a reported conflict is a smallest one. A larger conflict is irreducible, but a smaller one may exist.
+/// The number of demands up to which a reported conflict is a smallest one. A conflict with more demands is irreducible, but a
+/// smaller conflict may exist.
 const SMALLEST_UP_TO: usize = 3;
 
 /// The steps that are charged for sorting one pair of demands.
-const PAIR: usize = 16;
+const PAIR_STEPS: usize = 16;
 
 /// The most demands that are given up one after another. If these are not enough, a maximal set of demands that can be kept is
 /// searched for instead.
@@ -31,7 +32,7 @@ pub(super) struct Demands<'p, 'a, 'v> {
 impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
     pub(super) fn new(problem: &'p Problem<'a>, feasibility: FeasibilityCache<'p, 'a, 'v>) -> Self {
         let mut list: Vec<(usize, Field)> = Vec::new();
-        for (place, prepared) in problem.participants.iter().enumerate() {
+        for (index, prepared) in problem.participants.iter().enumerate() {
             for choice in &prepared.choices {
                 let by_format = choice.constraints.per_fourcc.len();
                 problem
@@ -45,12 +46,12 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
                         Field::Crop => problem.pads && prepared.participant.limits_crop(),
                         _ => prepared.participant.demands_field(*field),
                     })
-                    .map(|field| (place, field)),
+                    .map(|field| (index, field)),
             );
         }
-        list.sort_by_key(|(place, field)| {
-            let name = problem.participant(*place).participant.name.as_str();
-            (*field, name, *place)
+        list.sort_by_key(|(index, field)| {
+            let name = problem.participant(*index).participant.name.as_str();
+            (*field, name, *index)
         });
         Self {
             problem,
@@ -73,9 +74,9 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         numbers
             .iter()
             .map(|number| {
-                let (place, field) = self.list[*number];
-                let Some(demand) = self.problem.participant(place).participant.demand(field) else {
-                    unreachable!("what is in the list is demanded: {field:?}")
+                let (index, field) = self.list[*number];
+                let Some(demand) = self.problem.participant(index).participant.demand(field) else {
+                    unreachable!("each entry of the list is a demand of its participant: {field:?}")
                 };
                 self.problem.work.charge(demand.words.len() >> 1);
                 Demand {
@@ -90,8 +91,8 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
     pub(super) fn kept(&self, numbers: &[usize]) -> Vec<FieldSet> {
         let mut kept = vec![FieldSet::default(); self.problem.participants.len()];
         for number in numbers {
-            let (place, field) = self.list[*number];
-            kept[place].insert(field);
+            let (index, field) = self.list[*number];
+            kept[index].insert(field);
         }
         kept
     }
@@ -192,56 +193,56 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         feasible
     }
 
-    fn grow_by(&self, feasible: &mut Vec<usize>, more: &[usize]) {
-        let (near, fitting) = self.fitting(feasible, more);
-        if fitting.is_empty() || self.feasibility.is_spent() {
+    fn grow_by(&self, feasible: &mut Vec<usize>, candidates: &[usize]) {
+        let (possible, compatible) = self.compatible(feasible, candidates);
+        if compatible.is_empty() || self.feasibility.is_spent() {
             return;
         }
         let before = feasible.len();
-        feasible.extend_from_slice(&fitting);
+        feasible.extend_from_slice(&compatible);
         if self.is_feasible(feasible) {
             // Each skipped demand has a necessary condition that contradicts the necessary conditions of the set.
             return;
         }
         feasible.truncate(before);
-        if near.len() > 1 {
-            let (one, two) = near.split_at(near.len() >> 1);
+        if possible.len() > 1 {
+            let (one, two) = possible.split_at(possible.len() >> 1);
             self.grow_by(feasible, one);
             self.grow_by(feasible, two);
         }
     }
 
-    /// Returns the demands of `more` that do not certainly contradict `feasible`. Also returns a subset of them that do not
+    /// Returns the demands of `candidates` that do not certainly contradict `feasible`. Also returns a subset of them that do not
     /// certainly contradict each other.
-    fn fitting(&self, feasible: &[usize], more: &[usize]) -> (Vec<usize>, Vec<usize>) {
+    fn compatible(&self, feasible: &[usize], candidates: &[usize]) -> (Vec<usize>, Vec<usize>) {
         let problem = self.problem;
         let words = (problem.universe.len() >> 7).saturating_add(4);
-        let looked_at = feasible.len().saturating_add(more.len());
-        problem.work.charge(looked_at.saturating_mul(words));
+        let checked = feasible.len().saturating_add(candidates.len());
+        problem.work.charge(checked.saturating_mul(words));
         let mut common = CombinedConditions::new(problem);
         for number in feasible {
             common.add(self.condition(*number));
         }
         let mut growing = common.clone();
-        let (mut near, mut fitting) = (Vec::new(), Vec::new());
-        for number in more {
+        let (mut possible, mut compatible) = (Vec::new(), Vec::new());
+        for number in candidates {
             let condition = self.condition(*number);
-            if !common.takes(condition) {
+            if !common.is_compatible_with(condition) {
                 continue;
             }
-            near.push(*number);
-            if growing.takes(condition) {
+            possible.push(*number);
+            if growing.is_compatible_with(condition) {
                 growing.add(condition);
-                fitting.push(*number);
+                compatible.push(*number);
             }
         }
-        (near, fitting)
+        (possible, compatible)
     }
 
     /// Returns the necessary condition of a demand.
     fn condition(&self, number: usize) -> NecessaryCondition<'p> {
-        let (place, field) = self.list[number];
-        NecessaryCondition::of(self.problem.participant(place), field)
+        let (index, field) = self.list[number];
+        NecessaryCondition::of(self.problem.participant(index), field)
     }
 
     /// Returns an irreducible conflict among these demands.
@@ -268,7 +269,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
     /// Returns an irreducible conflict of demands on formats that have no pair in common; `None` if there is none.
     fn without_a_pair(&self, of: &[usize]) -> Option<Vec<usize>> {
         let condition = of.iter().map(|number| (*number, self.condition(*number)));
-        let mut asked: Vec<_> = condition
+        let mut on_formats: Vec<_> = condition
             .filter(|(_, condition)| matches!(condition, NecessaryCondition::Pairs(_)))
             .collect();
         self.problem.work.charge(of.len().saturating_mul(3));
@@ -276,21 +277,23 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         let mut found: Vec<usize> = Vec::new();
         let mut common = CombinedConditions::new(self.problem);
         loop {
-            self.problem.work.charge(asked.len().saturating_mul(words));
+            self.problem
+                .work
+                .charge(on_formats.len().saturating_mul(words));
             if self.problem.work.is_spent() {
                 return None;
             }
             // The first demand that leaves no common pair is in every conflict of the demands up to it.
             let mut growing = common.clone();
-            let end = asked.iter().position(|(_, condition)| {
-                let takes = growing.takes(*condition);
+            let end = on_formats.iter().position(|(_, condition)| {
+                let is_compatible = growing.is_compatible_with(*condition);
                 growing.add(*condition);
-                !takes
+                !is_compatible
             })?;
-            let (next, condition) = asked[end];
-            asked.truncate(end);
+            let (next, condition) = on_formats[end];
+            on_formats.truncate(end);
             found.push(next);
-            if !common.takes(condition) {
+            if !common.is_compatible_with(condition) {
                 found.sort_unstable();
                 return Some(found);
             }
@@ -313,9 +316,9 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         let mut common = CombinedConditions::new(self.problem);
         let last = held.iter().position(|(held, _)| {
             let condition = NecessaryCondition::Buffers(*held);
-            let takes = common.takes(condition);
+            let is_compatible = common.is_compatible_with(condition);
             common.add(condition);
-            !takes
+            !is_compatible
         })?;
         let (_, least) = held[last];
         let many = held.iter().take(last.saturating_add(1));
@@ -324,17 +327,17 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         Some((many, least))
     }
 
-    /// Returns the demands of `more` that are needed for a conflict together with `fixed`. `grown` states whether `fixed` has
-    /// grown since the last check.
-    fn needed(&self, fixed: &[usize], grown: bool, more: &[usize]) -> Vec<usize> {
+    /// Returns the demands of `candidates` that are needed for a conflict together with `fixed`. `grown` states whether `fixed`
+    /// has grown since the last check.
+    fn needed(&self, fixed: &[usize], grown: bool, candidates: &[usize]) -> Vec<usize> {
         if grown && !self.is_feasible(fixed) {
             return Vec::new();
         }
         // After the budget is spent, no demand is known to be unnecessary.
-        if more.len() <= 1 || self.problem.work.is_spent() {
-            return more.to_vec();
+        if candidates.len() <= 1 || self.problem.work.is_spent() {
+            return candidates.to_vec();
         }
-        let (one, two) = more.split_at(more.len() >> 1);
+        let (one, two) = candidates.split_at(candidates.len() >> 1);
         let with = |extra: &[usize]| [fixed, extra].concat();
         let of_two = self.needed(&with(one), true, two);
         let of_one = self.needed(&with(&of_two), !of_two.is_empty(), one);
@@ -359,9 +362,10 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         let mut pairs: Vec<(usize, usize)> = Vec::new();
         for one in conflict {
             let left = self.irreducible(&without(&all, &[*one]));
-            self.problem
-                .work
-                .charge(all.len().saturating_add(left.len().saturating_mul(PAIR)));
+            self.problem.work.charge(
+                all.len()
+                    .saturating_add(left.len().saturating_mul(PAIR_STEPS)),
+            );
             if self.problem.work.is_spent() {
                 self.feasibility.record_skipped();
                 return Vec::new();
@@ -377,8 +381,8 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         {
             return vec![cheap, dear];
         }
-        // As long as a conflict remains, its cheapest demand is given up. Then those that are not necessary are kept again, the
-        // most expensive first.
+        // As long as a conflict remains, its cheapest demand is given up. Then each demand that did not have to be given up is
+        // kept again, the most expensive first.
         let mut given_up: Vec<usize> = conflict.iter().min().copied().into_iter().collect();
         while !self.is_feasible_without(&given_up) {
             let rest = without(&all, &given_up);

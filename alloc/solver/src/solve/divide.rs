@@ -12,7 +12,7 @@ use crate::model::ColourLoss;
 
 /// The most participants for which the division with the least [`Cost`] is found. With more participants, groups are filled one
 /// after another.
-pub(super) const FEWEST_UP_TO: usize = 8;
+pub(super) const BEST_DIVISION_UP_TO: usize = 8;
 
 /// A group: the indices of the participants that share a buffer, and whether their frames are copied from the producer's buffers.
 pub(super) type GroupMembers = (Vec<usize>, bool);
@@ -24,9 +24,9 @@ pub(super) fn has_copies(problem: &Problem<'_>) -> bool {
 }
 
 /// Returns whether any source serves a participant; `None` if the budget was spent before that is known.
-fn is_served(problem: &Problem<'_>, place: usize, cpu_copies: bool) -> Option<bool> {
+fn is_served(problem: &Problem<'_>, index: usize, cpu_copies: bool) -> Option<bool> {
     let view = View {
-        members: &[place],
+        members: &[index],
         kept: None,
         cpu_copies,
     };
@@ -49,13 +49,13 @@ fn sum(one: Cost, two: Cost) -> Cost {
 }
 
 /// Returns the division with the least [`Cost`]; `None` if the budget was spent before it is found.
-pub(super) fn fewest(problem: &Problem<'_>, copies: bool) -> Option<Vec<GroupMembers>> {
+pub(super) fn best_division(problem: &Problem<'_>, copies: bool) -> Option<Vec<GroupMembers>> {
     let first = problem.producer();
     let mut costs: BTreeMap<u32, Option<Cost>> = BTreeMap::new();
     let everyone = problem.all_participants();
-    let is_served = |place: &usize| is_served(problem, *place, copies) == Some(true);
+    let is_served = |index: &usize| is_served(problem, *index, copies) == Some(true);
     let (served, unserved): (Vec<usize>, Vec<usize>) = everyone.into_iter().partition(is_served);
-    let all = served.iter().fold(0_u32, |mask, place| mask | bit(*place));
+    let all = served.iter().fold(0_u32, |mask, index| mask | bit(*index));
     let mut best: BTreeMap<u32, (Cost, u32)> =
         BTreeMap::from([(0, ((ColourLoss::default(), 0, 0, 0, 0, 0), 0))]);
     for mask in 1..=all {
@@ -76,8 +76,8 @@ pub(super) fn fewest(problem: &Problem<'_>, copies: bool) -> Option<Vec<GroupMem
                 let rest = best.get(&(mask & !part)).map(|(cost, _)| *cost);
                 if let (Some(own), Some(rest)) = (own, rest) {
                     let total = sum(own, rest);
-                    // Of divisions with the same cost, the last one is kept. `part` counts down, so the last one has the smallest
-                    // mask, and the group of the first participant has no later participants than necessary.
+                    // Of divisions with the same cost, the last one is kept. `part` counts down, so the last division has the
+                    // smallest mask: the group of its first participant has no later participants than necessary.
                     if found.is_none_or(|(cost, _)| total <= cost) {
                         found = Some((total, part));
                     }
@@ -95,23 +95,23 @@ pub(super) fn fewest(problem: &Problem<'_>, copies: bool) -> Option<Vec<GroupMem
         let places = served
             .iter()
             .copied()
-            .filter(|place| part & bit(*place) != 0)
+            .filter(|index| part & bit(*index) != 0)
             .collect();
         groups.push((places, copies && part & bit(first) == 0));
         left &= !part;
     }
-    groups.extend(unserved.into_iter().map(|place| (vec![place], false)));
+    groups.extend(unserved.into_iter().map(|index| (vec![index], false)));
     (!problem.work.is_spent()).then(|| producer_first(groups, first))
 }
 
 /// Returns whether a participant is a display.
-pub(super) fn is_display(problem: &Problem<'_>, place: usize) -> bool {
-    problem.participant(place).participant.role == Role::Display
+pub(super) fn is_display(problem: &Problem<'_>, index: usize) -> bool {
+    problem.participant(index).participant.role == Role::Display
 }
 
-fn bit(place: usize) -> u32 {
-    debug_assert!(place < FEWEST_UP_TO);
-    1 << (place & 31)
+fn bit(index: usize) -> u32 {
+    debug_assert!(index < BEST_DIVISION_UP_TO);
+    1 << (index & 31)
 }
 
 fn cost(
@@ -125,10 +125,10 @@ fn cost(
     }
     // If no source serves a subset of the members, none serves all of them.
     let fewer = (0..problem.participants.len())
-        .map(|place| mask & !bit(place))
+        .map(|index| mask & !bit(index))
         .any(|fewer| fewer != mask && fewer != 0 && known.get(&fewer) == Some(&None));
     let members: Vec<usize> = (0..problem.participants.len())
-        .filter(|place| mask & bit(*place) != 0)
+        .filter(|index| mask & bit(*index) != 0)
         .collect();
     let view = View {
         members: &members,
@@ -140,7 +140,7 @@ fn cost(
     } else {
         let displays = members
             .iter()
-            .filter(|place| copied && is_display(problem, **place));
+            .filter(|index| copied && is_display(problem, **index));
         let displays = displays.count();
         let apart = if copied { members.len() } else { 0 };
         search::cost(problem, view, copied)
@@ -158,7 +158,7 @@ pub(super) fn fill_groups(
 ) -> (Vec<GroupMembers>, Vec<usize>) {
     let first = problem.producer();
     let mut left = problem.all_participants();
-    left.sort_by_key(|place| (*place != first, !is_display(problem, *place)));
+    left.sort_by_key(|index| (*index != first, !is_display(problem, *index)));
     let mut groups: Vec<GroupMembers> = Vec::new();
     let mut copies = has_copies;
     while let Some((seed, others)) = left.split_first() {
@@ -224,43 +224,48 @@ impl<'p, 'a> GroupBuilder<'p, 'a> {
     /// this is known for all participants.
     ///
     /// Every subset of a feasible set is feasible. So all participants are tried together first, and then each half of them.
-    fn add(&mut self, more: &[usize]) -> Option<()> {
+    fn add(&mut self, candidates: &[usize]) -> Option<()> {
         let problem = self.problem;
         let words = (problem.universe.len() >> 8).saturating_add(2);
-        problem.work.charge(more.len().saturating_mul(words));
+        problem.work.charge(candidates.len().saturating_mul(words));
         problem.work.charge(
-            more.len()
+            candidates
+                .len()
                 .saturating_add(self.members.len())
                 .saturating_mul(3),
         );
-        let takes = |common: &CombinedConditions, asked: [NecessaryCondition<'_>; 2]| {
-            asked.into_iter().all(|condition| common.takes(condition))
-        };
+        let are_compatible =
+            |common: &CombinedConditions, conditions: [NecessaryCondition<'_>; 2]| {
+                conditions
+                    .into_iter()
+                    .all(|condition| common.is_compatible_with(condition))
+            };
         let mut common = self.common.clone();
-        // All of these are decided by necessary conditions. The participants in `near` may fit into the group. Those in `fitting`
-        // may also fit together with each other. Those in `passed` are in `near` and do not fit together with those in `fitting`.
-        let (mut near, mut fitting, mut passed) = (Vec::new(), Vec::new(), Vec::new());
-        for place in more {
-            let asked = necessary_conditions(problem.participant(*place));
-            if !takes(&self.common, asked) {
-                self.misfits.push(*place);
+        // Necessary conditions alone divide the participants into these lists. The participants in `possible` may fit into the
+        // group. The participants in `compatible` may also fit together with each other. The participants in `excluded` are in
+        // `possible`, and certainly do not fit together with those in `compatible`.
+        let (mut possible, mut compatible, mut excluded) = (Vec::new(), Vec::new(), Vec::new());
+        for index in candidates {
+            let conditions = necessary_conditions(problem.participant(*index));
+            if !are_compatible(&self.common, conditions) {
+                self.misfits.push(*index);
                 continue;
             }
-            near.push(*place);
-            if takes(&common, asked) {
-                asked
+            possible.push(*index);
+            if are_compatible(&common, conditions) {
+                conditions
                     .into_iter()
                     .for_each(|condition| common.add(condition));
-                fitting.push(*place);
+                compatible.push(*index);
             } else {
-                passed.push(*place);
+                excluded.push(*index);
             }
         }
-        if near.is_empty() {
+        if possible.is_empty() {
             return Some(());
         }
         let before = self.members.len();
-        self.members.extend_from_slice(&fitting);
+        self.members.extend_from_slice(&compatible);
         let mut members = self.members.clone();
         members.sort_unstable();
         let view = View {
@@ -271,13 +276,13 @@ impl<'p, 'a> GroupBuilder<'p, 'a> {
         let fits = feasibility::is_feasible(problem, view);
         if fits == Some(true) {
             self.common = common;
-            self.misfits.extend(passed);
+            self.misfits.extend(excluded);
             return Some(());
         }
         self.members.truncate(before);
-        match near.split_at(near.len() >> 1) {
+        match possible.split_at(possible.len() >> 1) {
             _ if fits.is_none() => {
-                self.misfits.extend(near);
+                self.misfits.extend(possible);
                 None
             }
             ([], one) => {

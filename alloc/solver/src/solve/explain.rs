@@ -73,7 +73,7 @@ impl Plan {
     }
 
     fn write(&self, text: &mut Text, indent: &'static str) {
-        text.add(Section::of(indent, "lines", [self.head()]));
+        text.add(Section::of(indent, "lines", [self.allocation_line()]));
         if self.is_laid_out_by_driver() {
             text.add(Section::of(indent, "lines", [self.driver_layout()]));
         } else {
@@ -131,7 +131,7 @@ impl Plan {
         text.add(Section::new(indent, "caveats", lines, self.caveats().len()));
     }
 
-    fn head(&self) -> String {
+    fn allocation_line(&self) -> String {
         let layout = self.layout();
         let verdict = match self.verdict() {
             Verdict::Guaranteed => "guaranteed",
@@ -196,7 +196,7 @@ impl Plan {
             ),
         };
         format!(
-            "  the picture is {} of {} coded pixels{who}; the others are undefined",
+            "  the picture is {} of {} coded pixels{who}; the pixels outside of it are undefined",
             layout.visible(),
             layout.extent()
         )
@@ -271,15 +271,15 @@ impl Split {
     }
 
     fn text(&self, mut text: Text) -> Text {
-        let head = if self.is_undecided() {
+        let heading = if self.is_undecided() {
             "no buffer was found that all participants can share"
         } else {
             "no single buffer meets the constraints of all participants"
         };
-        text.add(Section::of("", "lines", [head.to_owned()]));
+        text.add(Section::of("", "lines", [heading.to_owned()]));
         if !self.conflict().is_empty() {
-            let head = "these constraints conflict:".to_owned();
-            text.add(Section::of("", "lines", [head]));
+            let heading = "these constraints conflict:".to_owned();
+            text.add(Section::of("", "lines", [heading]));
             let lines = text.limited(self.conflict().iter().map(|demand| format!("  {demand}")));
             text.add(Section::new(
                 "",
@@ -353,7 +353,7 @@ impl Group {
                         ))
                     ),
                     Some(copier) => format!(
-                        "  for {names}, into whose buffer {} (a {}) copies {bytes} bytes a frame{cropped} from {} to {}, at a cost of {} where the CPU costs {}:",
+                        "  for {names}, into whose buffer {} (a {}) copies {bytes} bytes a frame{cropped} from {} to {}, at a cost of {} (a copy by the CPU costs {}):",
                         bounded_text::name(&copier.name),
                         copier.kind.label(),
                         copier.from,

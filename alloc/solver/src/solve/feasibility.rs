@@ -110,8 +110,8 @@ impl<'p, 'a, 'v> FeasibilityCache<'p, 'a, 'v> {
             .collect();
         let participants = view.members.iter();
         let differences = participants
-            .map(|place| {
-                let prepared = problem.participant(*place);
+            .map(|index| {
+                let prepared = problem.participant(*index);
                 let alternatives = prepared.choices.len();
                 problem
                     .work
@@ -211,14 +211,14 @@ impl<'p, 'a, 'v> FeasibilityCache<'p, 'a, 'v> {
         self.is_spent.set(self.left.get() == 0);
     }
 
-    /// Returns whether a combination has to be searched. It does not have to be if a member could use an earlier alternative that
-    /// differs in none of the considered demands, because that earlier combination has the same result.
+    /// Returns whether a combination has to be searched. If a member could use an earlier alternative with the same considered
+    /// demands, the combination with that alternative has the same result, and this combination is skipped.
     fn is_first(&self, later: &[(usize, usize)], kept: &[FieldSet]) -> bool {
         self.problem.work.charge(later.len().saturating_add(1));
         later.iter().all(|(member, choice)| {
             let mut kept = kept[self.members[*member]];
             if !self.problem.pads {
-                // In this case the inability to crop is not a demand that can be given up, so it is always considered.
+                // No larger coded extent is needed. The inability to crop then cannot be given up, so it is always considered.
                 kept.insert(Field::Crop);
             }
             let mut earlier = self.differences[*member][*choice].iter();

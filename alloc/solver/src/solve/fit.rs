@@ -22,41 +22,41 @@ use crate::constraint::{
 use crate::model::{FormatModifier, Fourcc, Layout, Modifier};
 
 /// The steps that are charged for laying out one size with one layout choice.
-const LAYOUT: usize = 150;
+const LAYOUT_STEPS: usize = 150;
 
 /// The steps that are charged for looking up a layout and comparing it with a source's limits.
-const FIT: usize = 20;
+const FIT_STEPS: usize = 20;
 
 /// The most strides that are tried for a preference, in addition to the strides that participants list.
-const STRIDES: usize = 129;
+const PREFERENCE_STRIDES: usize = 129;
 
 /// Returns the steps that preferences on strides take for each size and layout choice.
 pub(super) fn preferences_cost(merged: &MergedImage) -> usize {
     let preferred = merged.stride.preferred.value.len();
     let avoided = merged.stride.avoided_multiples.value.len();
     avoided
-        .saturating_mul(STRIDES)
+        .saturating_mul(PREFERENCE_STRIDES)
         .saturating_add(preferred)
         .saturating_mul(2)
 }
 
 impl CandidateSearch<'_, '_, '_> {
     /// Returns the layouts that a source would allocate, and the caveats that depend on the format. `number` is the index of the
-    /// source, and `place` is the index of the format group.
+    /// source, and `group_index` is the index of the format group.
     ///
     /// Without an evaluation, no caveats are collected, and the first layout that fits is returned.
     pub(super) fn lay_out(
         &self,
         number: usize,
-        place: usize,
+        group_index: usize,
         modifier: Modifier,
         merged: &MergedImage,
         evaluation: Option<&SourceEvaluation<'_>>,
     ) -> Result<(Rc<Layouts>, Vec<Caveat>), LayoutRejection> {
         let problem = self.problem;
-        let (source, group) = (problem.source(number), problem.group(place));
+        let (source, group) = (problem.source(number), problem.group(group_index));
         match Tiling::of(modifier) {
-            Tiling::Linear => self.in_rows(number, source, place, *group, merged, evaluation),
+            Tiling::Linear => self.in_rows(number, source, group_index, *group, merged, evaluation),
             Tiling::DriverChosen if self.needs_rows => Err(LayoutRejection::Rows),
             // Frames cannot be copied from or to pixels whose layout is known only to devices.
             Tiling::DriverChosen
@@ -66,7 +66,7 @@ impl CandidateSearch<'_, '_, '_> {
             }
             Tiling::DriverChosen | Tiling::Implicit => {
                 let format = FormatModifier::new(group.fourcc, modifier);
-                self.by_source(number, source, place, format, merged, evaluation)
+                self.by_source(number, source, group_index, format, merged, evaluation)
             }
         }
     }
@@ -77,7 +77,7 @@ impl CandidateSearch<'_, '_, '_> {
         &self,
         number: usize,
         source: &Source,
-        place: usize,
+        group_index: usize,
         group: FormatGroup,
         merged: &MergedImage,
         evaluation: Option<&SourceEvaluation<'_>>,
@@ -100,7 +100,7 @@ impl CandidateSearch<'_, '_, '_> {
                 };
                 self.problem
                     .work
-                    .charge(extents.saturating_mul(preferred.saturating_add(LAYOUT)));
+                    .charge(extents.saturating_mul(preferred.saturating_add(LAYOUT_STEPS)));
                 let format = FormatModifier::linear(group.fourcc);
                 let grows = || self.grows(group.fourcc);
                 layout::choose(
@@ -112,9 +112,10 @@ impl CandidateSearch<'_, '_, '_> {
                 )
                 .map(Rc::new)
             };
-            self.problem.work.charge(FIT);
+            self.problem.work.charge(FIT_STEPS);
             let laid = if self.problem.has_no_image_constraints(number, group.fourcc) {
-                self.known.rows(self.problem, place, which, lay)
+                self.memo
+                    .linear_layouts(self.problem, group_index, which, lay)
             } else {
                 lay()
             };
@@ -145,8 +146,8 @@ impl CandidateSearch<'_, '_, '_> {
                 // If one placement is ruled out, the other placement may still be possible.
                 Err(LayoutRejection::Constraints(Field::Planes)) => {}
                 Err(why) => {
-                    // The rejection by the latest check is reported. If several checks are equally late, it is the first
-                    // rejection.
+                    // Of several rejections, the one by the latest check is reported. Of rejections by the same check, it
+                    // is the first one.
                     let is_later = |first: &LayoutRejection| why.stage() > first.stage();
                     if first_rejection.as_ref().is_none_or(is_later) {
                         first_rejection = Some(why);
@@ -163,7 +164,7 @@ impl CandidateSearch<'_, '_, '_> {
         &self,
         number: usize,
         source: &Source,
-        place: usize,
+        group_index: usize,
         format: FormatModifier,
         merged: &MergedImage,
         evaluation: Option<&SourceEvaluation<'_>>,
@@ -191,7 +192,7 @@ impl CandidateSearch<'_, '_, '_> {
                 {
                     return Err(LayoutRejection::Constraints(Field::Planes));
                 }
-                self.problem.least(place, merged.coded.as_deref())
+                self.problem.least(group_index, merged.coded.as_deref())
             }
             None => layout::opaque(
                 self.problem.request.extents(),
@@ -201,7 +202,7 @@ impl CandidateSearch<'_, '_, '_> {
             .map(Rc::new),
         };
         let layouts = layouts.map_err(LayoutRejection::Constraints)?;
-        self.problem.work.charge(FIT);
+        self.problem.work.charge(FIT_STEPS);
         self.check_crop(&layouts)?;
         if layouts.first.total_bytes() > merged.maximum_size_bytes.value {
             return Err(LayoutRejection::Constraints(Field::Size));
@@ -220,13 +221,14 @@ impl CandidateSearch<'_, '_, '_> {
             .charge(self.view.members.len().saturating_mul(4));
         let are_counted = OnceCell::new();
         let are_counted = || {
-            let count = || !format.modifier.is_implicit() && self.counts_planes(number, place);
+            let count =
+                || !format.modifier.is_implicit() && self.counts_planes(number, group_index);
             *are_counted.get_or_init(count)
         };
         let owners: ParticipantIndices = self
             .members()
-            .filter(|(place, choice)| {
-                let mut fields = choice.image_fields.and(self.view.keeps(*place));
+            .filter(|(member, choice)| {
+                let mut fields = choice.image_fields.and(self.view.keeps(*member));
                 fields.remove(Field::Extent);
                 !fields.is_empty()
                     && depends_on_driver(
@@ -234,11 +236,11 @@ impl CandidateSearch<'_, '_, '_> {
                         fields,
                         source,
                         format,
-                        self.is_own(*place, number),
+                        self.is_own(*member, number),
                         are_counted,
                     )
             })
-            .map(|(place, _)| place)
+            .map(|(member, _)| member)
             .collect();
         if !owners.is_empty() {
             caveats.push(Caveat::DriverLayout { owners });
@@ -246,8 +248,8 @@ impl CandidateSearch<'_, '_, '_> {
         if format.modifier.is_implicit() {
             let owners: ParticipantIndices = self
                 .members()
-                .map(|(place, _)| place)
-                .filter(|place| !self.is_own(*place, number) || !self.shares_implicitly(*place))
+                .map(|(member, _)| member)
+                .filter(|member| !self.is_own(*member, number) || !self.shares_implicitly(*member))
                 .collect();
             if !owners.is_empty() {
                 caveats.push(Caveat::Implicit { owners });
@@ -261,18 +263,18 @@ impl CandidateSearch<'_, '_, '_> {
     fn foreign_importers(&self, number: usize) -> ParticipantIndices {
         self.problem.work.charge(self.view.members.len());
         self.members()
-            .map(|(place, _)| place)
-            .filter(|place| {
-                let role = self.problem.participant(*place).participant.role;
-                role.imports() && !self.is_own(*place, number)
+            .map(|(member, _)| member)
+            .filter(|member| {
+                let role = self.problem.participant(*member).participant.role;
+                role.imports() && !self.is_own(*member, number)
             })
             .collect()
     }
 
     /// Returns whether the number of memory planes is known for every tiling of a format that the source's driver may choose.
-    fn counts_planes(&self, number: usize, place: usize) -> bool {
+    fn counts_planes(&self, number: usize, group_index: usize) -> bool {
         let problem = self.problem;
-        let group = problem.group(place);
+        let group = problem.group(group_index);
         let source_pairs = problem.source_pairs(number);
         problem
             .work
@@ -286,8 +288,8 @@ impl CandidateSearch<'_, '_, '_> {
 
     /// Returns whether a participant's interface passes the layout of an implicit modifier from one driver to another inside the
     /// kernel. GBM and KMS do so; Vulkan and V4L2 do not.
-    fn shares_implicitly(&self, place: usize) -> bool {
-        let participant = self.problem.participant(place).participant;
+    fn shares_implicitly(&self, member: usize) -> bool {
+        let participant = self.problem.participant(member).participant;
         Interface::of(participant) != Interface::Vulkan
             && !matches!(participant.role, Role::Capture | Role::Output)
     }
@@ -344,12 +346,12 @@ impl CandidateSearch<'_, '_, '_> {
             .charge(self.view.members.len().saturating_mul(2));
         let mut contiguity = Contiguity::Scattered;
         let mut owners = Vec::new();
-        for (place, choice) in self.members() {
+        for (member, choice) in self.members() {
             let own = choice.constraints.memory.contiguity;
             if own == Contiguity::Scattered
                 || own < contiguity
-                || !self.view.keeps(place).contains(Field::Contiguity)
-                || self.is_own(place, number)
+                || !self.view.keeps(member).contains(Field::Contiguity)
+                || self.is_own(member, number)
             {
                 continue;
             }
@@ -358,7 +360,7 @@ impl CandidateSearch<'_, '_, '_> {
                 contiguity = own;
                 owners.clear();
             }
-            owners.push(place);
+            owners.push(member);
         }
         (contiguity, owners.into())
     }

@@ -38,8 +38,8 @@ impl<'a> CandidateSearch<'_, 'a, '_> {
         }
         let modifiers = modifiers(self.problem, &self.formats, candidate);
         let fourcc = candidate.group.fourcc;
-        for (place, choice) in self.members() {
-            if self.problem.participant(place).participant.role.writes() {
+        for (member, choice) in self.members() {
+            if self.problem.participant(member).participant.role.writes() {
                 continue;
             }
             let copies = &choice.constraints.internal_copies;
@@ -53,7 +53,7 @@ impl<'a> CandidateSearch<'_, 'a, '_> {
                 Some((pair, copy))
             });
             if let Some((pair, copy)) = first {
-                each(place, pair, copy);
+                each(member, pair, copy);
             }
         }
     }
@@ -70,9 +70,9 @@ impl<'a> CandidateSearch<'_, 'a, '_> {
     /// Returns the internal copies that members make of each frame.
     pub(super) fn internal_copies(&self, candidate: &LayoutCandidate<'a>) -> Vec<DeviceCopy> {
         let mut copies = Vec::new();
-        self.each_internal_copy(candidate, |place, pair, copy| {
+        self.each_internal_copy(candidate, |member, pair, copy| {
             copies.push(DeviceCopy {
-                participant: self.problem.participant(place).participant.name.clone(),
+                participant: self.problem.participant(member).participant.name.clone(),
                 from: pair,
                 to: FormatModifier::new(pair.fourcc, copy.to),
                 bytes_per_frame: copied(candidate),

@@ -60,16 +60,18 @@ pub(super) fn choose<'w>(
     let mut memory_sizes: Vec<u64> = Vec::new();
     for picture in extents {
         check_extent(picture, merged)?;
-        let (least, visible) = coded::place(picture, info, merged)?;
+        let (least, visible) = coded::smallest_extent(picture, info, merged)?;
         let growth = CodedExtentSearch {
             info,
             merged,
             choice,
         };
         let (extent, (planes, sizes)) = if growth.may_grow() {
-            growth.fit(least, &grows, |extent| rows(extent, info, merged, choice))?
+            growth.fit(least, &grows, |extent| {
+                linear_planes(extent, info, merged, choice)
+            })?
         } else {
-            (least, rows(least, info, merged, choice)?)
+            (least, linear_planes(least, info, merged, choice)?)
         };
         let visible = Rect::new(visible.0, visible.1, picture);
         is_cropped |= extent != picture;
@@ -79,7 +81,7 @@ pub(super) fn choose<'w>(
         }
         placed.push((extent, visible, planes));
     }
-    let memory_sizes = round(memory_sizes, merged).ok_or(Field::Size)?;
+    let memory_sizes = round_sizes(memory_sizes, merged).ok_or(Field::Size)?;
     let mut layouts = placed.into_iter().map(|(extent, visible, planes)| {
         let layout = Layout::new(extent, format, planes, memory_sizes.clone());
         let layout = match visible.extent() == extent {
@@ -87,12 +89,15 @@ pub(super) fn choose<'w>(
             false => layout.and_then(|layout| layout.with_visible(visible)),
         };
         layout.map_err(|error| {
-            debug_assert!(false, "planes are placed so that they fit: {error}");
+            debug_assert!(
+                false,
+                "the placed planes are inside of their dma-bufs: {error}"
+            );
             Field::Size
         })
     });
     let Some(first) = layouts.next() else {
-        unreachable!("a request has a first size")
+        unreachable!("a request has at least one size")
     };
     let first = first?;
     Ok(Layouts {
@@ -122,7 +127,7 @@ pub(super) fn opaque(
         Layout::new(extent, format, vec![plane], vec![bytes]).map_err(|_| Field::Size)
     });
     let Some(first) = layouts.next() else {
-        unreachable!("a request has a first size")
+        unreachable!("a request has at least one size")
     };
     Ok(Layouts {
         first: first?,
@@ -132,14 +137,14 @@ pub(super) fn opaque(
 }
 
 /// Chooses strides for one coded extent and places its planes. Returns them and the least sizes of their dma-bufs.
-fn rows(
+fn linear_planes(
     extent: Extent,
     info: &FormatInfo,
     merged: &MergedImage,
     choice: LayoutChoice,
 ) -> Result<PlacedPlanes, Field> {
     let strides = strides(extent, info, merged, choice).ok_or(Field::Stride)?;
-    place(extent, info, &strides, merged, choice.disjoint).ok_or(Field::Size)
+    place_planes(extent, info, &strides, merged, choice.disjoint).ok_or(Field::Size)
 }
 
 /// Checks the width and height of a picture.
@@ -188,7 +193,7 @@ fn check_planes(
 }
 
 /// Places the planes of an image of one size. Returns the planes and the least sizes of their dma-bufs.
-fn place(
+fn place_planes(
     extent: Extent,
     info: &FormatInfo,
     strides: &[u32],
@@ -259,7 +264,7 @@ pub(super) fn padding(merged: &MergedImage, extent: Extent) -> Option<u64> {
 
 /// Rounds the sizes of dma-bufs up to the size alignment and to the least total size; `None` if the result exceeds the greatest
 /// total size.
-fn round(mut memory_sizes: Vec<u64>, merged: &MergedImage) -> Option<Vec<u64>> {
+fn round_sizes(mut memory_sizes: Vec<u64>, merged: &MergedImage) -> Option<Vec<u64>> {
     let sum = |sizes: &[u64]| {
         sizes
             .iter()

@@ -16,7 +16,7 @@ pub(super) struct LayoutCandidate<'a> {
     pub(super) number: usize,
     pub(super) source: &'a Source,
     /// The index of the format group.
-    pub(super) place: usize,
+    pub(super) group_index: usize,
     pub(super) group: FormatGroup,
     pub(super) tiling: Tiling,
     /// The layouts for the sizes of the request, in the request's order. All of them have the same dma-bufs.

@@ -21,7 +21,7 @@ pub(super) struct MemoTable {
     pub(super) by_source: OnceCell<Vec<OnceCell<Box<MergedImage>>>>,
     /// The linear layouts for the members' constraints, by format group and layout choice. All sources without their own
     /// constraints share these layouts.
-    rows: OnceCell<Vec<OnceCell<Box<LayoutResults>>>>,
+    linear_layouts: OnceCell<Vec<OnceCell<Box<LayoutResults>>>>,
     /// Whether a source can allocate every tiling of a format group, by source and format group.
     serves: OnceCell<Vec<OnceCell<ServesResults>>>,
 }
@@ -34,19 +34,19 @@ type ServesResults = Box<[Cell<Option<bool>>]>;
 
 impl MemoTable {
     /// Returns the linear layouts of a format group for a layout choice. They are computed at the first call.
-    pub(super) fn rows(
+    pub(super) fn linear_layouts(
         &self,
         problem: &Problem<'_>,
-        place: usize,
+        group_index: usize,
         choice: usize,
         lay: impl FnOnce() -> LayoutResult,
     ) -> LayoutResult {
-        let all = self.rows.get_or_init(|| {
+        let all = self.linear_layouts.get_or_init(|| {
             let groups = problem.groups.len();
             problem.work.charge(groups.saturating_mul(2));
-            places(groups)
+            empty_cells(groups)
         });
-        let by_choice = all[place].get_or_init(Box::default);
+        let by_choice = all[group_index].get_or_init(Box::default);
         by_choice[choice].get_or_init(lay).clone()
     }
 
@@ -55,16 +55,18 @@ impl MemoTable {
         &self,
         problem: &Problem<'_>,
         number: usize,
-        place: usize,
+        group_index: usize,
         answer: impl FnOnce() -> Option<bool>,
     ) -> Option<bool> {
-        let all = self.serves.get_or_init(|| places(problem.sources.len()));
+        let all = self
+            .serves
+            .get_or_init(|| empty_cells(problem.sources.len()));
         let by_group = all[number].get_or_init(|| {
             let groups = problem.groups.len();
             problem.work.charge(groups >> 3);
             vec![Cell::new(None); groups].into()
         });
-        let known = &by_group[place];
+        let known = &by_group[group_index];
         if known.get().is_none() {
             known.set(answer());
         }
@@ -73,6 +75,6 @@ impl MemoTable {
 }
 
 /// Makes `length` empty cells.
-pub(super) fn places<T>(length: usize) -> Vec<OnceCell<T>> {
+pub(super) fn empty_cells<T>(length: usize) -> Vec<OnceCell<T>> {
     std::iter::repeat_with(OnceCell::new).take(length).collect()
 }

@@ -33,8 +33,8 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
             self.problem
                 .work
                 .charge(self.view.members.len().saturating_mul(6).saturating_add(32));
-            for (place, choice) in self.members() {
-                let kept = self.view.keeps(place);
+            for (member, choice) in self.members() {
+                let kept = self.view.keeps(member);
                 if kept.is_empty() {
                     continue;
                 }
@@ -46,29 +46,29 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
                     }
                 }
                 if kept.contains(Field::Exports) && memory.exports != Exports::Declared {
-                    needs.unexported.add(&self.problem.participant(place).own);
+                    needs.unexported.add(&self.problem.participant(member).own);
                 }
                 if kept.contains(Field::Imports)
                     && matches!(memory.imports, Imports::Unknown { .. })
-                    && self.problem.participant(place).participant.role.imports()
+                    && self.problem.participant(member).participant.role.imports()
                 {
-                    needs.unsure_imports.push(place);
+                    needs.unsure_imports.push(member);
                 }
                 if kept.contains(Field::Coherency) {
                     if memory.coherency == Coherency::Coherent {
-                        needs.coherent.push(place);
+                        needs.coherent.push(member);
                     }
                     if memory.coherency >= Coherency::Untransferred {
-                        needs.untransferred.push(place);
+                        needs.untransferred.push(member);
                     }
                 }
                 if kept.contains(Field::Address) && memory.address != AddressWindow::default() {
                     needs.window.lowest = needs.window.lowest.max(memory.address.lowest);
                     needs.window.highest = needs.window.highest.min(memory.address.highest);
-                    needs.address_limited.push((place, memory.address));
+                    needs.address_limited.push((member, memory.address));
                     needs
                         .own_of_address_limited
-                        .add(&self.problem.participant(place).own);
+                        .add(&self.problem.participant(member).own);
                 }
             }
             if !needs.unexported.is_empty() || self.problem.has_scopes {
@@ -126,8 +126,8 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
             return None;
         }
         let listed = source.guarantees.scope.len().saturating_add(1);
-        self.members().map(|(place, _)| place).find(|place| {
-            let participant = self.problem.participant(*place).participant;
+        self.members().map(|(member, _)| member).find(|member| {
+            let participant = self.problem.participant(*member).participant;
             let work = listed.saturating_add(participant.groups.len());
             self.problem.work.charge(work);
             let maps = participant.maps && !is_cpu_inaccessible(source);
@@ -160,7 +160,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         let members = self.view.members.len();
         self.problem.work.charge(members.saturating_mul(2));
         let limited = self.needs().address_limited.iter().copied();
-        limited.filter(move |(place, _)| !self.is_own(*place, number))
+        limited.filter(move |(member, _)| !self.is_own(*member, number))
     }
 
     /// Returns why a source's memory does not serve the members. If a member rejects it, the first such member is reported.
@@ -178,9 +178,9 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         let is_copied = source.guarantees.has_shadow_copy == Some(true)
             && needs.owned.contains(number)
             && needs.foreign.contains(number);
-        for (place, choice) in self.members() {
+        for (member, choice) in self.members() {
             self.problem.work.charge(2);
-            let kept = self.view.keeps(place);
+            let kept = self.view.keeps(member);
             let rejects = choice.rejects.iter();
             let first = rejects
                 .filter(|(field, rejected)| kept.contains(*field) && rejected.contains(number))
@@ -192,16 +192,18 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
             let exports = needs.shared.contains(number)
                 && kept.contains(Field::Exports)
                 && choice.constraints.memory.exports != Exports::Declared
-                && self.is_own(place, number);
+                && self.is_own(member, number);
             let first = first.or(exports.then_some(Field::Exports));
             if let Some(field) = first.or(coherency.then_some(Field::Coherency)) {
-                return SourceRejection::Demand(place, field);
+                return SourceRejection::Demand(member, field);
             }
         }
-        if let Some(place) = self.out_of_scope(number, source) {
-            return SourceRejection::Scope(place);
+        if let Some(member) = self.out_of_scope(number, source) {
+            return SourceRejection::Scope(member);
         }
-        let address_limited = self.foreign_address_limited(number).map(|(place, _)| place);
+        let address_limited = self
+            .foreign_address_limited(number)
+            .map(|(member, _)| member);
         SourceRejection::Address(self.window(number), address_limited.collect())
     }
 
@@ -216,7 +218,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
                 caveats.push(Caveat::Address {
                     owners: self
                         .foreign_address_limited(number)
-                        .map(|(place, _)| place)
+                        .map(|(member, _)| member)
                         .collect(),
                     window,
                 });
@@ -224,8 +226,8 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
             let demands: Vec<Rc<str>> = needs
                 .unsure_imports
                 .iter()
-                .filter(|place| !self.is_own(**place, number))
-                .map(|place| self.problem.demand(*place, Field::Imports))
+                .filter(|member| !self.is_own(**member, number))
+                .map(|member| self.problem.demand(*member, Field::Imports))
                 .collect();
             if !demands.is_empty() {
                 self.problem.work.charge(demands.len());
@@ -257,7 +259,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
                 let unsaid = self.members().filter(|(_, choice)| {
                     choice.constraints.memory.protection == Protection::Unspecified
                 });
-                let owners: Vec<usize> = unsaid.map(|(place, _)| place).collect();
+                let owners: Vec<usize> = unsaid.map(|(member, _)| member).collect();
                 if !owners.is_empty() {
                     caveats.push(Caveat::Protection {
                         owners: owners.into(),
@@ -286,7 +288,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         let problem = self.problem;
         let members = self.view.members.iter();
         members
-            .map(|place| problem.participant(*place))
+            .map(|member| problem.participant(*member))
             .filter(|prepared| prepared.participant.role != Role::Compositor)
     }
 }

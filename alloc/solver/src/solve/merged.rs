@@ -4,24 +4,24 @@ use std::borrow::Cow;
 
 use super::candidate_search::CandidateSearch;
 use super::fields::FieldSet;
-use super::memo::places;
+use super::memo::empty_cells;
 use super::prepared_participant::PreparedChoice;
 use crate::constraint::{Field, FieldTable, MergedImage};
 use crate::model::Fourcc;
 
 /// The steps that are charged for merging one participant's image constraints.
-const MERGE: usize = 350;
+const MERGE_STEPS: usize = 350;
 
 impl CandidateSearch<'_, '_, '_> {
     /// Returns the merged image constraints of the members and a source for one format.
     ///
     /// With many participants, all bounds have the same placeholder as their owner. [`CandidateSearch::merged_image_with_owners`]
     /// determines the actual owners.
-    pub(super) fn merged_image(&self, place: usize, number: usize) -> Cow<'_, MergedImage> {
+    pub(super) fn merged_image(&self, group_index: usize, number: usize) -> Cow<'_, MergedImage> {
         let problem = self.problem;
         let work = &problem.work;
-        let base = self.known.base.get_or_init(|| self.merged_base());
-        let (group, source) = (problem.group(place), problem.source(number));
+        let base = self.memo.base.get_or_init(|| self.merged_base());
+        let (group, source) = (problem.group(group_index), problem.source(number));
         let own = problem.images[number].as_ref();
         let more = source.constraints.per_fourcc.get(&group.fourcc);
         work.charge(self.with_per_format.len());
@@ -30,9 +30,9 @@ impl CandidateSearch<'_, '_, '_> {
             .iter()
             .any(|(_, choice)| choice.constraints.per_fourcc.contains_key(&group.fourcc));
         let all = if by_format {
-            let known = self.known.by_group.get_or_init(|| {
+            let known = self.memo.by_group.get_or_init(|| {
                 work.charge(problem.groups.len().saturating_mul(2));
-                places(problem.groups.len())
+                empty_cells(problem.groups.len())
             });
             let compute = || {
                 let own = self.with_per_format.iter().filter_map(|(member, choice)| {
@@ -44,7 +44,7 @@ impl CandidateSearch<'_, '_, '_> {
                 });
                 Box::new(all.into_owned())
             };
-            &**known[place].get_or_init(compute)
+            &**known[group_index].get_or_init(compute)
         } else if more.is_none() {
             let Some(own) = own else {
                 return Cow::Borrowed(base);
@@ -52,7 +52,7 @@ impl CandidateSearch<'_, '_, '_> {
             let known = self
                 .known
                 .by_source
-                .get_or_init(|| places(problem.sources.len()));
+                .get_or_init(|| empty_cells(problem.sources.len()));
             let compute = || Box::new(self.merge(base, own));
             return Cow::Borrowed(known[number].get_or_init(compute));
         } else {
@@ -73,14 +73,14 @@ impl CandidateSearch<'_, '_, '_> {
     /// with many participants.
     pub(super) fn merged_image_with_owners(
         &self,
-        place: usize,
+        group_index: usize,
         number: usize,
     ) -> Cow<'_, MergedImage> {
         let problem = self.problem;
         if !problem.has_many_participants() {
-            return self.merged_image(place, number);
+            return self.merged_image(group_index, number);
         }
-        let base = self.known.owned_base.get_or_init(|| {
+        let base = self.memo.owned_base.get_or_init(|| {
             self.members()
                 .filter(|(_, choice)| choice.has_image)
                 .filter_map(|(member, choice)| self.image(member, member, choice, None))
@@ -88,7 +88,7 @@ impl CandidateSearch<'_, '_, '_> {
                     self.merge_owned(&all, &own)
                 })
         });
-        let (group, source) = (problem.group(place), problem.source(number));
+        let (group, source) = (problem.group(group_index), problem.source(number));
         let mut merged = self
             .with_per_format
             .iter()
@@ -127,7 +127,7 @@ impl CandidateSearch<'_, '_, '_> {
                 if seen.contains(&kind) {
                     continue;
                 }
-                if seen.len() < KINDS {
+                if seen.len() < REMEMBERED_CONSTRAINTS {
                     seen.push(kind);
                 }
             }
@@ -150,14 +150,14 @@ impl CandidateSearch<'_, '_, '_> {
         let listed = lists(one).saturating_add(lists(two));
         self.problem
             .work
-            .charge(MERGE.saturating_add(listed.saturating_mul(8)));
+            .charge(MERGE_STEPS.saturating_add(listed.saturating_mul(8)));
         one.merge(two)
     }
 
     /// Merges constraints whose bounds have many owners. This takes more steps.
     fn merge_owned(&self, one: &MergedImage, two: &MergedImage) -> MergedImage {
         let owners = self.problem.participants.len() >> 2;
-        self.problem.work.charge(owners.saturating_add(MERGE));
+        self.problem.work.charge(owners.saturating_add(MERGE_STEPS));
         self.merge(one, two)
     }
 
@@ -187,7 +187,7 @@ impl CandidateSearch<'_, '_, '_> {
         if kept.is_empty() {
             return None;
         }
-        self.problem.work.charge(MERGE);
+        self.problem.work.charge(MERGE_STEPS);
         let mut constraints = constraints.clone();
         for field in Field::ALL {
             if !kept.contains(field) {
@@ -199,4 +199,4 @@ impl CandidateSearch<'_, '_, '_> {
 }
 
 /// The most distinct constraints that are remembered in order to skip equal ones.
-const KINDS: usize = 16;
+const REMEMBERED_CONSTRAINTS: usize = 16;

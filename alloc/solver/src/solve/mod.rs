@@ -21,8 +21,8 @@
 //! 11. memory that is not protected;
 //! 12. a display's memory before that of other devices;
 //! 13. a driver's tiling before linear rows, and an implicit modifier last;
-//! 14. formats that keep colours, and the chroma that all of the producer's formats have, or where no camera or decoder writes,
-//!     all chroma;
+//! 14. formats that keep colours, and that keep the chroma that all of the producer's formats have (if no camera or decoder
+//!     writes, all chroma);
 //! 15. the depth of a colour channel, in the order in which this crate's table of formats has the depths: eight bits before
 //!     others;
 //! 16. fewer bytes a frame, without padding; for buffers between which frames are copied this does not count;
@@ -45,18 +45,18 @@
 //! # Where frames are copied
 //!
 //! If no buffer serves all participants, they are divided into groups that share. The division is the one whose copies lose the
-//! least of the frames' colours. Of equal divisions, it is the one that copies the fewest bytes, with those that devices copy for
-//! themselves; then the one in which the most displays show the producer's buffers, then the one with the fewest groups, and then
-//! the one with the fewest caveats. A group's frames are copied in the format of the group that loses the least of the producer's
-//! colours: bits of a channel of its deepest format, then chroma samples and alpha that all of its formats have. Of equal
-//! formats, it is the one with the fewest bytes. With more than 8 participants, groups are filled one after another instead, the
-//! producer's group with displays first.
+//! least of the frames' colours. Of equal divisions, it is the one that copies the fewest bytes, including the bytes that devices
+//! copy for themselves; then the one in which the most displays show the producer's buffers, then the one with the fewest groups,
+//! and then the one with the fewest caveats. A group's frames are copied in the format of the group that loses the least of the
+//! producer's colours. These are the bits of a channel in the producer's deepest format, then the chroma samples and the alpha
+//! that all of the producer's formats have. Of equal formats, it is the one with the fewest bytes. With more than 8 participants,
+//! groups are filled one after another instead, the producer's group with displays first.
 //!
 //! Nothing is copied out of memory that the CPU cannot map, nor out of pixels whose layout only devices know. If the producer has
 //! no other buffers, there are no copies, and the participants are only divided into groups that can share a buffer.
 //!
-//! Each copy is made by the cheapest of the CPU and those of the request's devices that read every tiling of the producer's
-//! buffers and write every tiling of the group's.
+//! Each copy is made by the CPU or by one of the request's devices, whichever is cheaper. A device is considered only if it reads
+//! every tiling of the producer's buffers and writes every tiling of the group's buffers.
 //!
 //! If participants have alternatives, each feasibility check searches all of their combinations, and the search for a conflict
 //! ends after 8192 searches over all sources. The reported demands still conflict, but a smaller set of them may conflict too,
@@ -156,7 +156,7 @@ use work::{Phase, Work};
 #[serde(rename_all = "snake_case")]
 #[allow(
     clippy::large_enum_variant,
-    reason = "there is one at a time, and callers take the plan out of it"
+    reason = "a program has one solution at a time, and moves the plan out of it"
 )]
 pub enum Solution {
     /// One buffer serves all participants.

@@ -46,7 +46,7 @@ impl CombinedConditions {
 
     /// Returns whether a condition is compatible with the conditions that were added. If it is not, no source meets all of the
     /// demands.
-    pub(super) fn takes(&self, condition: NecessaryCondition<'_>) -> bool {
+    pub(super) fn is_compatible_with(&self, condition: NecessaryCondition<'_>) -> bool {
         match condition {
             NecessaryCondition::Nothing => true,
             NecessaryCondition::Pairs(pairs) => self.pairs.intersects(pairs),

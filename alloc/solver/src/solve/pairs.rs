@@ -6,7 +6,7 @@ use crate::constraint::{FormatSet, Source, common_prefix_len, gallop};
 use crate::model::{FormatInfo, FormatModifier};
 
 /// The steps that are charged for finding the end of a run of pairs.
-const RUN: usize = 4;
+const RUN_STEPS: usize = 4;
 
 /// Returns the sorted list of all pairs that any source has; `None` if the budget was spent.
 pub(super) fn universe(sources: &[&Source], work: &Work) -> Option<Vec<FormatModifier>> {
@@ -68,7 +68,7 @@ fn united(one: Vec<FormatModifier>, two: &[FormatModifier], work: &Work) -> Vec<
             std::cmp::Ordering::Less => (gallop(one, second), 0),
             std::cmp::Ordering::Greater => (0, gallop(two, first)),
         };
-        work.charge(RUN);
+        work.charge(RUN_STEPS);
         let (run, rest) = one.split_at(ones);
         let (other, others) = two.split_at(twos);
         match if ones > 0 { run } else { other } {
@@ -98,7 +98,7 @@ pub(super) fn numbers(universe: &[FormatModifier], formats: &FormatSet, work: &W
             std::cmp::Ordering::Less => (gallop(known, second), 0),
             std::cmp::Ordering::Greater => (0, gallop(own, first)),
         };
-        work.charge(RUN);
+        work.charge(RUN_STEPS);
         known = &known[passed..];
         own = &own[ahead..];
         number = number.saturating_add(passed);

@@ -86,7 +86,7 @@ pub struct Step {
 
 #[allow(
     clippy::trivially_copy_pass_by_ref,
-    reason = "serde hands over a reference"
+    reason = "serde calls this function with a reference"
 )]
 fn is_first(alternative: &usize) -> bool {
     *alternative == 0
@@ -341,7 +341,7 @@ impl Plan {
                 .offset_bytes
                 .saturating_add(u64::from(plane.stride_bytes).saturating_mul(rows));
         }
-        self.accepts_room(layout).map_err(PlanError)?;
+        self.check_plane_sizes(layout).map_err(PlanError)?;
         let dmabufs = layout.memory_sizes().len();
         let several = pixel_planes.unwrap_or(layout.planes().len()) > 1;
         let placed = match merged.placement.value {
@@ -383,7 +383,7 @@ impl Plan {
     }
 
     /// Checks that each plane has enough memory before the next plane of its dma-buf begins.
-    fn accepts_room(&self, layout: &Layout) -> Result<(), String> {
+    fn check_plane_sizes(&self, layout: &Layout) -> Result<(), String> {
         let merged = &self.merged;
         let last = layout.planes().len().saturating_sub(1);
         for (number, plane) in layout.planes().iter().enumerate() {

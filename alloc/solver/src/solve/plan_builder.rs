@@ -50,7 +50,7 @@ impl PlanBuilder<'_, '_, '_> {
         let names = Names::new(problem, source);
         let search = CandidateSearch::new(problem, view, &combination);
         let merged = search
-            .merged_image_with_owners(candidate.place, candidate.number)
+            .merged_image_with_owners(candidate.group_index, candidate.number)
             .into_owned();
         let modifiers: Vec<_> = modifiers(problem, &formats, &candidate)
             .into_iter()
@@ -68,8 +68,8 @@ impl PlanBuilder<'_, '_, '_> {
             .members
             .iter()
             .zip(&combination)
-            .map(|(place, alternative)| {
-                let prepared = problem.participant(*place);
+            .map(|(member, alternative)| {
+                let prepared = problem.participant(*member);
                 Step {
                     participant: prepared.participant.name.clone(),
                     action: match prepared.participant.role {
@@ -125,8 +125,8 @@ impl PlanBuilder<'_, '_, '_> {
 fn handovers(search: &CandidateSearch<'_, '_, '_>, left_out: &mut Vec<LeftOut>) -> Vec<Handover> {
     let members: Vec<_> = search
         .members()
-        .map(|(place, choice)| {
-            let participant = search.problem.participant(place).participant;
+        .map(|(member, choice)| {
+            let participant = search.problem.participant(member).participant;
             (participant, &choice.constraints.sync)
         })
         .collect();
@@ -147,7 +147,7 @@ fn handovers(search: &CandidateSearch<'_, '_, '_>, left_out: &mut Vec<LeftOut>) 
             if handovers.len() >= HANDOVERS {
                 return handovers;
             }
-            search.problem.work.charge(HANDOVER);
+            search.problem.work.charge(HANDOVER_STEPS);
             handovers.push(Handover {
                 from: writer.name.clone(),
                 to: reader.name.clone(),
@@ -159,7 +159,7 @@ fn handovers(search: &CandidateSearch<'_, '_, '_>, left_out: &mut Vec<LeftOut>) 
 }
 
 /// The steps that are charged for listing one hand-over.
-const HANDOVER: usize = 48;
+const HANDOVER_STEPS: usize = 48;
 
 fn reasons(
     importers: usize,

@@ -138,7 +138,7 @@ impl PoolNeed {
     }
 
     /// Returns how many of the buffers fit into a pool of this many bytes.
-    fn fitting(&self, limit: u64) -> u64 {
+    fn buffers_that_fit(&self, limit: u64) -> u64 {
         let left = limit
             .saturating_sub(self.taken_bytes)
             .saturating_sub(self.own_bytes);
@@ -153,7 +153,7 @@ impl PoolNeed {
         let name = bounded_text::name(&pool.name);
         let mut parts = Vec::new();
         if self.taken_bytes > 0 {
-            parts.push(format!("{} are taken already", self.taken_bytes));
+            parts.push(format!("other jobs or groups take {}", self.taken_bytes));
         }
         if self.own_bytes > 0 {
             let own = self.own_bytes;
@@ -179,7 +179,7 @@ impl PoolNeed {
             });
         format!(
             "has too little memory: {} of {} buffers fit in {name}, which has {capacity} bytes{of_which}, and each buffer takes {}{fallback}",
-            self.fitting(capacity),
+            self.buffers_that_fit(capacity),
             self.count,
             self.buffer_bytes
         )
@@ -190,18 +190,18 @@ impl PoolNeed {
         let pool = pools.get(self.pool);
         let name = bounded_text::name(&pool.name);
         let Some(free) = pool.free else {
-            unreachable!("a pool is only short of free memory if that is known")
+            unreachable!("the pool of this caveat states its free memory")
         };
         let taken = match self.taken_bytes {
             0 => String::new(),
             taken => format!(", of which other jobs take {taken}"),
         };
         let which = if self.buffer_bytes == 0 {
-            "not enough was free for what the participants allocate for themselves".to_owned()
+            "the memory that the participants allocate for themselves does not fit in the free memory".to_owned()
         } else {
             format!(
-                "only {} of {} buffers fit in what was free",
-                self.fitting(free.bytes),
+                "only {} of {} buffers fit in the free memory",
+                self.buffers_that_fit(free.bytes),
                 self.count
             )
         };
@@ -241,7 +241,7 @@ impl CandidateSearch<'_, '_, '_> {
                 };
                 let own = self
                     .members()
-                    .filter(|(place, _)| self.view.keeps(*place).contains(Field::Held))
+                    .filter(|(member, _)| self.view.keeps(*member).contains(Field::Held))
                     .flat_map(|(_, choice)| &choice.constraints.own_memory)
                     .filter(|own| own.pool == described.id);
                 PoolNeed {

@@ -49,8 +49,8 @@ pub(super) struct Problem<'a> {
     pub(super) understood_sources: Bits,
     /// The colours of the frames that participants write. A copy in another format may lose some of them.
     pub(super) colours: Colours,
-    /// Whether no camera or decoder writes the frames. Then a GPU or the CPU draws them. A participant that draws lists formats
-    /// with less chroma only for frames of other participants.
+    /// Whether a GPU or the CPU draws the frames, because no camera or decoder writes them. A participant that draws lists
+    /// formats with less chroma only for the frames of other participants.
     pub(super) is_drawn: bool,
     /// Whether a coded extent that is larger than the picture may be needed. Only then the solver considers which participants
     /// can crop.
@@ -275,8 +275,8 @@ impl<'a> Problem<'a> {
 
     /// Returns the participant with this index. All indices of participants, sources, groups and pairs come from the problem
     /// itself, so they are valid.
-    pub(super) fn participant(&self, place: usize) -> &PreparedParticipant<'a> {
-        &self.participants[place]
+    pub(super) fn participant(&self, index: usize) -> &PreparedParticipant<'a> {
+        &self.participants[index]
     }
 
     pub(super) fn source(&self, number: usize) -> &'a Source {
@@ -320,8 +320,8 @@ impl<'a> Problem<'a> {
             .get_or_init(|| lacking.iter().map(limited).collect());
     }
 
-    pub(super) fn group(&self, place: usize) -> &FormatGroup {
-        &self.groups[place]
+    pub(super) fn group(&self, index: usize) -> &FormatGroup {
+        &self.groups[index]
     }
 
     pub(super) fn pair(&self, number: usize) -> FormatModifier {
@@ -334,19 +334,19 @@ impl<'a> Problem<'a> {
     }
 
     /// Returns the number of a participant as an owner. With many participants, all have the same number.
-    pub(super) fn owner(&self, place: usize) -> usize {
+    pub(super) fn owner(&self, index: usize) -> usize {
         if self.has_many_participants() {
             0
         } else {
-            place
+            index
         }
     }
 
     /// Describes a participant's demand on a field.
-    pub(super) fn demand(&self, place: usize, field: Field) -> Rc<str> {
+    pub(super) fn demand(&self, index: usize, field: Field) -> Rc<str> {
         let mut known = self.demands.borrow_mut();
         let words = || {
-            let Some(demand) = self.participant(place).participant.demand(field) else {
+            let Some(demand) = self.participant(index).participant.demand(field) else {
                 unreachable!(
                     "a source is rejected by a demand on {field:?} that the participant does not have"
                 )
@@ -355,18 +355,18 @@ impl<'a> Problem<'a> {
             let owner = bounded_text::name(&demand.owner);
             bounded_text::cut_to(format!("{owner} {}", demand.words), SENTENCE_BYTES)
         };
-        let entry = known.entry((place, field));
+        let entry = known.entry((index, field));
         Rc::clone(entry.or_insert_with(|| words().into()))
     }
 
     /// Returns the least linear layouts of a format group. Only the coded extent is constrained.
-    pub(super) fn least(&self, place: usize, coded: Option<&MergedCoded>) -> LayoutResult {
+    pub(super) fn least(&self, index: usize, coded: Option<&MergedCoded>) -> LayoutResult {
         let lay = || {
             let choice = LayoutChoice {
                 preferred: false,
                 disjoint: false,
             };
-            let format = FormatModifier::linear(self.group(place).fourcc);
+            let format = FormatModifier::linear(self.group(index).fourcc);
             let free = MergedImage {
                 coded: coded.cloned().map(Box::new),
                 ..MergedImage::default()
@@ -374,7 +374,7 @@ impl<'a> Problem<'a> {
             layout::choose(self.request.extents(), format, &free, choice, || None).map(Rc::new)
         };
         match coded {
-            None => self.least[place].get_or_init(lay).clone(),
+            None => self.least[index].get_or_init(lay).clone(),
             Some(_) => lay(),
         }
     }
@@ -383,7 +383,7 @@ impl<'a> Problem<'a> {
     pub(super) fn least_copied(&self, members: &[usize]) -> (ColourLoss, u64) {
         self.work.charge(self.groups.len());
         let mut formats = Bits::all(self.universe.len());
-        let participants = members.iter().map(|place| self.participant(*place));
+        let participants = members.iter().map(|index| self.participant(*index));
         for own in participants.filter_map(PreparedParticipant::formats) {
             self.work.charge(self.universe.len() >> 8);
             formats.keep(own);
@@ -415,7 +415,7 @@ impl<'a> Problem<'a> {
 
     /// Iterates over combinations of the participants' alternatives, in order of preference.
     pub(super) fn combinations(&self, members: &[usize]) -> Combinations<'_> {
-        let participants = members.iter().map(|place| self.participant(*place));
+        let participants = members.iter().map(|index| self.participant(*index));
         let last = participants.map(|prepared| prepared.choices.len().saturating_sub(1));
         Combinations::new(last.collect(), &self.work)
     }
@@ -424,7 +424,7 @@ impl<'a> Problem<'a> {
     pub(super) fn is_capped(&self, members: &[usize]) -> bool {
         members
             .iter()
-            .map(|place| self.participant(*place))
+            .map(|index| self.participant(*index))
             .try_fold(1_usize, |product, prepared| {
                 product.checked_mul(prepared.choices.len())
             })

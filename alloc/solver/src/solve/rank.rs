@@ -47,8 +47,8 @@ impl ParticipantCriteria {
             .problem
             .work
             .charge(search.view.members.len().saturating_mul(3));
-        for (place, choice) in search.members() {
-            let prepared = search.problem.participant(place);
+        for (member, choice) in search.members() {
+            let prepared = search.problem.participant(member);
             let preferred = &choice.constraints.memory.preferred;
             if !preferred.is_empty() && !preferred.contains(&evaluation.source.id) {
                 found.not_preferred_by = found.not_preferred_by.saturating_add(1);

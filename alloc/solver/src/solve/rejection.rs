@@ -52,7 +52,7 @@ pub(super) enum LayoutRejection {
     Crop {
         owner: usize,
         /// The coded extent, and the visible rectangle in it.
-        place: Box<(Extent, Rect)>,
+        coded_and_visible: Box<(Extent, Rect)>,
     },
     /// More buffers are needed than a plan may have.
     Count { needed: u32 },
@@ -70,7 +70,7 @@ pub(super) enum LayoutRejection {
     Pool(Box<PoolNeed>),
 }
 
-/// Describes the groups of a participant's device. The source's memory is for other groups.
+/// Describes the groups of a participant's device, for a source whose memory serves only other groups.
 fn outside_groups(participant: &Participant) -> String {
     let groups = participant.groups.iter().map(DeviceGroup::as_str);
     match participant.groups.len() {
@@ -120,8 +120,8 @@ impl SourceRejection {
                 )
             }
             Self::Copies => "cannot be mapped by the CPU, which has to copy the pixels".to_owned(),
-            Self::Demand(place, field) => {
-                let why = problem.demand(*place, *field);
+            Self::Demand(participant, field) => {
+                let why = problem.demand(*participant, *field);
                 match field {
                     Field::Unknown => format!("cannot be evaluated: {why}"),
                     Field::Cpu => format!("cannot be mapped by the CPU: {why}"),
@@ -137,8 +137,8 @@ impl SourceRejection {
                     _ => format!("does not meet a constraint: {why}"),
                 }
             }
-            Self::Scope(place) => {
-                let participant = problem.participant(*place).participant;
+            Self::Scope(participant) => {
+                let participant = problem.participant(*participant).participant;
                 let scope = &source.guarantees.scope;
                 let groups = match scope {
                     MemoryScope::Groups(_) => outside_groups(participant),
@@ -226,8 +226,11 @@ impl LayoutRejection {
                     describe_constraints(*field, merged, Names::new(problem, source))
                 )
             }
-            Self::Crop { owner, place } => {
-                let (extent, visible) = place.as_ref();
+            Self::Crop {
+                owner,
+                coded_and_visible,
+            } => {
+                let (extent, visible) = coded_and_visible.as_ref();
                 let names = Names::new(problem, source);
                 let set_by = set_by(&merged.limiting_owners(Field::Extent), names);
                 format!(

@@ -193,7 +193,7 @@ impl Request {
             Err(ValueError {
                 place: place(),
                 words: format!(
-                    "{} is the identifier of no pool of the request",
+                    "the request has no pool with the identifier {}",
                     printable(id.as_str())
                 ),
             })

@@ -109,7 +109,7 @@ pub(super) fn best(
     let best_candidate = best_candidate(problem, view, copied, None);
     let served = best_candidate.served;
     let Some(rejections) = best_candidate.rejections else {
-        unreachable!("words are kept wherever all candidates are heard")
+        unreachable!("a visitor without a lower bound records the rejections")
     };
     let rejections = rejections.into_iter();
     let rejections = SearchRejections {
@@ -257,7 +257,7 @@ pub(super) fn candidates(
         {
             let mut next = known.as_ref().and_then(|known| known.next(0));
             while let (Some(pair), Some(known)) = (next, &known) {
-                problem.work.charge(CANDIDATE);
+                problem.work.charge(CANDIDATE_STEPS);
                 if problem.work.is_spent() {
                     break;
                 }
@@ -279,4 +279,4 @@ pub(super) fn candidates(
 }
 
 /// The steps that are charged for listing and sorting one candidate.
-const CANDIDATE: usize = 64;
+const CANDIDATE_STEPS: usize = 64;

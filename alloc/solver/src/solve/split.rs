@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::bounded_text;
 use super::conflict::conflict;
-use super::divide::{FEWEST_UP_TO, fewest, fill_groups, has_copies, is_display};
+use super::divide::{BEST_DIVISION_UP_TO, best_division, fill_groups, has_copies, is_display};
 use super::outcome::SearchRejections;
 use super::plan::{Plan, Rejection};
 use super::problem::{Problem, View};
@@ -16,7 +16,7 @@ use super::work::{LeftOut, MORE_WORK, Part, Phase};
 use crate::constraint::{CopierKind, CopyDevice, Demand};
 use crate::model::{ColourLoss, DeviceIdentity, FormatModifier};
 
-/// The most demands to give up together that are listed, and the most bytes of each.
+/// The most demands that the description of a relaxation lists, and the most bytes of each demand.
 const DEMANDS_SHOWN: usize = 8;
 const DEMAND_BYTES: usize = 512;
 
@@ -283,14 +283,14 @@ fn divided(problem: &Problem<'_>, left_out: &mut Vec<LeftOut>) -> Vec<Group> {
     problem.work.begin(Phase::Divide);
     let until = problem.work.begin_piece(2);
     let copies = has_copies(problem);
-    let fewest = (problem.participants.len() <= FEWEST_UP_TO)
-        .then(|| fewest(problem, copies))
+    let best_division = (problem.participants.len() <= BEST_DIVISION_UP_TO)
+        .then(|| best_division(problem, copies))
         .flatten();
     problem.work.end_piece(until);
-    let (places, rest) = match fewest {
+    let (places, rest) = match best_division {
         Some(places) => (places, Vec::new()),
         None => {
-            if problem.participants.len() <= FEWEST_UP_TO {
+            if problem.participants.len() <= BEST_DIVISION_UP_TO {
                 let words =
                     format!("{MORE_WORK}: another division into groups may copy fewer bytes");
                 left_out.push(LeftOut::new(Part::Groups, words));
@@ -394,8 +394,8 @@ fn pairs(plan: &Plan) -> impl Iterator<Item = FormatModifier> {
 /// Returns the number of displays that show copies of the producer's frames.
 fn displays_copied(problem: &Problem<'_>, groups: &[Group]) -> usize {
     let displays: BTreeSet<&str> = (0..problem.participants.len())
-        .filter(|place| is_display(problem, *place))
-        .map(|place| problem.participant(place).participant.name.as_str())
+        .filter(|index| is_display(problem, *index))
+        .map(|index| problem.participant(index).participant.name.as_str())
         .collect();
     let copied = groups
         .iter()
@@ -457,7 +457,7 @@ fn names(problem: &Problem<'_>, places: &[usize]) -> Vec<String> {
     problem.work.charge(places.len().saturating_mul(8));
     places
         .iter()
-        .map(|place| problem.participant(*place).participant.name.clone())
+        .map(|index| problem.participant(*index).participant.name.clone())
         .collect()
 }
 

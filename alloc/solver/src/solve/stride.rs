@@ -30,7 +30,7 @@ fn needed_block(plane: &PlaneInfo) -> u64 {
 }
 
 /// Returns a number of which the first plane's stride is preferably a multiple: the bytes of a pixel, if they are not a power of
-/// two. For a block of several pixels, such as four packed samples, there is no preference, because it is addressed by the byte.
+/// two. For a block of several pixels, such as four packed samples, there is no preference, because devices address its bytes.
 fn preferred_block(info: &FormatInfo) -> u64 {
     let first = info.planes.first();
     first
@@ -61,14 +61,14 @@ pub(super) fn strides(
     choice: LayoutChoice,
 ) -> Option<Vec<u32>> {
     let alignment = merged.stride.alignment.value.get()?;
-    let shares: Vec<(u64, u64)> = (0..info.planes.len())
-        .map(|plane| share(info, plane))
+    let stride_ratios: Vec<(u64, u64)> = (0..info.planes.len())
+        .map(|plane| stride_ratio(info, plane))
         .collect::<Option<_>>()?;
     let mut step = merged.stride.first_plane_alignment.value.get()?;
     let mut least = u64::from(merged.stride.minimum.value);
-    for (plane, (times, of)) in info.planes.iter().zip(&shares) {
-        // stride × times ÷ of is the plane's stride. It has to be a multiple of the alignment and of the block, and has to be at
-        // least as long as a row.
+    for (plane, (times, of)) in info.planes.iter().zip(&stride_ratios) {
+        // The plane's stride is the first plane's stride × times ÷ of. It has to be a multiple of the alignment and of the
+        // block, and at least as long as a row.
         let whole = lcm(alignment, needed_block(plane))?.checked_mul(*of)?;
         step = lcm(step, whole.checked_div(gcd(whole, *times))?)?;
         let row = u64::from(plane.row_bytes(extent.width())?)
@@ -79,14 +79,14 @@ pub(super) fn strides(
     if merged.packed_planes.value && !choice.disjoint {
         step = lcm(
             step,
-            packed_planes_stride_multiple(extent, info, &shares, step, merged)?,
+            packed_planes_stride_multiple(extent, info, &stride_ratios, step, merged)?,
         )?;
     }
     let mut most = u64::from(merged.stride.maximum.value);
     if merged.stride.packed.value {
         // If rows have no gap, the row of the first plane determines the stride, and the rows of the other planes must not have
         // padding either.
-        most = most.min(unpadded_stride(extent, info, &shares)?);
+        most = most.min(unpadded_stride(extent, info, &stride_ratios)?);
     }
     for step in &merged.stride.rounded_up_to.value {
         let only = rounded_up(extent, info, *step)?;
@@ -99,7 +99,7 @@ pub(super) fn strides(
         .then(|| preferred(step, preferred_block(info), least, merged, fits));
     let least = || multiples(step, least).next().filter(|stride| fits(*stride));
     let stride = preferred.flatten().or_else(least)?;
-    shares
+    stride_ratios
         .iter()
         .map(|(times, of)| {
             let scaled = stride.checked_mul(*times)?.checked_div(*of)?;
@@ -145,13 +145,17 @@ fn preferred(
 
 /// Returns the stride of the first plane with which the rows of all planes have no padding. The result is `None` if the planes
 /// contradict each other, for example because of the chroma of an odd width.
-fn unpadded_stride(extent: Extent, info: &FormatInfo, shares: &[(u64, u64)]) -> Option<u64> {
+fn unpadded_stride(extent: Extent, info: &FormatInfo, stride_ratios: &[(u64, u64)]) -> Option<u64> {
     let first = u64::from(info.planes.first()?.row_bytes(extent.width())?);
-    let fit = info.planes.iter().zip(shares).all(|(plane, (times, of))| {
-        let row = plane.row_bytes(extent.width()).map(u64::from);
-        let scaled = first.checked_mul(*times);
-        scaled.is_some() && scaled == row.and_then(|row| row.checked_mul(*of))
-    });
+    let fit = info
+        .planes
+        .iter()
+        .zip(stride_ratios)
+        .all(|(plane, (times, of))| {
+            let row = plane.row_bytes(extent.width()).map(u64::from);
+            let scaled = first.checked_mul(*times);
+            scaled.is_some() && scaled == row.and_then(|row| row.checked_mul(*of))
+        });
     fit.then_some(first)
 }
 
@@ -166,7 +170,7 @@ fn rounded_up(extent: Extent, info: &FormatInfo, step: u32) -> Option<u64> {
 fn packed_planes_stride_multiple(
     extent: Extent,
     info: &FormatInfo,
-    shares: &[(u64, u64)],
+    stride_ratios: &[(u64, u64)],
     step: u64,
     merged: &MergedImage,
 ) -> Option<u64> {
@@ -174,7 +178,7 @@ fn packed_planes_stride_multiple(
     let mut begin = 0_u64;
     // The last plane may be followed by more memory. Each other plane ends where the next plane begins.
     let ending = info.planes.len().saturating_sub(1);
-    for (plane, (times, of)) in info.planes.iter().zip(shares).take(ending) {
+    for (plane, (times, of)) in info.planes.iter().zip(stride_ratios).take(ending) {
         // The size of this plane in bytes, if the first plane's stride is `step`.
         let bytes = step
             .checked_mul(*times)?
@@ -192,7 +196,7 @@ fn packed_planes_stride_multiple(
 }
 
 /// Returns the ratio of a plane's stride to the stride of the first plane, as numerator and denominator.
-fn share(info: &FormatInfo, plane: usize) -> Option<(u64, u64)> {
+fn stride_ratio(info: &FormatInfo, plane: usize) -> Option<(u64, u64)> {
     let (first, own) = (info.planes.first()?, info.planes.get(plane)?);
     let times = u64::from(own.block_bytes).checked_mul(u64::from(first.hsub))?;
     let of = u64::from(first.block_bytes).checked_mul(u64::from(own.hsub))?;

@@ -59,7 +59,7 @@ impl JointSolution {
         for job in self.unfit() {
             let _ = writeln!(
                 text,
-                "job {} does not fit: alone it would have its buffers, and the other jobs leave it too little memory",
+                "job {} does not fit: it would get its buffers if it ran alone, but the other jobs leave it too little memory",
                 printable(&job.name)
             );
         }
@@ -79,7 +79,7 @@ pub fn solve_together(jobs: &[(&str, &Request)]) -> JointSolution {
     let given = solve_in_order(jobs, &order);
     let mut tried = given.clone();
     for _ in jobs {
-        let unfit = |place: &usize| !tried.jobs[*place].fits;
+        let unfit = |index: &usize| !tried.jobs[*index].fits;
         let Some(next) = order.iter().position(unfit) else {
             return tried;
         };
@@ -101,8 +101,8 @@ fn solve_in_order(jobs: &[(&str, &Request)], order: &[usize]) -> JointSolution {
     let mut taken = TakenBytes::new();
     let mut solved: BTreeMap<usize, JobSolution> = BTreeMap::new();
     let mut pools: BTreeMap<_, PoolUse> = BTreeMap::new();
-    for place in order {
-        let (name, request) = jobs[*place];
+    for index in order {
+        let (name, request) = jobs[*index];
         let solution = solve_beside(request, &taken);
         let fits = taken.is_empty()
             || quality(&solution) == 2
@@ -120,7 +120,7 @@ fn solve_in_order(jobs: &[(&str, &Request)], order: &[usize]) -> JointSolution {
             fits,
             solution,
         };
-        solved.insert(*place, job);
+        solved.insert(*index, job);
     }
     JointSolution {
         jobs: solved.into_values().collect(),

@@ -30,10 +30,10 @@ pub(super) trait Visitor<'a> {
 
 /// The steps that are charged for visiting a source, a format group, a tiling and a candidate. Further steps are charged where
 /// they are taken.
-const SOURCE: usize = 16;
-const GROUP: usize = 16;
-const TILING: usize = 8;
-const CANDIDATE: usize = 48;
+const SOURCE_STEPS: usize = 16;
+const GROUP_STEPS: usize = 16;
+const TILING_STEPS: usize = 8;
+const CANDIDATE_STEPS: usize = 48;
 
 impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
     /// Passes each candidate and each rejection to the visitor, until the visitor stops the search or the budget is spent.
@@ -41,7 +41,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         let problem = self.problem;
         let work = &problem.work;
         for (number, source) in problem.sources.iter().enumerate() {
-            work.charge(SOURCE.saturating_add(problem.universe.len() >> 7));
+            work.charge(SOURCE_STEPS.saturating_add(problem.universe.len() >> 7));
             if work.is_spent() {
                 return ControlFlow::Break(());
             }
@@ -52,7 +52,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
             let mut cells = self.formats.clone();
             if !cells.keep(problem.proposed_pairs(number)) {
                 visitor.source_rejected(number, || {
-                    // If there is only one participant, its formats are not called common, and the source lacks its formats.
+                    // The formats of a single participant are not formats in common. A source without them has other formats.
                     let is_shared = self.view.members.len() > 1;
                     if is_shared && self.formats.is_empty() && !problem.universe.is_empty() {
                         SourceRejection::NoFormat
@@ -66,24 +66,24 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
             }
             let evaluation = SourceEvaluation::new(number, source);
             let mut next = cells.next(0);
-            while let Some((first, place, group)) = self.group_of(next) {
-                work.charge(GROUP);
+            while let Some((first, group_index, group)) = self.group_of(next) {
+                work.charge(GROUP_STEPS);
                 if work.is_spent() {
                     return ControlFlow::Break(());
                 }
                 next = cells.next(group.end);
-                let merged = self.merged_image(place, number);
+                let merged = self.merged_image(group_index, number);
                 for (tiling, modifier) in self.tilings(&cells, &cells, *group, first) {
-                    work.charge(TILING);
-                    match self.lay_out(number, place, modifier, &merged, Some(&evaluation)) {
+                    work.charge(TILING_STEPS);
+                    match self.lay_out(number, group_index, modifier, &merged, Some(&evaluation)) {
                         Ok((layouts, own)) => {
-                            work.charge(CANDIDATE);
+                            work.charge(CANDIDATE_STEPS);
                             let mut caveats = self.caveats(&evaluation).to_vec();
                             caveats.extend(own);
                             let found = LayoutCandidate {
                                 number,
                                 source,
-                                place,
+                                group_index,
                                 group: *group,
                                 tiling,
                                 layouts,
@@ -94,7 +94,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
                         Err(why) => visitor.layout_rejected(number, &why, || {
                             let format = FormatModifier::new(group.fourcc, modifier);
                             if problem.has_many_participants() {
-                                let merged = self.merged_image_with_owners(place, number);
+                                let merged = self.merged_image_with_owners(group_index, number);
                                 why.describe(problem, source, format, &merged)
                             } else {
                                 why.describe(problem, source, format, &merged)
@@ -127,8 +127,8 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
     /// Returns the number of a pair, the index of its format group, and the group.
     fn group_of(&self, pair: Option<usize>) -> Option<(usize, usize, &'p FormatGroup)> {
         let pair = pair?;
-        let place = self.problem.group_of[pair];
-        Some((pair, place, self.problem.group(place)))
+        let group_index = self.problem.group_of[pair];
+        Some((pair, group_index, self.problem.group(group_index)))
     }
 
     /// Returns whether any source serves the members in any format; `None` if the budget was spent before that is known.
@@ -142,7 +142,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         let work = &problem.work;
         let mut uncertain = Vec::new();
         for (number, source) in problem.sources.iter().enumerate() {
-            work.charge(SOURCE.saturating_add(problem.universe.len() >> 8));
+            work.charge(SOURCE_STEPS.saturating_add(problem.universe.len() >> 8));
             if work.is_spent() {
                 return None;
             }
@@ -152,26 +152,30 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
                 continue;
             }
             let mut next = first;
-            while let Some((first, place, group)) = self.group_of(next) {
-                work.charge(GROUP);
+            while let Some((first, group_index, group)) = self.group_of(next) {
+                work.charge(GROUP_STEPS);
                 next = self.formats.next_in_both(source_pairs, group.end);
-                match all.serves_in(number, place) {
+                match all.serves_in(number, group_index) {
                     Some(true) => return Some(true),
-                    Some(false) => uncertain.push((number, place, first)),
+                    Some(false) => uncertain.push((number, group_index, first)),
                     None => return None,
                 }
             }
         }
-        for (number, place, first) in uncertain {
-            work.charge(GROUP);
+        for (number, group_index, first) in uncertain {
+            work.charge(GROUP_STEPS);
             if work.is_spent() {
                 return None;
             }
-            let (group, source_pairs) = (problem.group(place), problem.proposed_pairs(number));
-            let merged = self.merged_image(place, number);
+            let (group, source_pairs) =
+                (problem.group(group_index), problem.proposed_pairs(number));
+            let merged = self.merged_image(group_index, number);
             let serves = self
                 .tilings(&self.formats, source_pairs, *group, first)
-                .any(|(_, modifier)| self.lay_out(number, place, modifier, &merged, None).is_ok());
+                .any(|(_, modifier)| {
+                    self.lay_out(number, group_index, modifier, &merged, None)
+                        .is_ok()
+                });
             if serves {
                 return Some(true);
             }
@@ -181,17 +185,20 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
 
     /// Returns whether a source serves the members in all tilings of a format that it can allocate, so that the choice of the
     /// modifier does not matter; `None` if the budget was spent.
-    fn serves_in(&self, number: usize, place: usize) -> Option<bool> {
+    fn serves_in(&self, number: usize, group_index: usize) -> Option<bool> {
         let problem = self.problem;
-        self.known.serves(problem, number, place, || {
+        self.memo.serves(problem, number, group_index, || {
             if problem.work.is_spent() {
                 return None;
             }
-            let (group, source_pairs) = (problem.group(place), problem.source_pairs(number));
-            let merged = self.merged_image(place, number);
+            let (group, source_pairs) = (problem.group(group_index), problem.source_pairs(number));
+            let merged = self.merged_image(group_index, number);
             let serves = self
                 .tilings(source_pairs, source_pairs, *group, group.first)
-                .all(|(_, modifier)| self.lay_out(number, place, modifier, &merged, None).is_ok());
+                .all(|(_, modifier)| {
+                    self.lay_out(number, group_index, modifier, &merged, None)
+                        .is_ok()
+                });
             Some(serves)
         })
     }

@@ -41,7 +41,7 @@ fn check(name: &str, request: &Request, solution: &Solution, spent: u64, budget:
             assert_eq!(
                 placed.len(),
                 names.len(),
-                "{name}: everybody is somewhere, once"
+                "{name}: each participant is in exactly one group"
             );
             assert_eq!(placed.into_iter().collect::<BTreeSet<_>>(), names, "{name}");
             if split.is_undecided() {
@@ -59,7 +59,7 @@ fn check(name: &str, request: &Request, solution: &Solution, spent: u64, budget:
     for left_out in solution.left_out() {
         assert!(
             text.contains(&left_out.words),
-            "{name} does not say: {left_out}\n{text}"
+            "the explanation of {name} lacks: {left_out}\n{text}"
         );
     }
 }

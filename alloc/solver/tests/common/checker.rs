@@ -104,7 +104,7 @@ impl ChosenMembers<'_> {
             None => format.modifier == Modifier::LINEAR,
         };
         demand(gives && format.fourcc.info().is_some(), || {
-            format!("the source does not give {format}")
+            format!("the source does not support {format}")
         })?;
         let promised = &source.guarantees;
         let hidden = promised.unmappable || promised.protected;

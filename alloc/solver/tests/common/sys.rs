@@ -13,7 +13,10 @@ pub(crate) struct Usage {
     /// The most bytes that were allocated at the same time.
     pub(crate) peak_bytes: usize,
     /// The number of allocations and reallocations.
-    #[allow(dead_code, reason = "some tests look at memory alone")]
+    #[allow(
+        dead_code,
+        reason = "some tests read only the memory and not the number of allocations"
+    )]
     pub(crate) allocations: usize,
 }
 

@@ -189,8 +189,8 @@ fn odd_picture_of_subsampled_chroma_gets_a_coded_extent_of_whole_samples() {
 
 #[test]
 fn rows_and_planes_without_a_gap_get_the_extent_that_takes_the_least_memory() {
-    // Of the widths up to 64, only with 64 does a plane of 4096 bytes consist of whole rows. This is so whether or not strides
-    // are limited to multiples of 64.
+    // Of the widths up to 64, only 64 divides 4096 bytes into a number of rows that the search tries. This is so with and
+    // without a stride alignment of 64.
     for alignment in [1, 64] {
         let writer = participant("writer", Role::Capture, |own| {
             own.image.crop = Crop::TopLeft;

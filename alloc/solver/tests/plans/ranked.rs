@@ -48,7 +48,7 @@ fn format_with_fewer_bytes_a_frame_is_before_the_order_of_the_table() {
     let mut drawn = shown(&both);
     drawn.participants[0].role = Role::Render;
     assert_eq!(chosen(&drawn), Fourcc::XRGB8888);
-    // The preferred format of the request is considered before that.
+    // The request's preferred format is more important than the chroma.
     let mut preferred = shown(&both);
     preferred.preferred_fourcc = Some(Fourcc::XRGB8888);
     assert_eq!(chosen(&preferred), Fourcc::XRGB8888);

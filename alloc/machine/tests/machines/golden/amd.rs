@@ -104,8 +104,8 @@ fn is_set(modifier: Modifier, flag: &str) -> bool {
 #[test]
 fn gpu_and_display_share_only_compressed_modifiers_that_are_retiled() {
     // The GPU stores its own DCC metadata in an order that depends on its pipes, and the display cannot read it. The display
-    // reads metadata that the GPU has retiled. DCC that GPU and display both use without retiling exists only on chips with one
-    // render backend.
+    // reads metadata that the GPU has retiled. Only on chips with one render backend do GPU and display use the same DCC metadata
+    // without retiling.
     for name in ["gpu_to_display", "gpu_by_vulkan_to_display"] {
         let golden = GOLDEN.iter().find(|golden| golden.name == name).unwrap();
         let resolved = read(golden.board).request(&job(golden)).unwrap();

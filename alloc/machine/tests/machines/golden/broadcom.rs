@@ -8,7 +8,7 @@ pub(super) const GOLDEN: &[Golden] = &[
         "raspberry-pi-4",
         "camera_to_display",
         |job| {
-            // The ISP converts the raw pictures of a camera module. Its capture queue is the job's camera.
+            // The ISP converts the raw pictures of a camera module. The ISP's capture queue is the job's camera.
             job.cameras.push("/dev/video14".into());
             job.displays.push("vc4".into());
         },

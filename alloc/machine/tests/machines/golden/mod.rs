@@ -44,8 +44,8 @@ const fn golden(
     }
 }
 
-/// The jobs of all boards. The value that decides a plan is, for example, that a source exists, that a source guarantees
-/// contiguous memory, that a device accepts a modifier, or that two strides are compatible.
+/// The jobs of all boards. The deciding value of a plan is, for example, the existence of a source, a guarantee of contiguous
+/// memory, a modifier that a device accepts, or a stride alignment.
 const GOLDEN: &[&[Golden]] = &[
     allwinner::GOLDEN,
     amd::GOLDEN,
@@ -111,8 +111,8 @@ fn changes(before: &Solution, after: &Solution) -> String {
     else {
         panic!("an outcome is an object")
     };
-    // The explanation follows from the other fields. It is compared only if those are equal, because it also names the source of
-    // the copy.
+    // The explanation follows from the other fields, and also names the source of the copy. It is compared only if the other
+    // fields are equal.
     let explanations = [&mut before, &mut after].map(|outcome| outcome.remove("explanation"));
     if before == after {
         for (outcome, explanation) in [&mut before, &mut after].into_iter().zip(explanations) {

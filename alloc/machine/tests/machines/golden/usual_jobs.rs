@@ -59,7 +59,7 @@ fn missing_device_of_a_board_has_a_provenance_and_no_declaration() {
             count += 1;
             match &missing.provenance {
                 Some(Provenance::Measured) | None => {
-                    panic!("{board}: the missing {name} has no source to look it up in")
+                    panic!("{board}: the reason why {name} is missing has no provenance")
                 }
                 Some(provenance) => {
                     assert_can_be_looked_up(&format!("{board}, {name}"), provenance);

@@ -57,7 +57,7 @@ pub(super) enum Written {
 pub struct DecodedModifier {
     /// The name, which begins with the name of the vendor, such as `ARM_AFBC`.
     pub name: &'static str,
-    /// All fields of the modifier. The text does not contain all of those that are 0.
+    /// All fields of the modifier, including fields with the value 0 that the modifier's text leaves out.
     pub fields: Vec<ModifierField>,
 }
 
@@ -278,7 +278,7 @@ impl Values {
     /// Returns the name of a value. The result is `Some(None)` for a value without a name, and `None` for a reserved value.
     #[allow(
         clippy::option_option,
-        reason = "no name and no meaning are two answers"
+        reason = "a value without a name differs from a reserved value"
     )]
     fn name_of(&self, value: u64) -> Option<Option<&'static str>> {
         match self {

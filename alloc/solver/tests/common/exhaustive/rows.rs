@@ -256,7 +256,7 @@ fn in_rows(
     let padding = padding + of_blocks * u64::from(blocks);
     let (mut planes, mut sizes) = (Vec::new(), Vec::new());
     let mut end = before;
-    // In one stride, every plane has as many columns as the first plane.
+    // The stride of every plane covers as many pixel columns as the stride of the first plane.
     let first = info.planes[0];
     for (number, plane) in info.planes.iter().enumerate() {
         let own = u64::from(stride) * u64::from(plane.block_bytes) * u64::from(first.hsub);
