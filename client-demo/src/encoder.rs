@@ -149,7 +149,7 @@ impl EncoderDevice {
         })
     }
 
-    /// Returns the queue of raw pictures, which is a participant of the pictures' plan.
+    /// Returns the encoder's OUTPUT queue of raw pictures, which is a participant of their plan.
     #[must_use]
     pub fn queue(&self) -> &Queue {
         &self.raw
@@ -218,7 +218,7 @@ pub struct Encoder {
     writer: FileWriter,
     /// The memory into which the bitstream of each frame is copied, one for each frame that is being encoded.
     memory: VecDeque<Vec<u8>>,
-    /// The number of pictures that the encoder reads.
+    /// The number of pictures that are queued in the encoder.
     queued_pictures: u32,
     lost: u64,
     bytes: u64,
@@ -305,7 +305,7 @@ impl Encoder {
         Ok(self.writer.finish()?)
     }
 
-    /// Returns the report so far.
+    /// Returns the report on the frames that were encoded so far.
     #[must_use]
     pub fn encoded(&self) -> EncodingReport {
         EncodingReport {

@@ -23,7 +23,7 @@ pub enum WriteError {
     Write {
         /// The file.
         path: PathBuf,
-        /// The error of the system.
+        /// The error of write(2).
         source: std::io::Error,
         /// The number of complete frames in the file.
         frames: u64,

@@ -92,7 +92,7 @@ impl FrameTrace {
         self.waiting.insert(index, now);
     }
 
-    /// Records that the wait for the buffer at `index` is over.
+    /// Records that the wait for the fences of the buffer at `index` is over.
     pub fn wait_ended(&mut self, index: usize, now: Duration) {
         let since = self.waiting.remove(&index);
         if let (Some(since), Some(traced)) = (since, self.buffers.get(index)) {

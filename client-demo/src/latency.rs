@@ -11,7 +11,7 @@ const MOST_SAMPLES: usize = 1 << 16;
 #[derive(Clone, Debug, Default)]
 pub struct Latencies {
     samples: Vec<Duration>,
-    /// How often the number of samples was halved: one of `1 << halvings` samples is kept.
+    /// How often the number of samples was halved: one of every `1 << halvings` added samples is kept.
     halvings: u32,
     /// The number of samples that were added.
     added: u64,

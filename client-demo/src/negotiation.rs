@@ -38,7 +38,8 @@ use crate::wl_buffers::{ImportResult, import_wl_buffers};
 /// The maximum number of plans that are tried.
 const PLANS: usize = 6;
 /// The reason that is recorded when the compositor fails to import a buffer.
-pub const REFUSED: &str = "the compositor refused its buffers (zwp_linux_buffer_params_v1.failed)";
+pub const REFUSED: &str =
+    "the compositor could not import the buffers (zwp_linux_buffer_params_v1.failed)";
 
 /// The state of a negotiation: its participants, and the sources whose buffers were refused.
 #[derive(Debug)]
@@ -105,7 +106,7 @@ impl Negotiation {
         &mut self.collection
     }
 
-    /// Returns the messages of the refusals so far.
+    /// Returns a message for each plan whose import has failed so far.
     #[must_use]
     pub fn refusals(&self) -> &[String] {
         &self.refusals
@@ -126,7 +127,7 @@ impl Negotiation {
         }
     }
 
-    /// Forgets the refusals so far. Call this when the compositor has sent new feedback.
+    /// Permits the sources again that were excluded after failed imports. Call this when the compositor has sent new feedback.
     pub fn forget_refusals(&mut self) {
         self.refused.clear();
         self.refusals.clear();

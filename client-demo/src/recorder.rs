@@ -89,7 +89,7 @@ impl Recorder {
         Ok(self.writer.finish()?)
     }
 
-    /// Returns the report so far.
+    /// Returns the report on the frames that were recorded so far.
     #[must_use]
     pub fn recording(&self) -> Recording {
         Recording {

@@ -36,7 +36,8 @@ pub struct SharingReport {
     lost: u64,
 }
 
-/// Shares frames with other processes. Its file descriptor is readable when [`serve`](Self::serve) has something to do.
+/// Shares frames with other processes. Its file descriptor is readable when a process has connected, sent a message or
+/// disconnected; the program then calls [`serve`](Self::serve).
 #[derive(Debug)]
 pub struct FrameServer {
     file: PrivateSocket,
@@ -242,10 +243,13 @@ impl FrameServer {
     fn add(&mut self, socket: OwnedFd) -> Result<(), ShareError> {
         let is_own = is_peer_own_user(&socket).map_err(failed("getsockopt"))?;
         let refusal = if !is_own {
-            Some("this process belongs to another user".to_owned())
+            Some(
+                "the reader belongs to another user than the program that shares the frames"
+                    .to_owned(),
+            )
         } else if self.connections.len() >= READERS_MAX {
             Some(format!(
-                "it has {READERS_MAX} readers already; end one of them"
+                "{READERS_MAX} readers are connected already; end one of them"
             ))
         } else {
             None
@@ -271,7 +275,7 @@ impl FrameServer {
         Ok(())
     }
 
-    /// Returns the report so far.
+    /// Returns the report on the readers and frames so far.
     #[must_use]
     pub fn shared(&self) -> SharingReport {
         SharingReport {

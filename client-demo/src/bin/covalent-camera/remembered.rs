@@ -8,7 +8,7 @@ use covalent_alloc::backend::v4l2::Device;
 use covalent_alloc::files::{self, FileAccess};
 use serde::{Deserialize, Serialize};
 
-/// The maximum size of the file in bytes. A camera with a hundred controls takes 4 KiB.
+/// The maximum size of `cameras.json` in bytes. A camera with a hundred controls takes 4 KiB.
 const MOST_BYTES: usize = 1 << 20;
 
 const FORMAT: &str = "covalent-cameras";
@@ -17,7 +17,7 @@ const VERSION: u32 = 1;
 /// The values of the controls of one camera, by the controls' names.
 pub(crate) type Values = BTreeMap<String, i32>;
 
-/// The file's contents.
+/// The contents of `cameras.json`.
 #[derive(Debug, Serialize, Deserialize)]
 struct Contents {
     format: String,
@@ -40,7 +40,7 @@ impl Camera {
     }
 }
 
-/// Returns the file's path.
+/// Returns the path of `cameras.json`.
 fn path() -> anyhow::Result<PathBuf> {
     let absolute = |name| {
         std::env::var_os(name)

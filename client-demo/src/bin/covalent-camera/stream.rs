@@ -46,19 +46,19 @@ struct Session<'a> {
     stream: Stream,
     display: DisplayBuffers,
     ready: Ready,
-    /// Set by SIGUSR2, which requests the statistics.
+    /// The flag that SIGUSR2 sets to request the statistics.
     statistics: Ready,
     buffers: Buffers,
     explicit: Option<ExplicitSync>,
     stats: FrameStats,
     frame_interval: FrameInterval,
     frame_trace: FrameTrace,
-    /// The users of the frames besides the display.
+    /// The consumers of the frames besides the display: snapshots, recording, encoder and other processes.
     consumers: Consumers,
     closed: bool,
     last_frame: Instant,
-    /// The last time at which the camera could not be expected to deliver a frame: it had no queued buffer, or the compositor had
-    /// not reported on a committed frame yet.
+    /// The last time at which no buffer was queued in the camera, or a committed frame had no presentation feedback. Until then
+    /// the camera was not expected to deliver a frame.
     camera_waited: Instant,
     warned: bool,
 }
@@ -350,8 +350,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Returns whether `--frames` allows another frame. A frame that may replace the last one before it is presented is not
-    /// shown.
+    /// Returns whether another frame may be committed according to `--frames`. Committed frames without presentation feedback
+    /// count as shown, so that no further frame replaces the last one before it is presented.
     fn may_show(&self) -> bool {
         self.options
             .frames
@@ -364,7 +364,7 @@ impl<'a> Session<'a> {
             .is_some_and(|frames| self.shown() >= frames)
     }
 
-    /// Returns the presented frames, or the committed ones where the compositor lacks presentation-time.
+    /// Returns the number of presented frames, or of committed frames where the compositor lacks presentation-time.
     fn shown(&self) -> u64 {
         if self.window.is_timed() {
             self.stats.frames_presented()
@@ -440,7 +440,7 @@ impl<'a> Session<'a> {
         drop(window);
         display.destroy();
         if let Err(error) = events.roundtrip(&mut compositor) {
-            tracing::debug!("the last roundtrip: {error}");
+            tracing::debug!("the last roundtrip to the compositor failed: {error}");
         }
     }
 }
@@ -449,7 +449,7 @@ fn handover_failure(error: HandOverError) -> Failure {
     Failure::new(
         Exit::Unexpected,
         anyhow!(error).context(
-            "a buffer is not held as this program expects, which is a bug of this program",
+            "the holder of a buffer is not the one that this program expects, which is a bug of this program",
         ),
     )
 }

@@ -31,13 +31,13 @@ const BUFFERS: u32 = 4;
 /// The report that `--json` prints at the end.
 #[derive(Debug, Default, Serialize)]
 struct Report {
-    /// Presented frames.
+    /// The number of frames that were presented on the display.
     frames: u64,
-    /// Committed frames.
+    /// The number of committed frames.
     committed: u64,
-    /// Frames that the compositor discarded.
+    /// The number of frames that the compositor discarded.
     discarded: u64,
-    /// Frames that were presented by direct scanout.
+    /// The number of frames that were presented by direct scanout.
     zero_copy: u64,
     /// Size of the frames.
     size: String,
@@ -61,7 +61,7 @@ struct App<'a> {
     report: Report,
     frame_requested: bool,
     due: Instant,
-    /// When the compositor last released a buffer.
+    /// The time at which the compositor last released a buffer.
     released: Instant,
     warned: bool,
     closed: bool,

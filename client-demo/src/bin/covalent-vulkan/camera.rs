@@ -38,7 +38,7 @@ pub(crate) const SAMPLED: &str = "sampled";
 /// camera was unplugged.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a camera with queued buffers may deliver no frame before the program reports it as unplugged.
-const SILENCE: Duration = Duration::from_secs(10);
+const CAMERA_SILENCE: Duration = Duration::from_secs(10);
 
 /// A camera that streams into textures.
 #[derive(Debug)]
@@ -267,13 +267,14 @@ impl Camera {
     }
 
     fn check_silence(&self) -> Result<(), Failure> {
-        if self.holders.held_by(Holder::Producer) > 0 && self.last_frame.elapsed() > SILENCE {
+        if self.holders.held_by(Holder::Producer) > 0 && self.last_frame.elapsed() > CAMERA_SILENCE
+        {
             return Err(Failure::new(
                 Exit::CameraGone,
                 anyhow!(
                     "{}: the camera delivered no frame for {} s although buffers are queued; check its cable, or that its source has a signal",
                     self.name,
-                    SILENCE.as_secs()
+                    CAMERA_SILENCE.as_secs()
                 ),
             ));
         }
@@ -308,7 +309,7 @@ fn handover_failure(error: HandOverError) -> Failure {
     Failure::new(
         Exit::Unexpected,
         anyhow!(error).context(
-            "a camera's buffer is not held as this program expects, which is a bug of this program",
+            "the holder of a camera's buffer is not the one that this program expects, which is a bug of this program",
         ),
     )
 }

@@ -26,9 +26,9 @@ use crate::render::Renderer;
 /// The completion number of the planner's thread. Frames are numbered from 0, so no frame has this number.
 pub(crate) const PLAN_READY: u64 = u64::MAX;
 /// The deadline of planning, including the trial imports. Each trial of the helper process also has its own deadline.
-const PLANNING: std::time::Duration = std::time::Duration::from_secs(300);
+const PLANNING_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(300);
 
-/// Everything that rendering and showing frames needs.
+/// The connection, window, device, camera and first plan with which the event loop starts.
 pub(crate) struct Setup {
     pub(crate) events: Events,
     pub(crate) compositor: Compositor,
@@ -42,7 +42,7 @@ pub(crate) struct Setup {
     pub(crate) renderer: Renderer,
     pub(crate) camera: Option<Camera>,
     /// The plan of the first swapchain, and the phrase for what the compositor does with the buffers.
-    pub(crate) first: (Plan, String),
+    pub(crate) first_plan: (Plan, String),
 }
 
 /// Opens the window, chooses the device, and starts the camera.
@@ -142,7 +142,7 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
             gpu,
             renderer,
             camera,
-            first: (*plan, usage_label),
+            first_plan: (*plan, usage_label),
         });
     }
 }
@@ -182,7 +182,7 @@ fn await_plan(
     planner.request(alternatives);
     let mut answer = None;
     events
-        .dispatch_until(compositor, "wait for the plan", PLANNING, |_| {
+        .dispatch_until(compositor, "wait for the plan", PLANNING_TIMEOUT, |_| {
             answer = planner.answer();
             answer.is_some()
         })

@@ -199,8 +199,11 @@ impl App<'_> {
             .as_ref()
             .filter(|_| self.swapchain_reports.is_empty())
         {
-            let words = camera.plan().explain();
-            text.push_str(&format!("The buffers of {}:\n{words}\n\n", camera.name()));
+            let explanation = camera.plan().explain();
+            text.push_str(&format!(
+                "The buffers of {}:\n{explanation}\n\n",
+                camera.name()
+            ));
         }
         text.push_str(&self.negotiation.summary(before, usage_label, plan));
         text.push('\n');

@@ -110,7 +110,8 @@ impl fmt::Debug for Texture {
 impl Drop for Texture {
     fn drop(&mut self) {
         let raw = self.shared.gpu.handle();
-        // SAFETY: as for `Target`; the descriptor set is freed with its pool.
+        // SAFETY: both objects are of this device or null. Pending work holds an Arc of this value, so no work uses them. The
+        // descriptor set is freed with its pool.
         unsafe {
             raw.destroy_descriptor_pool(self.pool, None);
             raw.destroy_image_view(self.view, None);

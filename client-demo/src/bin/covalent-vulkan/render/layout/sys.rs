@@ -17,7 +17,7 @@ pub(in crate::render) struct SharedLayout {
     pub(in crate::render) gpu: Gpu,
     /// The conversion from Y'CbCr, with its sampler; `None` for RGB.
     pub(in crate::render) conversion: Option<YcbcrConversion>,
-    /// The sampler for RGB; null where the conversion has its own, or nothing is sampled.
+    /// The sampler of RGB textures; null for Y'CbCr textures, whose conversion has its own sampler, and without a camera.
     sampler: vk::Sampler,
     pub(in crate::render) set_layout: vk::DescriptorSetLayout,
     pub(in crate::render) pipeline_layout: vk::PipelineLayout,
