@@ -380,9 +380,9 @@ impl Events {
         deadline: Duration,
         mut done: impl FnMut(&mut Compositor) -> bool,
     ) -> Result<(), EventsError> {
-        let begun = Instant::now();
+        let started_at = Instant::now();
         while !done(compositor) {
-            let Some(left) = deadline.checked_sub(begun.elapsed()) else {
+            let Some(left) = deadline.checked_sub(started_at.elapsed()) else {
                 // A message is lost if its file descriptor cannot be received. If this process has no free file descriptor, this
                 // is why the answer did not arrive.
                 if let Err(error) = rustix::io::fcntl_dupfd_cloexec(&self.connection, 0) {

@@ -132,7 +132,7 @@ impl ExplicitSync {
         surface: &WlSurface,
         count: usize,
     ) -> Result<Option<Self>, ExplicitSyncError> {
-        let found = match kind {
+        let available = match kind {
             SyncKind::Implicit => return Ok(None),
             SyncKind::Auto | SyncKind::Explicit => compositor
                 .globals
@@ -146,8 +146,8 @@ impl ExplicitSync {
                     ))
                 }),
         };
-        let (manager, device) = match found {
-            Ok(found) => found,
+        let (manager, device) = match available {
+            Ok(available) => available,
             Err(error) if kind == SyncKind::Auto => {
                 tracing::info!("implicit synchronisation: {error}");
                 return Ok(None);

@@ -45,7 +45,7 @@ pub struct FileWriter {
     /// The channel through which the thread returns the memory of written frames.
     empty: Receiver<Vec<u8>>,
     thread: Option<JoinHandle<Result<(), WriteError>>>,
-    sent: u64,
+    sent_frames: u64,
 }
 
 impl FileWriter {
@@ -70,7 +70,7 @@ impl FileWriter {
             filled: Some(filled),
             empty,
             thread: Some(thread.spawn(write).map_err(WriteError::Thread)?),
-            sent: 0,
+            sent_frames: 0,
         })
     }
 
@@ -83,7 +83,7 @@ impl FileWriter {
     /// Returns the number of frames that were passed to [`write`](Self::write). The last ones may not be in the file yet.
     #[must_use]
     pub fn frames(&self) -> u64 {
-        self.sent
+        self.sent_frames
     }
 
     /// Returns memory for the next frame. Returns `None` if the thread has not written the earlier frames yet; then this frame is
@@ -107,7 +107,7 @@ impl FileWriter {
     ///
     /// The [`WriteError`] of an earlier frame.
     pub fn write(&mut self, frame: Vec<u8>) -> Result<(), WriteError> {
-        self.sent = self.sent.saturating_add(1);
+        self.sent_frames = self.sent_frames.saturating_add(1);
         match self.filled.as_ref().map(|filled| filled.send(frame)) {
             Some(Ok(())) => Ok(()),
             Some(Err(_)) | None => self.finish(),

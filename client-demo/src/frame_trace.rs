@@ -151,7 +151,7 @@ impl FrameTrace {
         track: &str,
         action: Action,
         traced: TracedBuffer,
-        place: FlowPosition,
+        flow_position: FlowPosition,
         from: Duration,
         until: Duration,
     ) {
@@ -160,7 +160,7 @@ impl FrameTrace {
             action,
             buffer: traced.buffer,
             round: traced.round,
-            place,
+            flow_position,
             from,
             until,
         };

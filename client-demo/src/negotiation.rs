@@ -182,8 +182,8 @@ impl Negotiation {
         if self.refusals.len() < PLANS {
             return Ok(());
         }
-        let words = format!("the imports of {PLANS} plans failed; no more plans are tried");
-        Err(self.no_plan(&[words]))
+        let message = format!("the imports of {PLANS} plans failed; no more plans are tried");
+        Err(self.no_plan(&[message]))
     }
 
     /// Returns the failure that says that no plan works, with all explanations and refusals.
@@ -199,18 +199,18 @@ impl Negotiation {
     /// Returns the explanation of the plan and of the earlier attempts.
     #[must_use]
     pub fn summary(&self, explanations: &[String], usage_label: &str, plan: &Plan) -> String {
-        let mut words = String::new();
+        let mut text = String::new();
         for line in explanations {
-            words.push_str(line);
-            words.push_str("\n\n");
+            text.push_str(line);
+            text.push_str("\n\n");
         }
         for refusal in &self.refusals {
-            words.push_str(refusal);
-            words.push('\n');
+            text.push_str(refusal);
+            text.push('\n');
         }
-        words.push_str(&format!("These buffers can be {usage_label}.\n"));
-        words.push_str(&plan.explain());
-        words
+        text.push_str(&format!("These buffers can be {usage_label}.\n"));
+        text.push_str(&plan.explain());
+        text
     }
 
     /// Plans, allocates, and imports into this process's devices with `import` and into the compositor, until every import
@@ -245,12 +245,12 @@ impl Negotiation {
                 });
             };
             let usage_label = &alternative.usage_label;
-            let taken = self.collection.allocate(&plan).and_then(|buffers| {
+            let allocated = self.collection.allocate(&plan).and_then(|buffers| {
                 let imported = import(&mut self.collection, &buffers)?;
                 Ok((buffers, imported))
             });
-            let (buffers, imported) = match taken {
-                Ok(taken) => taken,
+            let (buffers, imported) = match allocated {
+                Ok(allocated) => allocated,
                 Err(error) => {
                     let refusal = exit_code::as_import_refusal(error)?;
                     self.refuse(usage_label, &plan, &refusal.to_string())?;
@@ -292,10 +292,10 @@ fn missing_formats(compositor: &Compositor) -> String {
 /// Returns the failure that says that no plan works for these participants. Each element of `lines` is an explanation.
 #[must_use]
 pub fn no_plan(participants_label: &str, lines: &[String]) -> Failure {
-    let mut words = format!("no buffer can be shared by {participants_label}");
+    let mut message = format!("no buffer can be shared by {participants_label}");
     for line in lines {
-        words.push('\n');
-        words.push_str(line);
+        message.push('\n');
+        message.push_str(line);
     }
-    Failure::new(Exit::NoPlan, anyhow!(words))
+    Failure::new(Exit::NoPlan, anyhow!(message))
 }

@@ -51,32 +51,32 @@ impl Planning {
 
     /// Plans the first alternative that has a plan.
     pub fn decide(&mut self, alternatives: &[Alternative]) -> PlanningResult {
-        let mut answer = PlanningResult::default();
+        let mut result = PlanningResult::default();
         for (index, alternative) in alternatives.iter().enumerate() {
             match self.plan(alternative) {
                 Ok(plan) => {
-                    answer.chosen = Some((index, plan));
-                    return answer;
+                    result.chosen = Some((index, plan));
+                    return result;
                 }
                 Err(why) => {
-                    let words = format!(
+                    let explanation = format!(
                         "no buffer shared by {} can be {}:\n{}",
                         alternative.participants_label,
                         alternative.usage_label,
                         why.trim_end()
                     );
-                    answer.explanations.push(words);
+                    result.explanations.push(explanation);
                 }
             }
         }
-        answer
+        result
     }
 
     fn plan(&mut self, alternative: &Alternative) -> Result<Box<Plan>, String> {
         let request = &alternative.request;
-        let known = self.trial_results.apply(request).request;
+        let request_with_trials = self.trial_results.apply(request).request;
         // Without a plan there is nothing to import.
-        let plan = shared_plan(solve(&known))?;
+        let plan = shared_plan(solve(&request_with_trials))?;
         let Some(participant_name) = &alternative.trial_participant else {
             return Ok(plan);
         };

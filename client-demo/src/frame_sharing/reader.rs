@@ -246,8 +246,8 @@ pub(super) fn import(layouts: &[Layout], fds: Vec<OwnedFd>) -> Result<Vec<Buffer
         )));
     }
     let import = |(index, layout): (usize, &Layout)| {
-        let own = fds.by_ref().take(layout.memory_sizes().len()).collect();
-        Descriptor::new(layout, own)
+        let buffer_fds = fds.by_ref().take(layout.memory_sizes().len()).collect();
+        Descriptor::new(layout, buffer_fds)
             .and_then(Buffer::import)
             .and_then(|buffer| buffer.with_visible(layout.visible()))
             .map_err(|source| FrameReadError::Buffer { index, source })

@@ -133,11 +133,16 @@ impl FrameServer {
         };
         // Serialising numbers cannot fail.
         let message = serde_json::to_vec(&message).unwrap_or_default();
-        let held = self.connections.iter().filter_map(Connection::index);
-        let held = u32::try_from(held.collect::<BTreeSet<usize>>().len()).unwrap_or(u32::MAX);
+        let held_buffers = self.connections.iter().filter_map(Connection::index);
+        let held_buffers =
+            u32::try_from(held_buffers.collect::<BTreeSet<usize>>().len()).unwrap_or(u32::MAX);
         let mut given = 0_usize;
         self.connections.retain_mut(|connection| {
-            match connection.send_frame(index, &message, SHARED_BUFFERS.saturating_sub(held)) {
+            match connection.send_frame(
+                index,
+                &message,
+                SHARED_BUFFERS.saturating_sub(held_buffers),
+            ) {
                 Ok(true) => given = given.saturating_add(1),
                 Ok(false) => self.lost = self.lost.saturating_add(1),
                 // The disconnected reader holds no frame, so there is no buffer to return.

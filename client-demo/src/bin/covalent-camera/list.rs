@@ -204,8 +204,10 @@ fn chosen_format(
     let mut negotiation = Negotiation::new(collection, "the camera and the compositor")
         .with_only_source(options.source.as_deref());
     let alternatives = negotiation.alternatives(&target.requests)?;
-    let answer = planning.decide(&alternatives);
-    Ok(answer.chosen.map(|(_, plan)| plan.layout().format().fourcc))
+    let planning_result = planning.decide(&alternatives);
+    Ok(planning_result
+        .chosen
+        .map(|(_, plan)| plan.layout().format().fourcc))
 }
 
 fn listed_format(
@@ -242,9 +244,9 @@ fn listed_format(
     let mut negotiation = Negotiation::new(collection, "the camera and the compositor")
         .with_only_source(options.source.as_deref());
     let alternatives = negotiation.alternatives(&target.requests)?;
-    let answer = planning.decide(&alternatives);
-    entry.why = answer.explanations.first().cloned();
-    match answer.chosen {
+    let planning_result = planning.decide(&alternatives);
+    entry.why = planning_result.explanations.first().cloned();
+    match planning_result.chosen {
         Some((index, plan)) => {
             let is_direct = target
                 .requests

@@ -19,7 +19,7 @@ pub(crate) type Values = BTreeMap<String, i32>;
 
 /// The contents of `cameras.json`.
 #[derive(Debug, Serialize, Deserialize)]
-struct Contents {
+struct CamerasFile {
     format: String,
     version: u32,
     cameras: Vec<Camera>,
@@ -61,7 +61,7 @@ fn read(path: &Path) -> anyhow::Result<Vec<Camera>> {
         Err(error) if error.is_not_found() => return Ok(Vec::new()),
         Err(error) => return Err(error.into()),
     };
-    let contents: Contents =
+    let contents: CamerasFile =
         serde_json::from_slice(&bytes).with_context(|| format!("{}", path.display()))?;
     if contents.format != FORMAT || contents.version != VERSION {
         bail!(
@@ -82,8 +82,10 @@ pub(crate) fn load(device: &Device) -> anyhow::Result<Values> {
         return Ok(Values::new());
     };
     let cameras = read(&path)?;
-    let own = cameras.into_iter().find(|camera| camera.is(device));
-    Ok(own.map(|camera| camera.controls).unwrap_or_default())
+    let remembered_camera = cameras.into_iter().find(|camera| camera.is(device));
+    Ok(remembered_camera
+        .map(|camera| camera.controls)
+        .unwrap_or_default())
 }
 
 /// Replaces the remembered controls of a camera. Those of other cameras stay unchanged.
@@ -106,7 +108,7 @@ pub(crate) fn store(device: &Device, controls: Values) -> anyhow::Result<()> {
             controls,
         });
     }
-    let contents = Contents {
+    let contents = CamerasFile {
         format: FORMAT.to_owned(),
         version: VERSION,
         cameras,

@@ -197,12 +197,12 @@ impl<'a> Session<'a> {
                 .frame_interval
                 .has_successor(frame.sequence, timestamp, now());
             let is_incomplete = is_incomplete(self.camera_buffers.layout(), frame.bytes_used);
-            let passed_over = if frame.is_damaged || is_incomplete {
+            let skipped_frame = if frame.is_damaged || is_incomplete {
                 Some(frame)
             } else {
                 newest.replace(frame)
             };
-            if let Some(old) = passed_over {
+            if let Some(old) = skipped_frame {
                 match is_incomplete {
                     true => self.stats.incomplete(),
                     false => self.stats.skipped(),
@@ -375,7 +375,7 @@ impl<'a> Session<'a> {
 
     fn check_timeouts(&mut self) -> Result<(), Failure> {
         let silence = self.last_frame.elapsed();
-        let kept = self.buffers.held_by(Holder::Compositor);
+        let held_by_compositor = self.buffers.held_by(Holder::Compositor);
         let queued = self.stream.queued_count();
         if queued > 0 && silence > WAKE_INTERVAL {
             // The fd of an unplugged camera may never become readable; VIDIOC_DQBUF then returns the error.
@@ -388,7 +388,7 @@ impl<'a> Session<'a> {
             if silence > COMPOSITOR_SILENCE && !self.warned {
                 self.warned = true;
                 tracing::warn!(
-                    "the compositor at {} has held {kept} of {} buffers for {} s and sent no event for them; the camera waits for a free buffer",
+                    "the compositor at {} has held {held_by_compositor} of {} buffers for {} s and sent no event for them; the camera waits for a free buffer",
                     self.events.socket(),
                     self.display.count(),
                     COMPOSITOR_SILENCE.as_secs()

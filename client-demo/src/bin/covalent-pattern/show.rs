@@ -240,7 +240,7 @@ impl<'a> App<'a> {
                 .watch_fence(wait, index)
                 .map_err(exit_code::compositor_failure);
         }
-        let begun = now();
+        let draw_start = now();
         self.frame_buffers
             .draw(index, &self.pattern.rows(number))
             .map_err(Failure::unexpected)?;
@@ -259,7 +259,8 @@ impl<'a> App<'a> {
         }
         if let Some(buffer) = self.frame_buffers.buffer(index) {
             let frame = self.window.show(buffer, &handle);
-            self.frame_trace.committed(frame, index, Some(begun), now());
+            self.frame_trace
+                .committed(frame, index, Some(draw_start), now());
         }
         self.report.committed = self.report.committed.saturating_add(1);
         self.frame_requested = false;

@@ -117,13 +117,13 @@ fn open(options: &Options, node: &Path) -> Result<Stream, Failure> {
     let device = queue
         .participant(extent, Some(Fourcc::XRGB8888))
         .map_err(device_failure)?;
-    let own = queue.source(&device).map_err(device_failure)?;
+    let device_source = queue.source(&device).map_err(device_failure)?;
     let mut processor = Participant::processor(Role::CpuWrite);
-    processor.for_each_choice(|own| own.memory.cpu = CpuUse::Often);
+    processor.for_each_choice(|choice| choice.memory.cpu = CpuUse::Often);
     let mut request = Request::new(extent);
     request.count = BUFFERS;
     request.participants = vec![device, processor];
-    request.sources = own.into_iter().collect();
+    request.sources = device_source.into_iter().collect();
     match solve(&request) {
         Solution::Share(plan) => queue.allocate(&plan).map_err(device_failure),
         other => Err(Failure::new(Exit::NoPlan, anyhow!("{}", other.explain()))),

@@ -26,7 +26,7 @@ use covalent_client_demo::frame_stats::FrameStats;
 use covalent_client_demo::negotiation::Negotiation;
 
 use crate::gpus::display_name;
-use crate::negotiations::{join, trial_participant};
+use crate::negotiations::{add_device, trial_participant};
 use crate::options::Options;
 use crate::render::{Renderer, Texture};
 
@@ -98,7 +98,7 @@ impl CameraNegotiation {
             collection = collection.with_only_format(format);
         }
         collection.add(&queue).map_err(exit_code::backend_failure)?;
-        join(&mut collection, gpu, Purpose::Sample)?;
+        add_device(&mut collection, gpu, Purpose::Sample)?;
         let trial_participant = trial_participant(&collection, gpu);
         let participants_label = format!("the camera and {}", display_name(gpu));
         Ok(Self {
@@ -235,12 +235,12 @@ impl Camera {
                 .map_err(handover_failure)?;
             stats.captured(frame.sequence);
             self.last_frame = Instant::now();
-            let passed_over = if frame.is_damaged {
+            let skipped_frame = if frame.is_damaged {
                 Some(frame)
             } else {
                 self.newest.replace(frame)
             };
-            if let Some(old) = passed_over {
+            if let Some(old) = skipped_frame {
                 stats.skipped();
                 self.requeue(old.index)?;
             }

@@ -30,7 +30,7 @@ pub(crate) struct PendingFrame {
     /// The index of the camera's buffer that the frame samples.
     picture: Option<usize>,
     timestamp: Option<Duration>,
-    begun: Duration,
+    draw_start: Duration,
 }
 
 impl App<'_> {
@@ -64,8 +64,8 @@ impl App<'_> {
         let buffer = buffer
             .context("the swapchain has no buffer at this index")
             .map_err(incomplete_swapchain)?;
-        let after = match swapchain.begin_render(index).map_err(handover_failure)? {
-            BeginWrite::Ready(after) => merged_wait_fence(&buffer, &after)?,
+        let wait_fence = match swapchain.begin_render(index).map_err(handover_failure)? {
+            BeginWrite::Ready(prior_accesses) => merged_wait_fence(&buffer, &prior_accesses)?,
             BeginWrite::Wait(wait) => {
                 // The compositor has released the buffer, but its GPU still reads it.
                 swapchain.frame_trace.wait_started(index, now());
@@ -109,7 +109,7 @@ impl App<'_> {
                 timestamp: captured
                     .filter(|frame| frame.is_monotonic)
                     .map(|frame| frame.timestamp),
-                begun: now(),
+                draw_start: now(),
             },
         );
         let (acquire, release_point) = if is_deferred {
@@ -120,7 +120,7 @@ impl App<'_> {
         let submission = FrameSubmission {
             recorded,
             number: frame_id,
-            after,
+            wait_fence,
             acquire,
             buffer: &buffer,
         };
@@ -175,7 +175,7 @@ impl App<'_> {
         self.window.request_frame_callback(&handle);
         let frame = self.window.show(wl_buffer, &handle);
         let now = now();
-        let from = pending.timestamp.unwrap_or(pending.begun);
+        let from = pending.timestamp.unwrap_or(pending.draw_start);
         self.stats.committed(frame, Some(from), now);
         swapchain
             .frame_trace
@@ -264,10 +264,10 @@ impl App<'_> {
 /// Merges the fences that the GPU has to wait for before it renders to a buffer into one sync file.
 fn merged_wait_fence(
     buffer: &Buffer,
-    after: &[PriorAccess<SyncPoint>],
+    prior_accesses: &[PriorAccess<SyncPoint>],
 ) -> Result<Option<Fence>, Failure> {
     let unexpected = |error| Failure::new(Exit::Unexpected, error);
-    match export_wait(buffer, after, SyncMechanism::SyncFile, None).map_err(unexpected)? {
+    match export_wait(buffer, prior_accesses, SyncMechanism::SyncFile, None).map_err(unexpected)? {
         Acquire::NoWait => Ok(None),
         Acquire::Fence(fence) => Ok(Some(fence)),
         // Only a timeline point without a fence cannot be exported. A buffer is free only after its release point was signalled,

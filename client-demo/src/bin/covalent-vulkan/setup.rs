@@ -81,9 +81,9 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
             alternatives.extend(of_this.into_iter().map(|alternative| (place, alternative)));
         }
         let requested = alternatives.iter().map(|(_, one)| one.clone()).collect();
-        let answer = await_plan(&planner, requested, &mut events, &mut compositor)?;
-        let Some((place, plan)) = answer.chosen else {
-            let mut lines = answer.explanations;
+        let planning_result = await_plan(&planner, requested, &mut events, &mut compositor)?;
+        let Some((place, plan)) = planning_result.chosen else {
+            let mut lines = planning_result.explanations;
             lines.extend(
                 unavailable_gpus
                     .iter()
@@ -110,8 +110,10 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
                 .map(|renderer| (renderer, None))
                 .map_err(Failure::unexpected)?,
             Some(node) => {
-                let wanted = camera::preferred_size(&compositor, (extent.width(), extent.height()));
-                let mut camera_negotiation = CameraNegotiation::new(options, node, &gpu, wanted)?;
+                let preferred_extent =
+                    camera::preferred_size(&compositor, (extent.width(), extent.height()));
+                let mut camera_negotiation =
+                    CameraNegotiation::new(options, node, &gpu, preferred_extent)?;
                 match open_camera(
                     &mut camera_negotiation,
                     &gpu,
@@ -180,14 +182,14 @@ fn await_plan(
     compositor: &mut Compositor,
 ) -> Result<PlanningResult, Failure> {
     planner.request(alternatives);
-    let mut answer = None;
+    let mut planning_result = None;
     events
         .dispatch_until(compositor, "wait for the plan", PLANNING_TIMEOUT, |_| {
-            answer = planner.answer();
-            answer.is_some()
+            planning_result = planner.next_result();
+            planning_result.is_some()
         })
         .map_err(exit_code::compositor_failure)?;
-    Ok(answer.unwrap_or_default())
+    Ok(planning_result.unwrap_or_default())
 }
 
 type Opened = Result<(Camera, Renderer), Failure>;
@@ -203,11 +205,11 @@ fn open_camera(
 ) -> Result<Opened, Failure> {
     loop {
         let alternative = camera_negotiation.negotiation.alternative(SAMPLED, &[])?;
-        let answer = await_plan(planner, vec![alternative], events, compositor)?;
-        let Some((_, plan)) = &answer.chosen else {
+        let planning_result = await_plan(planner, vec![alternative], events, compositor)?;
+        let Some((_, plan)) = &planning_result.chosen else {
             return Ok(Err(camera_negotiation
                 .negotiation
-                .no_plan(&answer.explanations)));
+                .no_plan(&planning_result.explanations)));
         };
         match camera_negotiation.start_camera(plan, gpu, events)? {
             CameraImport::Imported(camera, renderer) => return Ok(Ok((*camera, *renderer))),

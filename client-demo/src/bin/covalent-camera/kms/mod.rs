@@ -238,12 +238,12 @@ impl<'a> Session<'a> {
                 .frame_interval
                 .has_successor(frame.sequence, timestamp, now());
             let is_incomplete = is_incomplete(self.camera_buffers.layout(), frame.bytes_used);
-            let passed_over = if frame.is_damaged || is_incomplete {
+            let skipped_frame = if frame.is_damaged || is_incomplete {
                 Some(frame)
             } else {
                 self.waiting.replace(frame)
             };
-            if let Some(old) = passed_over {
+            if let Some(old) = skipped_frame {
                 match is_incomplete {
                     true => self.stats.incomplete(),
                     false => self.stats.skipped(),
