@@ -45,10 +45,11 @@ pub struct UnreadableLayer {
     pub error: std::io::Error,
 }
 
-/// Locks on client buffers that the GPU reads. Dropping it waits until the GPU has finished.
+/// Locks on client buffers that the GPU reads for a frame. Dropping the guard waits until the GPU has finished the frame.
 ///
-/// It is normally dropped after the page flip. The display waited for the same fence, so this does not block. Dropping the guard
-/// of an abandoned frame blocks until the GPU has finished. Otherwise the client could draw into a buffer while the GPU reads it.
+/// The guard is normally dropped after the page flip, before which the display has waited for the same fence, so dropping it does
+/// not block. Dropping the guard of an abandoned frame blocks until the GPU has finished. Otherwise the client could draw into a
+/// buffer while the GPU reads it.
 #[derive(Debug)]
 pub struct GpuReadGuard {
     done: SyncPoint,

@@ -163,8 +163,8 @@ fn assignments(candidates: &Candidates, planes: &[PlaneDescription]) -> Vec<Assi
                     is_drawn: true,
                 });
             }
-            // If a layer loses its plane, it is drawn below all overlay planes. Layers below it that it covers must then be drawn
-            // too, so the set is made consistent again.
+            // A layer that is removed from the set is drawn into the output buffer, which is below all overlay planes. The layers
+            // that it covers must then be drawn too, so they are removed from the set as well.
             let Some(least) = least_important(candidates, &layers) else {
                 break;
             };
@@ -201,17 +201,19 @@ pub enum PlaneRejection {
     Format,
     /// The plane lacks the properties that define how it converts YUV.
     #[error(
-        "no overlay plane has the properties COLOR_ENCODING and COLOR_RANGE, so it is not known how it converts YUV"
+        "no overlay plane has the properties COLOR_ENCODING and COLOR_RANGE, so it is not known how the overlay planes convert YUV"
     )]
     Yuv,
     /// The buffer's size exceeds the limits of the plane.
     #[error("no overlay plane supports the size of the buffer")]
     Size,
     /// A drawn layer or the drawn pointer is above the layer.
-    #[error("a drawn layer or the drawn pointer covers it")]
+    #[error("a drawn layer or the drawn pointer covers the surface")]
     Covered,
     /// Other layers use the planes, or a test commit was rejected.
-    #[error("other layers use all suitable planes, or the card rejected it in a test commit")]
+    #[error(
+        "other layers use all suitable planes, or the card rejected the surface on an overlay plane in a test commit"
+    )]
     InUse,
 }
 

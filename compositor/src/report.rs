@@ -241,7 +241,7 @@ impl<W: Write> Report<W> {
 
 impl ShownBuffer {
     /// Returns the empty record of a frame without new content.
-    pub fn nothing() -> Self {
+    pub fn without_content() -> Self {
         Self {
             surface: None,
             client_pid: None,
@@ -275,7 +275,7 @@ mod tests {
             frame: Some(frame),
             shown: ShownBuffer {
                 acquired,
-                ..ShownBuffer::nothing()
+                ..ShownBuffer::without_content()
             },
             others: Vec::new(),
             path: FramePath::Composited,

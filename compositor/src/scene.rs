@@ -84,13 +84,13 @@ impl Scene {
             return output.into();
         }
         for layer in &self.layers {
-            let known = before
+            let previous = before
                 .layers
                 .iter()
                 .find(|(id, _)| *id == layer.surface.id());
             // The region is simplified, because adding a rectangle takes longer the more rectangles there are.
             damage.simplify();
-            match known {
+            match previous {
                 Some((_, view)) if *view == layer.view => damage.merge(&layer.damage),
                 Some((_, view)) => {
                     damage.add(view.destination);

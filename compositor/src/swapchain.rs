@@ -60,8 +60,8 @@ impl Swapchain {
 
     /// Adds buffers of the same size, for example those of another renderer.
     pub fn add(&mut self, targets: Vec<Target>) {
-        let more = Self::new(targets);
-        self.slots.extend(more.slots);
+        let added = Self::new(targets);
+        self.slots.extend(added.slots);
     }
 
     /// Returns whether the swapchain has buffers that the GPU draws to.

@@ -85,7 +85,7 @@ pub enum KmsError {
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
-            " (another program drives the display: end it, or switch to a free console)"
+            " (another program drives the display: end that program, or switch to a free console)"
         }
         _ => "",
     }

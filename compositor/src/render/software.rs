@@ -161,10 +161,10 @@ impl Software {
         let Some(base) = piece.base.filter(|_| piece.above.is_empty() && pixels > 0) else {
             return Ok(false);
         };
-        let most = i32::try_from(BAND_PIXELS / pixels).unwrap_or(1).max(1);
+        let max_rows = i32::try_from(BAND_PIXELS / pixels).unwrap_or(1).max(1);
         let mut y = piece.rect.y;
         while y < piece.rect.bottom() {
-            let height = most.min(piece.rect.bottom().saturating_sub(y));
+            let height = max_rows.min(piece.rect.bottom().saturating_sub(y));
             let count = usize::try_from(height).unwrap_or(0);
             self.band.resize(pixels.saturating_mul(count), 0);
             let band = Rect::new(x, y, width, height);

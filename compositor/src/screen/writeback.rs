@@ -1,4 +1,4 @@
-//! Waits for writebacks, and requests those again that the card has lost.
+//! Waits for writebacks, and requests each writeback again that the card has lost.
 
 use std::io;
 use std::time::{Duration, Instant};

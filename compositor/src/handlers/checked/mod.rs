@@ -189,7 +189,7 @@ fn surface(
     })
 }
 
-/// The number of damage rectangles of one commit from which on they are replaced by their bounding rectangle.
+/// The number of damage rectangles of one commit at which the rectangles are replaced by their bounding rectangle.
 const DAMAGE_MAX: usize = 64;
 
 /// Limits the damage of the next commit, because a client could add damage again and again without a commit.
