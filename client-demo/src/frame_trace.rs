@@ -160,7 +160,7 @@ impl FrameTrace {
             action,
             buffer: traced.buffer,
             round: traced.round,
-            flow_position,
+            place: flow_position,
             from,
             until,
         };

@@ -30,7 +30,7 @@ impl TracedBuffer {
             action,
             buffer: self.buffer,
             round: self.round,
-            flow_position,
+            place: flow_position,
             from,
             until,
         };
