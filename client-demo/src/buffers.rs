@@ -40,9 +40,9 @@ pub enum HandOverError {
     /// There is no buffer of this index.
     #[error("buffer {index} does not exist: the stream has {count}")]
     Index {
-        /// The requested index.
+        /// The index that the caller passed.
         index: usize,
-        /// The number of buffers.
+        /// The number of buffers of the stream.
         count: usize,
     },
     /// Another holder has the buffer.
@@ -199,8 +199,8 @@ impl Buffers {
         }
     }
 
-    /// Gives a buffer to the compositor. `release_point` is that of the commit, if it has one. Returns the fences that the
-    /// compositor has to wait for.
+    /// Gives a buffer to the compositor. `release_point` is the release point of the commit, if it has one. Returns the fences
+    /// that the compositor has to wait for.
     ///
     /// # Errors
     ///

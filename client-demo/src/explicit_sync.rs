@@ -43,7 +43,7 @@ pub enum SyncKind {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExplicitSyncError {
-    /// The compositor lacks the protocol.
+    /// The compositor lacks linux-drm-syncobj.
     #[error(
         "the compositor does not offer wp_linux_drm_syncobj_manager_v1, because it or its card has no timelines; use --sync implicit"
     )]

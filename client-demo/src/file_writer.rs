@@ -21,14 +21,14 @@ pub enum WriteError {
     /// A write to the file failed.
     #[error("writing to {path} failed: {source}; the file has {frames} complete frames", path = path.display())]
     Write {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
         /// The error of write(2).
         source: std::io::Error,
         /// The number of complete frames in the file.
         frames: u64,
     },
-    /// The thread cannot be started.
+    /// The thread that writes the file cannot be started.
     #[error("no thread can be started to write frames: {0}")]
     Thread(std::io::Error),
     /// The thread panicked; its message is on stderr.
@@ -74,13 +74,13 @@ impl FileWriter {
         })
     }
 
-    /// Returns the file's path.
+    /// Returns the path of the file that the frames are written to.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Returns the number of frames that were passed to [`write`](Self::write). The last ones may not be in the file yet.
+    /// Returns the number of frames that were passed to [`write`](Self::write). The last frames may not be in the file yet.
     #[must_use]
     pub fn frames(&self) -> u64 {
         self.sent_frames
@@ -164,7 +164,7 @@ mod tests {
         let mut writer = FileWriter::create(&path).unwrap();
         let mut expected = Vec::new();
         for byte in 0..100_u8 {
-            // The thread may be slower than this loop.
+            // The writer's thread may be slower than this loop.
             if let Some(mut frame) = writer.memory().unwrap() {
                 frame.clear();
                 frame.extend([byte; 3]);

@@ -25,7 +25,7 @@ pub enum DisplayPath {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {
-    /// The stream has not ended; the counts are those so far.
+    /// The stream has not ended yet; the report has the counts so far.
     Running,
     /// All frames of `--frames` were shown.
     Done,

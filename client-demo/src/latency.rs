@@ -20,9 +20,9 @@ pub struct Latencies {
 /// The reported percentiles, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Percentiles {
-    /// The median.
+    /// The median of the latencies in milliseconds.
     pub p50: f64,
-    /// The 99th percentile.
+    /// The 99th percentile of the latencies in milliseconds.
     pub p99: f64,
 }
 

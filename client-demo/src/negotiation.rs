@@ -57,9 +57,9 @@ pub struct Negotiation {
 /// The buffers of a plan that every participant has imported, and their imports.
 #[derive(Debug)]
 pub struct NegotiatedBuffers<I> {
-    /// The plan.
+    /// The plan from which the buffers were allocated.
     pub plan: Plan,
-    /// The dma-bufs.
+    /// The allocated dma-bufs.
     pub buffers: Vec<Buffer>,
     /// The imports into this process's devices.
     pub imported: I,

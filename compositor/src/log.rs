@@ -16,7 +16,7 @@ const PERIOD: Duration = Duration::from_secs(10);
 /// Limits the number of log lines of each call site in each period, and logs how many lines were suppressed.
 ///
 /// A client can cause a log line with every message. Each call site is counted separately, so that the frequent lines of one call
-/// site do not suppress those of others.
+/// site do not suppress the lines of other call sites.
 #[derive(Debug, Default)]
 pub struct RateLimit(Mutex<HashMap<Identifier, Count>>);
 

@@ -102,12 +102,12 @@ impl Outputs {
         self.screens.iter().map(Screen::id).collect()
     }
 
-    /// Returns an output; `None` if it was removed.
+    /// Returns the output with this identity; `None` if it was removed.
     pub fn get(&self, id: OutputId) -> Option<&Screen> {
         self.screens.iter().find(|screen| screen.id() == id)
     }
 
-    /// Returns an output; `None` if it was removed.
+    /// Returns the output with this identity, for changes; `None` if it was removed.
     pub fn get_mut(&mut self, id: OutputId) -> Option<&mut Screen> {
         self.screens.iter_mut().find(|screen| screen.id() == id)
     }

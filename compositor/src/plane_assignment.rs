@@ -62,7 +62,7 @@ pub struct CursorCandidate {
 /// The visible layers of an output, the lowest first, and the pointer above them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Candidates {
-    /// The layers.
+    /// The visible layers, the lowest layer first.
     pub layers: Vec<Candidate>,
     /// The pointer, if it is visible.
     pub cursor: Option<CursorCandidate>,
@@ -80,7 +80,7 @@ pub struct Assignment {
 }
 
 impl Assignment {
-    /// Returns the assignment that draws everything.
+    /// Returns the assignment in which the renderer draws all layers and the pointer.
     pub fn drawn(layers: usize) -> Self {
         Self {
             layers: vec![None; layers],
@@ -98,7 +98,7 @@ impl Assignment {
 /// An assignment, and the state of its test commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
-    /// The assignment.
+    /// The chosen assignment.
     pub assignment: Assignment,
     /// Whether a test commit of the assignment has passed. The assignment that draws everything needs no test commit.
     pub is_tested: bool,

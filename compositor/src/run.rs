@@ -48,9 +48,9 @@ pub mod exit {
 /// The error with which the compositor ends, and its exit code.
 #[derive(Debug)]
 pub struct Failure {
-    /// The exit code.
+    /// The exit code of the compositor.
     pub code: u8,
-    /// The error.
+    /// The error that ended the compositor.
     pub error: anyhow::Error,
 }
 

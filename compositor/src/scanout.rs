@@ -55,18 +55,18 @@ pub enum ScanoutRejection {
     /// The card rejected the import or the framebuffer of the buffer.
     #[error("{device} rejected the framebuffer of the buffer: {rejection}")]
     Framebuffer {
-        /// The card.
+        /// The path of the card.
         device: String,
-        /// The error of the card.
+        /// The kernel's error of the request.
         #[source]
         rejection: FramebufferRejection,
     },
     /// The card rejected the test commit.
     #[error("{device} rejected the test commit of the buffer: {source}")]
     Test {
-        /// The card.
+        /// The path of the card.
         device: String,
-        /// The error of the card.
+        /// The kernel's error of the request.
         source: KmsError,
     },
     /// The output is virtual.

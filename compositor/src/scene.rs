@@ -30,7 +30,7 @@ pub enum Role {
 /// One surface with its position.
 #[derive(Clone, Debug)]
 pub struct SceneLayer {
-    /// The surface.
+    /// The surface whose content the layer shows.
     pub surface: WlSurface,
     /// The window to which the surface belongs.
     pub window: Window,
@@ -132,7 +132,7 @@ impl Scene {
         pixels
     }
 
-    /// Returns the positions of the surfaces.
+    /// Returns the surfaces of the scene with their views, for the damage of the next frame.
     pub fn shown(&self) -> ShownScene {
         ShownScene {
             background: self.background,

@@ -58,7 +58,7 @@ impl Swapchain {
         }
     }
 
-    /// Adds buffers of the same size, for example those of another renderer.
+    /// Adds buffers of the same size, for example the buffers of another renderer.
     pub fn add(&mut self, targets: Vec<Target>) {
         let added = Self::new(targets);
         self.slots.extend(added.slots);

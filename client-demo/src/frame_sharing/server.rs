@@ -23,10 +23,10 @@ use crate::poller::{Key, Poller, Trigger};
 /// How long no connection is accepted after accept(2) has failed. Without the pause, the event loop would wake up continuously.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// The report of a server.
+/// The report of a [`FrameServer`].
 #[derive(Clone, Debug, Serialize)]
 pub struct SharingReport {
-    /// The path of the socket.
+    /// The path of the socket that readers connect to.
     socket: String,
     /// The number of readers that have connected so far.
     readers: u64,

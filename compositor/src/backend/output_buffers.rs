@@ -108,7 +108,7 @@ impl OutputBuffers {
         Ok(())
     }
 
-    /// Replaces the output buffers. The next frame is drawn into the new ones.
+    /// Replaces the output buffers. The next frame is drawn into one of the new output buffers.
     pub fn replace(&mut self, other: Self) {
         let old = std::mem::replace(self, other);
         self.retired = old.retired;
@@ -127,7 +127,7 @@ impl OutputBuffers {
     }
 
     /// Returns the framebuffer of one output buffer for a test commit. It is one of the buffers that were added last, because
-    /// frames are drawn into those.
+    /// frames are drawn into these buffers.
     pub fn any_framebuffer(&self) -> framebuffer::Handle {
         self.framebuffers.last().unwrap_or(&self.blank).handle()
     }

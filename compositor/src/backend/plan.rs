@@ -11,7 +11,7 @@ use crate::plane_assignment::Configuration;
 use crate::region::Region;
 use crate::render::{BufferView, ColorRepresentation};
 
-/// Which layers of a frame are on planes, and which ones the renderer draws into an output buffer.
+/// Which layers of a frame are on planes, and which layers the renderer draws into an output buffer.
 #[derive(Clone, Debug)]
 pub struct PlanePlan {
     /// The state of each plane that shows a client's buffer or the pointer. The output buffer is not included.

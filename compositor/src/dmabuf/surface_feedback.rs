@@ -23,7 +23,7 @@ use crate::state::State;
 pub const PERIOD: Duration = Duration::from_secs(1);
 
 /// The surface feedback objects by object id. A client may create very many objects, and all of them are removed when the client
-/// disconnects, so the removal of one must not search all others.
+/// disconnects, so the removal of one object must not search all objects.
 #[derive(Debug, Default)]
 pub(super) struct SurfaceFeedbacks {
     objects: HashMap<ObjectId, SurfaceFeedback>,

@@ -47,9 +47,9 @@ pub enum QuantizationRange {
 /// The encoding of YUV.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct YuvEncoding {
-    /// The matrix.
+    /// The matrix coefficients of the conversion to RGB.
     pub coefficients: Coefficients,
-    /// The range.
+    /// The quantization range of the samples.
     pub range: QuantizationRange,
 }
 

@@ -51,7 +51,7 @@ pub trait Pixels {
 
 /// A client's buffer, and where and how a renderer draws it.
 pub struct Layer<'a> {
-    /// The buffer.
+    /// The client's buffer.
     pub pixels: &'a dyn Pixels,
     /// The conversion of the sample values to colours.
     pub colour: ColorRepresentation,
@@ -85,9 +85,9 @@ pub struct Software {
 /// A layer that could not be read.
 #[derive(Debug)]
 pub struct LayerError {
-    /// The index in the list of layers.
+    /// The index of the layer in the list of layers that the renderer got.
     pub layer: usize,
-    /// The error.
+    /// The error of the read access.
     pub error: io::Error,
 }
 

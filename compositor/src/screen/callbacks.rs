@@ -80,7 +80,7 @@ impl State {
         self.stack.surface(surface).set_callback_time(now);
     }
 
-    /// Sends the callbacks that are due for surfaces that no output shows, and starts a timer for the others.
+    /// Sends the callbacks that are due for surfaces that no output shows, and starts a timer for later callbacks.
     pub(crate) fn send_hidden_callbacks(&mut self) {
         if self.callbacks.surfaces.is_empty() {
             return;

@@ -31,7 +31,7 @@ pub(super) struct Slot {
 /// The refreshes of an output, predicted from its page flips.
 #[derive(Debug, Default)]
 pub(super) struct FrameClock {
-    /// The time of one refresh, from which the times of the others are computed. It is `None` for an output that is not
+    /// The time of one refresh, from which the times of other refreshes are computed. It is `None` for an output that is not
     /// synchronised to vblank.
     phase: Option<Duration>,
     /// The time of the refresh for which the last frame was drawn.

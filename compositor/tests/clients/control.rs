@@ -370,7 +370,7 @@ fn thousand_connections_are_refused_but_for_the_first_and_leave_nothing() {
     }
     assert_eq!(kept.len() + 1, PEERS_MAX);
     assert_eq!(refused, 1000 - kept.len());
-    // The first connection is still served. When the others are closed, a new connection is accepted again.
+    // The first connection is still served. When the other connections are closed, a new connection is accepted again.
     first.snapshot(&mut fixture, &mut client);
     kept.clear();
     fixture.until(

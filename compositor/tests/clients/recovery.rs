@@ -268,7 +268,7 @@ fn screenshot_that_cannot_be_read_once_is_retried_and_saved() {
     let (mut fixture, mut client, window, script) = start_with_window();
     let path = std::env::temp_dir().join(format!("covalent-shot-{}.png", std::process::id()));
     fixture.screen_mut().set_screenshot(path.clone(), Some(2));
-    // The first access draws the frame. The others are made for the screenshot.
+    // The first access draws the frame. The later accesses are made for the screenshot.
     script.borrow_mut().pictures = [None, Some(Errno::NOMEM), Some(Errno::INTR)].into();
     window.show(&client, &client.colour(8, 8, GREEN));
     fixture.displayed_pixels(&mut client);

@@ -110,7 +110,7 @@ struct List {
 #[derive(Debug, Serialize)]
 struct ListedControl {
     name: String,
-    /// The driver's name of the control.
+    /// The name that the driver gives to the control.
     description: String,
     kind: &'static str,
     value: Option<i32>,

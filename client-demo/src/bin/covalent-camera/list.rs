@@ -60,16 +60,16 @@ struct Size {
     rates: Vec<String>,
 }
 
-/// A format of the camera in the list.
+/// A format that the camera captures, as `--list` lists it.
 #[derive(Clone, Debug, Serialize)]
 struct ListedFormat {
-    /// The V4L2 pixel format.
+    /// The V4L2 pixel format code.
     pixel_format: String,
     /// The DRM fourcc; null for compressed and raw formats.
     format: Option<String>,
-    /// The driver's description.
+    /// The driver's description of the format.
     description: String,
-    /// How its frames would be shown.
+    /// How frames in this format would be shown.
     shown: DisplayMethod,
     /// Why no better way to show the frames is possible.
     why: Option<String>,

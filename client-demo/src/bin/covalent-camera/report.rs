@@ -70,13 +70,13 @@ struct Report {
     timestamps_ahead: u64,
     /// Inode of each buffer's first dma-buf, by its index in the camera's queue.
     buffers: Vec<u64>,
-    /// How the run ended.
+    /// How the run of the program ended.
     ended: Ending,
     /// The plan of the buffers.
     plan: serde_json::Value,
 }
 
-/// The values from which a report is made.
+/// The values from which the report of a stream is made.
 pub(crate) struct ReportInputs<'a> {
     pub(crate) camera_buffers: &'a CameraBuffers,
     pub(crate) stats: &'a FrameStats,

@@ -134,7 +134,7 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
 struct Devices<'a> {
     camera: &'a Queue,
     encoder: Option<&'a EncoderDevice>,
-    /// The minimum number of buffers.
+    /// The minimum number of buffers that a plan has.
     count: u32,
 }
 

@@ -179,7 +179,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Dequeues every frame that can be ready, commits the newest and queues the others again.
+    /// Dequeues every frame that can be ready, commits the newest frame, and queues the buffers of the other frames again.
     fn capture(&mut self) -> Result<(), Failure> {
         let mut newest: Option<FrameInfo> = None;
         while let Some(frame) = self.stream.dequeue().map_err(exit_code::camera_failure)? {

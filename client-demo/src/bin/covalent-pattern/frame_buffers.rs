@@ -89,7 +89,7 @@ impl FrameBuffers {
         })
     }
 
-    /// Returns the buffer at `index`.
+    /// Returns the `wl_buffer` at `index`.
     pub(crate) fn buffer(&self, index: usize) -> Option<&WlBuffer> {
         match self {
             Self::Shm(pool) => pool.buffer(index),

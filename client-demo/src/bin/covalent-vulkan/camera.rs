@@ -169,7 +169,7 @@ impl CameraNegotiation {
 }
 
 impl Camera {
-    /// Returns the path of the camera's node.
+    /// Returns the path of the camera's device node.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -222,7 +222,7 @@ impl Camera {
         })
     }
 
-    /// Dequeues every frame that is ready. Keeps the newest frame for rendering, and queues the buffers of the others again.
+    /// Dequeues every frame that is ready. Keeps the newest frame for rendering, and queues the other buffers again.
     pub(crate) fn capture(&mut self, stats: &mut FrameStats) -> Result<(), Failure> {
         // The fd of an unplugged camera may never become readable; VIDIOC_DQBUF then returns the error.
         if !self.ready.take() && self.last_frame.elapsed() < PROBE_INTERVAL {

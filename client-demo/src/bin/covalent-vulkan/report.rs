@@ -86,9 +86,9 @@ pub(crate) struct Report {
     out_of_order: u64,
     /// How the frames reached the display, as the compositor's presentation feedback reports it.
     path: Option<DisplayPath>,
-    /// The Vulkan device.
+    /// The name of the Vulkan device.
     device: String,
-    /// The driver of the Vulkan device.
+    /// The name of the Vulkan device's driver.
     driver: String,
     /// Whether the Vulkan device is a CPU driver.
     is_processor: bool,
@@ -119,13 +119,13 @@ pub(crate) struct Report {
     camera: Option<CameraReport>,
     /// The time from the camera's timestamp, or the start of the rendering, to the presentation.
     latency_ms: Option<Percentiles>,
-    /// How the run ended.
+    /// How the run of the program ended.
     ended: Ending,
     /// The plan of the last swapchain.
     plan: serde_json::Value,
 }
 
-/// The values from which a report is made.
+/// The values from which the report of the program is made.
 pub(crate) struct ReportInputs<'a> {
     pub(crate) gpu: &'a Gpu,
     pub(crate) stats: &'a FrameStats,

@@ -161,7 +161,7 @@ pub(crate) struct FrameSubmission<'a> {
     pub(crate) wait_fence: Option<Fence>,
     /// The acquire point that is signalled on completion.
     pub(crate) acquire: Option<Point>,
-    /// The buffer that is rendered to.
+    /// The buffer that the frame is rendered to.
     pub(crate) buffer: &'a Buffer,
 }
 
@@ -200,7 +200,7 @@ fn submit_with_fence(
     Ok((submitted, Some(fence.into())))
 }
 
-/// A frame for the helper thread.
+/// A recorded frame that the helper thread submits and waits for.
 struct Job {
     recorded: RecordedFrame,
     number: u64,

@@ -18,7 +18,7 @@ use crate::render::Target;
 /// The buffers of one plan.
 #[derive(Debug)]
 pub(crate) struct Swapchain {
-    /// The number of the first buffer.
+    /// The number of the swapchain's first buffer.
     first_number: usize,
     pub(crate) plan: Plan,
     /// What the compositor does with the buffers, as a phrase for messages.
@@ -74,12 +74,12 @@ impl Swapchain {
             .filter(|index| *index < self.buffers.len())
     }
 
-    /// Returns the numbers of its buffers.
+    /// Returns the numbers of the buffers of this swapchain.
     pub(crate) fn numbers(&self) -> std::ops::Range<usize> {
         self.first_number..self.first_number.saturating_add(self.buffers.len())
     }
 
-    /// Returns the number of the buffer at an index.
+    /// Returns the number of the buffer at `index`.
     pub(crate) fn number(&self, index: usize) -> usize {
         self.first_number.saturating_add(index)
     }
@@ -93,22 +93,22 @@ impl Swapchain {
         self.wl_buffers.iter().all(Option::is_some)
     }
 
-    /// Returns the dma-bufs.
+    /// Returns the dma-bufs of the swapchain, by index.
     pub(crate) fn buffers(&self) -> &[Buffer] {
         &self.buffers
     }
 
-    /// Returns the dma-buf at an index.
+    /// Returns the dma-buf of the buffer at `index`.
     pub(crate) fn buffer(&self, index: usize) -> Option<&Buffer> {
         self.buffers.get(index)
     }
 
-    /// Returns the render target at an index.
+    /// Returns the render target of the buffer at `index`.
     pub(crate) fn target(&self, index: usize) -> Option<&Target> {
         self.targets.get(index)
     }
 
-    /// Returns the `wl_buffer` at an index.
+    /// Returns the `wl_buffer` of the buffer at `index`.
     pub(crate) fn wl_buffer(&self, index: usize) -> Option<&WlBuffer> {
         self.wl_buffers.get(index)?.as_ref()
     }
@@ -142,7 +142,7 @@ impl Swapchain {
     }
 
     /// Records that a buffer is committed. `drawn` is the fence of the rendering; with `None` the rendering is complete.
-    /// `release_point` is that of the commit, if it has one.
+    /// `release_point` is the release point of the commit, if it has one.
     pub(crate) fn commit(
         &mut self,
         index: usize,

@@ -33,13 +33,13 @@ pub(super) struct Scaled<'a> {
 
 /// The decoded pixels for a band of output rows.
 struct Band {
-    /// The rectangle of the output.
+    /// The rectangle of the output that the band covers.
     output: Rect,
     /// The buffer's pixels that the columns of the output show.
     columns: Axis,
     /// The buffer's pixels that the rows of the output show.
     rows: Axis,
-    /// The decoded pixels.
+    /// The decoded pixels of the buffer.
     pixels: Vec<u32>,
     /// Whether each pixel is decoded when it is sampled. Then `pixels` is not used.
     is_sparse: bool,

@@ -111,7 +111,7 @@ impl Screen {
         })
     }
 
-    /// Returns the card.
+    /// Returns the card that drives the display.
     pub(crate) fn card(&self) -> &Card {
         &self.card
     }
