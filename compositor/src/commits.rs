@@ -179,7 +179,7 @@ impl CommittedBuffer {
 /// The buffer that a commit attaches to its surface.
 #[derive(Debug)]
 pub enum Attachment<O = CommittedBuffer> {
-    /// A buffer.
+    /// The commit attaches this buffer.
     Buffer(O),
     /// The null buffer, which removes the surface's content.
     Removed,
@@ -197,7 +197,7 @@ pub struct PendingCommits<O = CommittedBuffer>(Mutex<CommitQueue<O>>);
 struct CommitQueue<O> {
     /// The number of the last commit.
     last: u64,
-    /// The last commit that was applied.
+    /// The number of the last commit that was applied.
     applied: u64,
     /// Commits up to this number belong to a commit of the parent. Later commits are cached in a synchronised subsurface.
     sealed: u64,

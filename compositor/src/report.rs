@@ -39,11 +39,11 @@ pub struct ShownBuffer {
     pub client_pid: Option<i32>,
     /// The inode of the dma-buf; null for `wl_shm` buffers.
     pub buffer: Option<u64>,
-    /// The fourcc as text.
+    /// The fourcc of the buffer's format as text.
     pub fourcc: Option<String>,
     /// The modifier as text; null for `wl_shm` buffers.
     pub modifier: Option<String>,
-    /// The stride of the first plane in bytes.
+    /// The stride of the buffer's first plane in bytes.
     pub stride_bytes: Option<u32>,
     /// The width and height in pixels; null for `wl_shm` buffers.
     pub size: Option<Extent>,

@@ -140,7 +140,7 @@ impl Surface {
         self.content.as_ref()
     }
 
-    /// Returns the size in surface coordinates.
+    /// Returns the size of the surface in surface coordinates.
     pub fn size(&self) -> (i32, i32) {
         self.size
     }
@@ -186,7 +186,7 @@ impl Surface {
         self.colour
     }
 
-    /// Returns the opaque region.
+    /// Returns the opaque region of the surface.
     pub fn opaque(&self) -> &Region {
         &self.opaque
     }

@@ -30,7 +30,7 @@ pub struct OutputBuffers {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OutputBufferError {
-    /// The size is not valid.
+    /// The size of the mode is not a valid buffer size.
     #[error("output buffers of the mode cannot be allocated: {0}")]
     Extent(#[from] ExtentError),
     /// The card has no dumb buffers, or cannot export them as dma-bufs.
@@ -116,7 +116,7 @@ impl OutputBuffers {
         self.retired.push(old.blank);
     }
 
-    /// Returns the swapchain.
+    /// Returns the swapchain of these output buffers.
     pub fn swapchain(&mut self) -> &mut Swapchain {
         &mut self.swapchain
     }

@@ -37,9 +37,9 @@ pub struct PlanePlan {
 /// A client's buffer on a plane. It must be locked while the frame is on the display.
 #[derive(Clone, Debug)]
 pub struct ScannedOut {
-    /// The client's buffer.
+    /// The client's buffer that the plane shows.
     pub content: Rc<Content>,
-    /// The source and destination rectangles.
+    /// The source rectangle in the buffer and the destination rectangle on the output.
     pub view: BufferView,
     /// The conversion of the buffer's sample values to colours.
     pub colour: ColorRepresentation,

@@ -74,7 +74,7 @@ impl Connections {
         self.limits = limits;
     }
 
-    /// Returns the number of connections.
+    /// Returns the number of connected clients.
     pub fn count(&self) -> usize {
         self.connected.borrow().len()
     }

@@ -36,7 +36,7 @@ use crate::state::State;
 
 pub use counter::{FrameCounter, PresentedFrames, SurfaceCounter};
 
-/// The maximum number of connections.
+/// The maximum number of connections to the control socket.
 pub const PEERS_MAX: usize = 8;
 
 /// The time without traffic after which a connection is closed if it requested no interval, or has not read its reply.
@@ -72,7 +72,7 @@ impl Control {
         self.file.as_ref().map(PrivateSocket::path)
     }
 
-    /// Returns the number of connections.
+    /// Returns the number of connections to the control socket.
     pub fn connections(&self) -> usize {
         self.peers.len()
     }
@@ -83,7 +83,7 @@ impl Control {
 pub struct ClientNumber(pub u32);
 
 impl Default for ClientNumber {
-    /// Returns the next number.
+    /// Returns the next unused client number.
     fn default() -> Self {
         static LAST: AtomicU32 = AtomicU32::new(0);
         Self(LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(1))

@@ -52,7 +52,7 @@ pub struct Dmabuf {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DmabufError {
-    /// The feedback is not consistent.
+    /// The dma-buf feedback is not valid.
     #[error(transparent)]
     Feedback(#[from] FeedbackError),
     /// The format table cannot be sealed.

@@ -27,9 +27,9 @@ pub struct Plane {
 /// The formats, sizes and stacking order of a plane, according to the allocator's model of the card.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlaneDescription {
-    /// The id of the KMS object.
+    /// The KMS object id of the plane.
     pub id: u32,
-    /// Primary, overlay or cursor.
+    /// The kind of the plane: primary, overlay or cursor.
     pub kind: PlaneKind,
     /// The supported formats and modifiers.
     pub formats: Vec<FormatModifier>,
@@ -88,13 +88,13 @@ impl YuvEncoding {
 /// A rectangle of a framebuffer in pixels with 16 fractional bits, the format of `SRC_X` to `SRC_H`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SourceRect {
-    /// The left edge.
+    /// The left edge of the rectangle.
     pub x: u32,
-    /// The upper edge.
+    /// The upper edge of the rectangle.
     pub y: u32,
-    /// The width.
+    /// The width of the rectangle.
     pub width: u32,
-    /// The height.
+    /// The height of the rectangle.
     pub height: u32,
 }
 
@@ -135,7 +135,7 @@ impl SourceRect {
 /// The state of a plane that shows a framebuffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlaneState {
-    /// The framebuffer.
+    /// The framebuffer that the plane shows.
     pub framebuffer: framebuffer::Handle,
     /// The source rectangle in the framebuffer.
     pub source: SourceRect,

@@ -30,9 +30,9 @@ pub enum OpenError {
     /// A card device cannot be opened.
     #[error("{path} cannot be opened: {source}; check that it is a card and that this user has the seat", path = printable_path(path))]
     Open {
-        /// The path of the card.
+        /// The path of the card's device node.
         path: PathBuf,
-        /// The kernel's error.
+        /// The error of opening the device node.
         #[source]
         source: std::io::Error,
     },
@@ -42,7 +42,7 @@ pub enum OpenError {
     /// Mode setting failed.
     #[error("{path}: {error}", path = printable_path(path))]
     Kms {
-        /// The path of the card.
+        /// The path of the card's device node.
         path: PathBuf,
         /// The error of mode setting.
         #[source]
@@ -158,12 +158,12 @@ impl OpenCard {
         })
     }
 
-    /// Returns the device number.
+    /// Returns the card's device number.
     pub fn device(&self) -> u64 {
         self.device
     }
 
-    /// Returns the path of the card.
+    /// Returns the path of the card's device node.
     pub fn path(&self) -> &Path {
         &self.path
     }

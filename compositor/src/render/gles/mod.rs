@@ -79,7 +79,7 @@ pub enum DrawError {
     /// A layer's buffer cannot be imported.
     #[error("{0}")]
     Import(String),
-    /// A call of the driver failed.
+    /// A call of OpenGL ES failed.
     #[error("the GPU failed: {0}")]
     Gles(#[from] GlesError),
 }
