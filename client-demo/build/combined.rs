@@ -37,7 +37,7 @@ const DECORATION_BINDING: u32 = 33;
 pub(crate) fn combine(words: &[u32], texture: u32, sampler: u32) -> Result<Vec<u32>, String> {
     let (header, body) = words
         .split_at_checked(HEADER_WORDS)
-        .ok_or("the module has no header")?;
+        .ok_or("the SPIR-V module has no header")?;
     let instructions = split(body)?;
     let bound = |binding: u32| {
         instructions
@@ -50,7 +50,9 @@ pub(crate) fn combine(words: &[u32], texture: u32, sampler: u32) -> Result<Vec<u
                 }
                 _ => None,
             })
-            .ok_or(format!("the module has no variable with binding {binding}"))
+            .ok_or(format!(
+                "the SPIR-V module has no variable with binding {binding}"
+            ))
     };
     let (texture, sampler) = (bound(texture)?, bound(sampler)?);
     // Word indices. OpVariable: 1 type, 2 result. OpTypePointer: 1 result, 2 storage class, 3 type. OpTypeSampledImage: 1 result,
@@ -107,31 +109,32 @@ fn split(mut body: &[u32]) -> Result<Vec<&[u32]>, String> {
     while let Some(first) = body.first() {
         let length = usize::try_from(first >> 16).unwrap_or(0);
         if length == 0 {
-            return Err("an instruction has no words".to_owned());
+            return Err("an instruction of the SPIR-V module has a word count of 0".to_owned());
         }
         let (one, rest) = body
             .split_at_checked(length)
-            .ok_or("the last instruction is truncated")?;
+            .ok_or("the last instruction of the SPIR-V module is truncated")?;
         instructions.push(one);
         body = rest;
     }
     Ok(instructions)
 }
 
-/// Returns the word at index `wanted` of the first instruction with this opcode whose word at index `place` is `value`.
+/// Finds the first instruction with the opcode `operation` whose word at `operand_index` is `value`. Returns the instruction's
+/// word at `result_index`.
 fn find_word(
     instructions: &[&[u32]],
     operation: u32,
-    place: usize,
+    operand_index: usize,
     value: u32,
-    wanted: usize,
+    result_index: usize,
 ) -> Result<u32, String> {
     instructions
         .iter()
         .filter(|one| opcode(one) == operation)
-        .find(|one| one.get(place) == Some(&value))
-        .and_then(|one| one.get(wanted).copied())
+        .find(|one| one.get(operand_index) == Some(&value))
+        .and_then(|one| one.get(result_index).copied())
         .ok_or(format!(
-            "the module has no instruction {operation} with the operand {value}"
+            "the SPIR-V module has no instruction with opcode {operation} and operand {value}"
         ))
 }

@@ -34,15 +34,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     let layout = reader.buffers().first().map(Buffer::layout);
     let mut pixels = XrgbReader::new(layout.ok_or("there are no buffers")?, colours)?;
     let (mut read, mut lost) = (0, 0);
-    let mut before: Option<u32> = None;
+    let mut last_sequence: Option<u32> = None;
     while read < frames {
         let Some(frame) = reader.next_frame()? else {
             poll(&mut [PollFd::new(&reader, PollFlags::IN)], None)?;
             continue;
         };
-        let gap = before.map_or(1, |before| frame.sequence().wrapping_sub(before));
+        let gap = last_sequence.map_or(1, |last_sequence| {
+            frame.sequence().wrapping_sub(last_sequence)
+        });
         lost += u64::from(gap.saturating_sub(1));
-        before = Some(frame.sequence());
+        last_sequence = Some(frame.sequence());
         let colours = middle_colours(&frame, &mappings, &mut pixels)?;
         println!("frame {}: {}", frame.sequence(), colours.join(" "));
         std::thread::sleep(delay);

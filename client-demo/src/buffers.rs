@@ -40,9 +40,9 @@ pub enum HandOverError {
     /// There is no buffer of this index.
     #[error("buffer {index} does not exist: the stream has {count}")]
     Index {
-        /// The requested index.
+        /// The index that the caller passed.
         index: usize,
-        /// The number of buffers.
+        /// The number of buffers of the stream.
         count: usize,
     },
     /// Another holder has the buffer.
@@ -199,8 +199,8 @@ impl Buffers {
         }
     }
 
-    /// Gives a buffer to the compositor. `back` is the release point of the commit, if it has one. Returns the fences that the
-    /// compositor has to wait for.
+    /// Gives a buffer to the compositor. `release_point` is the release point of the commit, if it has one. Returns the fences
+    /// that the compositor has to wait for.
     ///
     /// # Errors
     ///
@@ -208,13 +208,13 @@ impl Buffers {
     pub fn show(
         &mut self,
         index: usize,
-        back: Option<SyncPoint>,
+        release_point: Option<SyncPoint>,
     ) -> Result<Vec<PriorAccess<SyncPoint>>, HandOverError> {
         let compositor = self.compositor.clone();
         let slot = self.slot(index, Holder::Client, Holder::Compositor)?;
         match slot.tracker.begin_read(&compositor)? {
             AccessDecision::Granted(token, prior) => {
-                slot.tracker.transfer_out(token, back)?;
+                slot.tracker.transfer_out(token, release_point)?;
                 slot.state = State::Compositor;
                 Ok(prior)
             }
@@ -286,7 +286,7 @@ impl Buffers {
     }
 }
 
-/// Returns the fences of a dma-buf that are not signalled; `None` where all are.
+/// Returns the fences of a dma-buf that are not signalled; `None` where all are signalled.
 fn pending_fences(buffer: &Buffer, index: usize) -> Result<Option<SyncPoint>, HandOverError> {
     let failed = |source: SyncPointError| HandOverError::Fence { index, source };
     // A sync file is exported only where poll() finds a pending fence.

@@ -3,15 +3,15 @@
 use covalent_alloc::backend::v4l2::{self, FrameSizes, PixelFormat, Queue};
 use covalent_alloc::model::{Extent, Fourcc};
 
-/// Returns `wanted` if the camera supports it in a format that `takes` accepts. Otherwise returns the largest size that fits into
-/// `wanted`, or the camera's smallest size where none fits.
+/// Returns `wanted` if the camera supports this size in a format that `is_supported` accepts. Otherwise returns the largest size
+/// that fits into `wanted`, or the camera's smallest size where none fits.
 ///
 /// # Errors
 ///
 /// The error of the V4L2 device where its formats or sizes cannot be listed.
 pub fn choose(
     queue: &Queue,
-    takes: impl Fn(Fourcc) -> bool,
+    is_supported: impl Fn(Fourcc) -> bool,
     wanted: Extent,
 ) -> Result<Extent, v4l2::Error> {
     let mut lists = Vec::new();
@@ -19,7 +19,7 @@ pub fn choose(
         let Some(fourcc) = description.fourcc else {
             continue;
         };
-        if takes(fourcc) {
+        if is_supported(fourcc) {
             let pixel_format: PixelFormat = description.pixel_format;
             lists.push(queue.frame_sizes(pixel_format)?);
         }

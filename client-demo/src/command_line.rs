@@ -14,13 +14,15 @@ use covalent_alloc::text::{PrintableWriter, printable_bytes};
 ///
 /// The exit code of the error or of the printed help text.
 pub fn parse<T: Parser>() -> Result<T, ExitCode> {
-    let words: Vec<OsString> = std::env::args_os().collect();
-    let error = match T::try_parse_from(&words) {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let error = match T::try_parse_from(&arguments) {
         Ok(options) => return Ok(options),
         Err(error) => error,
     };
     // clap's error quotes the arguments. The arguments are escaped and parsed again, so that the error is printable.
-    let printable = words.iter().map(|word| printable_bytes(word.as_bytes()));
+    let printable = arguments
+        .iter()
+        .map(|argument| printable_bytes(argument.as_bytes()));
     let error = T::try_parse_from(printable).err().unwrap_or(error);
     let is_plain = std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty());
     let text = |is_terminal: bool| {

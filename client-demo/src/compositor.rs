@@ -98,11 +98,11 @@ pub enum FeedbackOf {
 /// The compositor's state as its events report it.
 #[derive(Debug, Default)]
 pub struct Compositor {
-    /// The bound globals.
+    /// The globals that this client has bound.
     pub globals: Globals,
     /// The mode of the first output, if there is one.
     pub output: Option<OutputMode>,
-    /// The window's last configure.
+    /// The size and state of the window's last configure.
     pub configure: Option<Configure>,
     /// The clock id of presentation times (`wp_presentation.clock_id`).
     pub clock: Option<u32>,
@@ -126,7 +126,7 @@ pub struct Compositor {
 pub struct MissingGlobal {
     /// Name of the interface.
     pub interface: &'static str,
-    /// The lowest version that suffices.
+    /// The lowest version that the program can use.
     pub version: u32,
 }
 

@@ -52,9 +52,9 @@ pub enum EncodeError {
     /// The device is not an encoder.
     #[error("{node} ({driver}) does not write a compressed format, so it is not an encoder", node = node.display())]
     NoEncoder {
-        /// The device node.
+        /// The path of the encoder's device node.
         node: PathBuf,
-        /// The driver of the device.
+        /// The name of the device's driver.
         driver: String,
     },
     /// No plan for the bitstream buffers exists.
@@ -69,13 +69,13 @@ pub enum EncodeError {
     /// A bitstream buffer cannot be read by the CPU.
     #[error("the bitstream cannot be read: {0}")]
     Access(#[from] AccessError),
-    /// The file cannot be written.
+    /// The file for the bitstream cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
     /// Waiting for the encoder failed.
     #[error("poll of {node} failed: {source}", node = node.display())]
     Poll {
-        /// The device node.
+        /// The path of the encoder's device node.
         node: PathBuf,
         /// The error of poll(2).
         source: std::io::Error,
@@ -85,17 +85,17 @@ pub enum EncodeError {
 /// The report of an encoder.
 #[derive(Clone, Debug, Serialize)]
 pub struct EncodingReport {
-    /// The path of the file.
+    /// The path of the file with the bitstream.
     file: String,
-    /// The encoder's node.
+    /// The path of the encoder's device node.
     encoder: String,
     /// The V4L2 code of the bitstream.
     format: String,
-    /// The frames in the file. While the stream runs, the last ones may not be written yet.
+    /// The number of frames in the file. While the stream runs, the last frames may not be written yet.
     frames: u64,
-    /// The frames that were shown and are not in the file, because the encoder or the disk was too slow.
+    /// The number of frames that were shown and are not in the file, because the encoder or the disk was too slow.
     lost: u64,
-    /// The bytes of the bitstream.
+    /// The size of the bitstream in bytes.
     bytes: u64,
 }
 
@@ -149,7 +149,7 @@ impl EncoderDevice {
         })
     }
 
-    /// Returns the queue of raw pictures, which is a participant of the pictures' plan.
+    /// Returns the encoder's OUTPUT queue of raw pictures, which is a participant of their plan.
     #[must_use]
     pub fn queue(&self) -> &Queue {
         &self.raw
@@ -218,7 +218,7 @@ pub struct Encoder {
     writer: FileWriter,
     /// The memory into which the bitstream of each frame is copied, one for each frame that is being encoded.
     memory: VecDeque<Vec<u8>>,
-    /// The number of pictures that the encoder reads.
+    /// The number of pictures that are queued in the encoder.
     queued_pictures: u32,
     lost: u64,
     bytes: u64,
@@ -305,7 +305,7 @@ impl Encoder {
         Ok(self.writer.finish()?)
     }
 
-    /// Returns the report so far.
+    /// Returns the report on the frames that were encoded so far.
     #[must_use]
     pub fn encoded(&self) -> EncodingReport {
         EncodingReport {

@@ -41,14 +41,14 @@ pub struct SourceId(Key);
 enum Action {
     /// Reads and dispatches the compositor's events.
     Dispatch,
-    /// Sets a flag.
+    /// Sets the flag that [`Events::watch`] returned.
     Mark(Ready),
-    /// Reads the signal's pipe until it is empty, and sets a flag.
+    /// Reads the signal's pipe until it is empty, and sets the flag that [`Events::watch_signal`] returned.
     Signal(Rc<SignalPipe>, Ready),
-    /// Sets a flag and removes the source. The signal ends the program, and the bytes that stay in the pipe must not wake the
-    /// loop again.
+    /// Sets the flag of [`Events::is_interrupted`] and removes the source. SIGINT or SIGTERM ends the program, and the bytes that
+    /// stay in the signal's pipe must not wake the loop again.
     Interrupt,
-    /// Queues the event and removes the source.
+    /// Queues the event that the function creates from the number, and removes the source.
     Once(fn(u64) -> Event, u64),
     /// Queues [`Event::Released`] each time that the file descriptor is ready.
     Release(usize),
@@ -335,7 +335,7 @@ impl Events {
     fn flush(&mut self, compositor: &mut Compositor) -> Result<(), EventsError> {
         match self.connection.flush() {
             Ok(()) => Ok(()),
-            // The socket's send buffer is full. The next flush sends the rest.
+            // The socket's send buffer is full. The next flush sends the remaining requests.
             Err(WaylandError::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
                 Ok(())
             }
@@ -380,9 +380,9 @@ impl Events {
         deadline: Duration,
         mut done: impl FnMut(&mut Compositor) -> bool,
     ) -> Result<(), EventsError> {
-        let begun = Instant::now();
+        let started_at = Instant::now();
         while !done(compositor) {
-            let Some(left) = deadline.checked_sub(begun.elapsed()) else {
+            let Some(left) = deadline.checked_sub(started_at.elapsed()) else {
                 // A message is lost if its file descriptor cannot be received. If this process has no free file descriptor, this
                 // is why the answer did not arrive.
                 if let Err(error) = rustix::io::fcntl_dupfd_cloexec(&self.connection, 0) {

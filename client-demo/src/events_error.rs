@@ -14,7 +14,7 @@ pub enum EventsError {
         "cannot reach the compositor at {socket}: {reason}; start one and set WAYLAND_DISPLAY to its socket"
     )]
     Unreachable {
-        /// The socket that was tried.
+        /// The path of the socket that the program tried to connect to.
         socket: String,
         /// Why the connection failed.
         reason: String,
@@ -24,7 +24,7 @@ pub enum EventsError {
     Gone {
         /// The path of the compositor's socket.
         socket: String,
-        /// The error of the connection.
+        /// The error of the connection to the compositor.
         reason: String,
     },
     /// The compositor sent a protocol error.
@@ -55,7 +55,7 @@ pub enum EventsError {
         "this process has no file descriptor left for the compositor at {socket} ({reason}); raise its limit (`ulimit -n`)"
     )]
     NoFileDescriptor {
-        /// The compositor's socket.
+        /// The path of the compositor's socket.
         socket: String,
         /// The operation that failed, and the kernel's error.
         reason: String,
@@ -63,7 +63,7 @@ pub enum EventsError {
     /// The event loop failed.
     #[error("{operation} failed: {reason}")]
     Loop {
-        /// The operation.
+        /// The operation of the event loop that failed.
         operation: &'static str,
         /// The error of the operation.
         reason: String,

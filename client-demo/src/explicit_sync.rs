@@ -43,7 +43,7 @@ pub enum SyncKind {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExplicitSyncError {
-    /// The compositor lacks the protocol.
+    /// The compositor lacks linux-drm-syncobj.
     #[error(
         "the compositor does not offer wp_linux_drm_syncobj_manager_v1, because it or its card has no timelines; use --sync implicit"
     )]
@@ -60,7 +60,7 @@ pub enum ExplicitSyncError {
     #[error(transparent)]
     Events(#[from] EventsError),
     /// There is no buffer of this index.
-    #[error("buffer {0} has no timeline")]
+    #[error("buffer {0} has no timeline for its release points")]
     Index(usize),
 }
 
@@ -132,7 +132,7 @@ impl ExplicitSync {
         surface: &WlSurface,
         count: usize,
     ) -> Result<Option<Self>, ExplicitSyncError> {
-        let found = match kind {
+        let available = match kind {
             SyncKind::Implicit => return Ok(None),
             SyncKind::Auto | SyncKind::Explicit => compositor
                 .globals
@@ -146,8 +146,8 @@ impl ExplicitSync {
                     ))
                 }),
         };
-        let (manager, device) = match found {
-            Ok(found) => found,
+        let (manager, device) = match available {
+            Ok(available) => available,
             Err(error) if kind == SyncKind::Auto => {
                 tracing::info!("implicit synchronisation: {error}");
                 return Ok(None);
@@ -198,7 +198,8 @@ impl ExplicitSync {
         }
     }
 
-    /// Sets the points of the surface's next commit, of the buffer at `index`, which is complete: its acquire point is signalled.
+    /// Sets the acquire and release points of the surface's next commit, which attaches the buffer at `index`. The frame in the
+    /// buffer is complete, so the acquire point is already signalled.
     ///
     /// # Errors
     ///
@@ -211,8 +212,8 @@ impl ExplicitSync {
         Ok(())
     }
 
-    /// Sets the points of the surface's next commit, of the buffer at `index`, which is not complete yet. Returns the acquire
-    /// point, which the caller signals or attaches a fence to, and the release point.
+    /// Sets the acquire and release points of the surface's next commit, which attaches the buffer at `index`, and returns both.
+    /// The frame in the buffer is not complete yet, so the caller has to signal the acquire point or attach a fence to it.
     ///
     /// # Errors
     ///
@@ -230,7 +231,7 @@ impl ExplicitSync {
         Ok((acquire, released))
     }
 
-    /// Sets the release point of the next commit of the buffer at `index`, and waits for it in the event loop.
+    /// Sets the release point of the next commit of the buffer at `index`. The event loop reports when the point is signalled.
     fn set_release_point(&mut self, index: usize) -> Result<Point, ExplicitSyncError> {
         let release = self
             .releases

@@ -21,14 +21,14 @@ pub enum WriteError {
     /// A write to the file failed.
     #[error("writing to {path} failed: {source}; the file has {frames} complete frames", path = path.display())]
     Write {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The error of the system.
+        /// The error of write(2).
         source: std::io::Error,
         /// The number of complete frames in the file.
         frames: u64,
     },
-    /// The thread cannot be started.
+    /// The thread that writes the file cannot be started.
     #[error("no thread can be started to write frames: {0}")]
     Thread(std::io::Error),
     /// The thread panicked; its message is on stderr.
@@ -45,7 +45,7 @@ pub struct FileWriter {
     /// The channel through which the thread returns the memory of written frames.
     empty: Receiver<Vec<u8>>,
     thread: Option<JoinHandle<Result<(), WriteError>>>,
-    sent: u64,
+    sent_frames: u64,
 }
 
 impl FileWriter {
@@ -70,20 +70,20 @@ impl FileWriter {
             filled: Some(filled),
             empty,
             thread: Some(thread.spawn(write).map_err(WriteError::Thread)?),
-            sent: 0,
+            sent_frames: 0,
         })
     }
 
-    /// Returns the file's path.
+    /// Returns the path of the file that the frames are written to.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Returns the number of frames that were passed to [`write`](Self::write). The last ones may not be in the file yet.
+    /// Returns the number of frames that were passed to [`write`](Self::write). The last frames may not be in the file yet.
     #[must_use]
     pub fn frames(&self) -> u64 {
-        self.sent
+        self.sent_frames
     }
 
     /// Returns memory for the next frame. Returns `None` if the thread has not written the earlier frames yet; then this frame is
@@ -107,7 +107,7 @@ impl FileWriter {
     ///
     /// The [`WriteError`] of an earlier frame.
     pub fn write(&mut self, frame: Vec<u8>) -> Result<(), WriteError> {
-        self.sent = self.sent.saturating_add(1);
+        self.sent_frames = self.sent_frames.saturating_add(1);
         match self.filled.as_ref().map(|filled| filled.send(frame)) {
             Some(Ok(())) => Ok(()),
             Some(Err(_)) | None => self.finish(),
@@ -164,7 +164,7 @@ mod tests {
         let mut writer = FileWriter::create(&path).unwrap();
         let mut expected = Vec::new();
         for byte in 0..100_u8 {
-            // The thread may be slower than this loop.
+            // The writer's thread may be slower than this loop.
             if let Some(mut frame) = writer.memory().unwrap() {
                 frame.clear();
                 frame.extend([byte; 3]);

@@ -11,8 +11,8 @@ pub struct FrameInterval {
 
 impl FrameInterval {
     /// Records a frame that was dequeued at `now`, on `CLOCK_MONOTONIC`. Returns whether the next frame may be ready as well.
-    /// That is so if this frame is at least one interval old or its age is unknown. Otherwise the next `VIDIOC_DQBUF` would only
-    /// return `EAGAIN`.
+    /// It may be ready if this frame is at least one interval old or if the age of this frame is unknown. Otherwise the next
+    /// `VIDIOC_DQBUF` would only return `EAGAIN`.
     ///
     /// `timestamp` is the camera's timestamp, or `None` where the camera uses another clock.
     pub fn has_successor(

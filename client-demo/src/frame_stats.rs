@@ -25,7 +25,7 @@ pub enum DisplayPath {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {
-    /// The stream has not ended; the counts are those so far.
+    /// The stream has not ended yet; the report has the counts so far.
     Running,
     /// All frames of `--frames` were shown.
     Done,
@@ -125,37 +125,37 @@ impl FrameStats {
         }
     }
 
-    /// Returns the frames that were dequeued from the camera.
+    /// Returns the number of frames that were dequeued from the camera.
     #[must_use]
     pub fn frames_captured(&self) -> u64 {
         self.captured
     }
 
-    /// Returns the committed frames.
+    /// Returns the number of committed frames.
     #[must_use]
     pub fn frames_committed(&self) -> u64 {
         self.committed
     }
 
-    /// Returns the presented frames.
+    /// Returns the number of presented frames.
     #[must_use]
     pub fn frames_presented(&self) -> u64 {
         self.presented
     }
 
-    /// Returns the frames that the compositor discarded.
+    /// Returns the number of frames that the compositor discarded.
     #[must_use]
     pub fn frames_discarded(&self) -> u64 {
         self.discarded
     }
 
-    /// Returns the frames that the camera dropped because it had no buffer.
+    /// Returns the number of frames that the camera dropped because no buffer was queued.
     #[must_use]
     pub fn frames_missed(&self) -> u64 {
         self.missed
     }
 
-    /// Returns the frames that were captured and not committed.
+    /// Returns the number of frames that were captured and not committed.
     #[must_use]
     pub fn frames_skipped(&self) -> u64 {
         self.skipped
@@ -167,19 +167,19 @@ impl FrameStats {
         self.incomplete
     }
 
-    /// Returns the frames that were presented after a newer one.
+    /// Returns the number of frames that were presented after a newer frame.
     #[must_use]
     pub fn frames_out_of_order(&self) -> u64 {
         self.out_of_order
     }
 
-    /// Returns the frames whose timestamp was later than their commit.
+    /// Returns the number of frames whose timestamp was later than their commit.
     #[must_use]
     pub fn timestamps_ahead(&self) -> u64 {
         self.ahead
     }
 
-    /// Returns the committed frames that are neither presented nor discarded yet.
+    /// Returns the number of committed frames that are neither presented nor discarded yet.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
         u64::try_from(self.in_flight.len()).unwrap_or(u64::MAX)

@@ -92,7 +92,7 @@ impl FrameTrace {
         self.waiting.insert(index, now);
     }
 
-    /// Records that the wait for the buffer at `index` is over.
+    /// Records that the wait for the fences of the buffer at `index` is over.
     pub fn wait_ended(&mut self, index: usize, now: Duration) {
         let since = self.waiting.remove(&index);
         if let (Some(since), Some(traced)) = (since, self.buffers.get(index)) {
@@ -151,7 +151,7 @@ impl FrameTrace {
         track: &str,
         action: Action,
         traced: TracedBuffer,
-        place: FlowPosition,
+        flow_position: FlowPosition,
         from: Duration,
         until: Duration,
     ) {
@@ -160,7 +160,7 @@ impl FrameTrace {
             action,
             buffer: traced.buffer,
             round: traced.round,
-            place,
+            place: flow_position,
             from,
             until,
         };

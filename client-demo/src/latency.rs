@@ -11,7 +11,7 @@ const MOST_SAMPLES: usize = 1 << 16;
 #[derive(Clone, Debug, Default)]
 pub struct Latencies {
     samples: Vec<Duration>,
-    /// How often the number of samples was halved: one of `1 << halvings` samples is kept.
+    /// How often the number of samples was halved: one of every `1 << halvings` added samples is kept.
     halvings: u32,
     /// The number of samples that were added.
     added: u64,
@@ -20,9 +20,9 @@ pub struct Latencies {
 /// The reported percentiles, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Percentiles {
-    /// The median.
+    /// The median of the latencies in milliseconds.
     pub p50: f64,
-    /// The 99th percentile.
+    /// The 99th percentile of the latencies in milliseconds.
     pub p99: f64,
 }
 

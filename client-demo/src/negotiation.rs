@@ -38,7 +38,8 @@ use crate::wl_buffers::{ImportResult, import_wl_buffers};
 /// The maximum number of plans that are tried.
 const PLANS: usize = 6;
 /// The reason that is recorded when the compositor fails to import a buffer.
-pub const REFUSED: &str = "the compositor refused its buffers (zwp_linux_buffer_params_v1.failed)";
+pub const REFUSED: &str =
+    "the compositor could not import the buffers (zwp_linux_buffer_params_v1.failed)";
 
 /// The state of a negotiation: its participants, and the sources whose buffers were refused.
 #[derive(Debug)]
@@ -56,9 +57,9 @@ pub struct Negotiation {
 /// The buffers of a plan that every participant has imported, and their imports.
 #[derive(Debug)]
 pub struct NegotiatedBuffers<I> {
-    /// The plan.
+    /// The plan from which the buffers were allocated.
     pub plan: Plan,
-    /// The dma-bufs.
+    /// The allocated dma-bufs.
     pub buffers: Vec<Buffer>,
     /// The imports into this process's devices.
     pub imported: I,
@@ -105,7 +106,7 @@ impl Negotiation {
         &mut self.collection
     }
 
-    /// Returns the messages of the refusals so far.
+    /// Returns a message for each plan whose import has failed so far.
     #[must_use]
     pub fn refusals(&self) -> &[String] {
         &self.refusals
@@ -126,7 +127,7 @@ impl Negotiation {
         }
     }
 
-    /// Forgets the refusals so far. Call this when the compositor has sent new feedback.
+    /// Permits the sources again that were excluded after failed imports. Call this when the compositor has sent new feedback.
     pub fn forget_refusals(&mut self) {
         self.refused.clear();
         self.refusals.clear();
@@ -181,8 +182,8 @@ impl Negotiation {
         if self.refusals.len() < PLANS {
             return Ok(());
         }
-        let words = format!("the imports of {PLANS} plans failed; no more plans are tried");
-        Err(self.no_plan(&[words]))
+        let message = format!("the imports of {PLANS} plans failed; no more plans are tried");
+        Err(self.no_plan(&[message]))
     }
 
     /// Returns the failure that says that no plan works, with all explanations and refusals.
@@ -198,18 +199,18 @@ impl Negotiation {
     /// Returns the explanation of the plan and of the earlier attempts.
     #[must_use]
     pub fn summary(&self, explanations: &[String], usage_label: &str, plan: &Plan) -> String {
-        let mut words = String::new();
+        let mut text = String::new();
         for line in explanations {
-            words.push_str(line);
-            words.push_str("\n\n");
+            text.push_str(line);
+            text.push_str("\n\n");
         }
         for refusal in &self.refusals {
-            words.push_str(refusal);
-            words.push('\n');
+            text.push_str(refusal);
+            text.push('\n');
         }
-        words.push_str(&format!("These buffers can be {usage_label}.\n"));
-        words.push_str(&plan.explain());
-        words
+        text.push_str(&format!("These buffers can be {usage_label}.\n"));
+        text.push_str(&plan.explain());
+        text
     }
 
     /// Plans, allocates, and imports into this process's devices with `import` and into the compositor, until every import
@@ -244,12 +245,12 @@ impl Negotiation {
                 });
             };
             let usage_label = &alternative.usage_label;
-            let taken = self.collection.allocate(&plan).and_then(|buffers| {
+            let allocated = self.collection.allocate(&plan).and_then(|buffers| {
                 let imported = import(&mut self.collection, &buffers)?;
                 Ok((buffers, imported))
             });
-            let (buffers, imported) = match taken {
-                Ok(taken) => taken,
+            let (buffers, imported) = match allocated {
+                Ok(allocated) => allocated,
                 Err(error) => {
                     let refusal = exit_code::as_import_refusal(error)?;
                     self.refuse(usage_label, &plan, &refusal.to_string())?;
@@ -291,10 +292,10 @@ fn missing_formats(compositor: &Compositor) -> String {
 /// Returns the failure that says that no plan works for these participants. Each element of `lines` is an explanation.
 #[must_use]
 pub fn no_plan(participants_label: &str, lines: &[String]) -> Failure {
-    let mut words = format!("no buffer can be shared by {participants_label}");
+    let mut message = format!("no buffer can be shared by {participants_label}");
     for line in lines {
-        words.push('\n');
-        words.push_str(line);
+        message.push('\n');
+        message.push_str(line);
     }
-    Failure::new(Exit::NoPlan, anyhow!(words))
+    Failure::new(Exit::NoPlan, anyhow!(message))
 }

@@ -58,7 +58,7 @@ pub enum PatternError {
         number: u32,
         /// The column of the first pixel that differs.
         x: u32,
-        /// The row of that pixel.
+        /// The row of the first pixel that differs.
         y: u32,
         /// The colour in the picture as red, green and blue.
         found: [u8; 3],
@@ -67,7 +67,7 @@ pub enum PatternError {
     },
 }
 
-/// The pattern at one size.
+/// The pattern for pictures of one size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pattern {
     width: u32,

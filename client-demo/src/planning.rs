@@ -51,54 +51,56 @@ impl Planning {
 
     /// Plans the first alternative that has a plan.
     pub fn decide(&mut self, alternatives: &[Alternative]) -> PlanningResult {
-        let mut answer = PlanningResult::default();
+        let mut result = PlanningResult::default();
         for (index, alternative) in alternatives.iter().enumerate() {
             match self.plan(alternative) {
                 Ok(plan) => {
-                    answer.chosen = Some((index, plan));
-                    return answer;
+                    result.chosen = Some((index, plan));
+                    return result;
                 }
                 Err(why) => {
-                    let words = format!(
+                    let explanation = format!(
                         "no buffer shared by {} can be {}:\n{}",
                         alternative.participants_label,
                         alternative.usage_label,
                         why.trim_end()
                     );
-                    answer.explanations.push(words);
+                    result.explanations.push(explanation);
                 }
             }
         }
-        answer
+        result
     }
 
     fn plan(&mut self, alternative: &Alternative) -> Result<Box<Plan>, String> {
         let request = &alternative.request;
-        let known = self.trial_results.apply(request).request;
+        let request_with_trials = self.trial_results.apply(request).request;
         // Without a plan there is nothing to import.
-        let plan = shared_plan(solve(&known))?;
-        let Some(who) = &alternative.trial_participant else {
+        let plan = shared_plan(solve(&request_with_trials))?;
+        let Some(participant_name) = &alternative.trial_participant else {
             return Ok(plan);
         };
-        let tried_solution = self.try_imports(request, who)?;
+        let tried_solution = self.try_imports(request, participant_name)?;
         let trial = tried_solution
             .participant_trials
             .iter()
-            .find(|trial| trial.participant == *who);
+            .find(|trial| trial.participant == *participant_name);
         let outcome = trial.map(|trial| trial.outcome.clone());
         let refusals: Vec<String> = tried_solution
             .refused_plans
             .iter()
             .map(|refused| {
                 format!(
-                    "{} in {} was refused by {}: {}",
+                    "a buffer of {} in {} could not be imported by {}: {}",
                     refused.source_name, refused.format, refused.refused_by, refused.refusal
                 )
             })
             .collect();
         match outcome {
             Some(Outcome::Accepted) => shared_plan(tried_solution.solution),
-            Some(outcome) => Err(format!("the trial import by {who} failed: {outcome}")),
+            Some(outcome) => Err(format!(
+                "the trial import by {participant_name} failed: {outcome}"
+            )),
             None => Err(if refusals.is_empty() {
                 tried_solution.solution.explain()
             } else {
@@ -107,11 +109,15 @@ impl Planning {
         }
     }
 
-    fn try_imports(&mut self, request: &Request, who: &str) -> Result<TriedSolution, String> {
+    fn try_imports(
+        &mut self,
+        request: &Request,
+        participant_name: &str,
+    ) -> Result<TriedSolution, String> {
         let helper = match self.helper.take() {
             Some(helper) => helper,
             None => Helper::find().map_err(|error| {
-                format!("the driver of {who} may crash this process, so a helper process has to import first: {error}")
+                format!("the driver of {participant_name} may crash this process, so a helper process has to import first: {error}")
             })?,
         };
         let helper = self.helper.insert(helper);

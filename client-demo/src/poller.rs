@@ -1,9 +1,8 @@
 //! Waits for file descriptors by epoll, with one system call per wait.
 //!
-//! A registration stays until it is removed, and a timeout is an argument of the wait. A wait between which no file descriptor is
-//! added or removed therefore costs one `epoll_wait`: no timer is armed and no registration is renewed. The crates calloop,
-//! polling and mio make more system calls, or are edge-triggered for every source, which costs a second read of each camera and
-//! socket.
+//! A registration stays until it is removed, and a timeout is an argument of the wait. A wait therefore costs one `epoll_wait`
+//! unless a file descriptor was added or removed: no timer is armed and no registration is renewed. The crates calloop, polling
+//! and mio make more system calls, or are edge-triggered for every source, which costs a second read of each camera and socket.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -38,7 +37,8 @@ pub struct Poller {
     next: u64,
 }
 
-/// The file descriptor is readable while a registered one is reported, so that another poller can watch all of them.
+/// The epoll file descriptor is readable while a registered file descriptor is ready, so that another poller can watch all of
+/// them through it.
 impl AsFd for Poller {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.as_fd()

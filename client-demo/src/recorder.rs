@@ -89,7 +89,7 @@ impl Recorder {
         Ok(self.writer.finish()?)
     }
 
-    /// Returns the report so far.
+    /// Returns the report on the frames that were recorded so far.
     #[must_use]
     pub fn recording(&self) -> Recording {
         Recording {
@@ -134,11 +134,11 @@ fn read(buffer: &Buffer, into: &mut Vec<u8>) -> Result<(), RecordError> {
     let guard = mapping.access(CpuAccess::Read)?;
     let mut filled = 0_usize;
     for plane in 0..planes {
-        let place = layout
+        let visible = layout
             .visible_bytes(plane)
             .ok_or(RecordError::Layout(format))?;
-        let row_bytes = usize::try_from(place.row_bytes).unwrap_or(usize::MAX);
-        for row in place.first_row..place.first_row.saturating_add(place.rows) {
+        let row_bytes = usize::try_from(visible.row_bytes).unwrap_or(usize::MAX);
+        for row in visible.first_row..visible.first_row.saturating_add(visible.rows) {
             let end = filled.saturating_add(row_bytes);
             if into.len() < end {
                 into.resize(end, 0);
@@ -146,7 +146,7 @@ fn read(buffer: &Buffer, into: &mut Vec<u8>) -> Result<(), RecordError> {
             let Some(bytes) = into.get_mut(filled..end) else {
                 return Err(RecordError::Layout(format));
             };
-            guard.read_row(plane, row, place.first_byte.into(), bytes)?;
+            guard.read_row(plane, row, visible.first_byte.into(), bytes)?;
             filled = end;
         }
     }

@@ -164,20 +164,20 @@ impl Pool {
     pub fn write(&self, index: usize, offset_bytes: u64, bytes: &[u8]) -> Result<(), PoolError> {
         let left = self.frame_bytes.saturating_sub(offset_bytes);
         let left = usize::try_from(left).unwrap_or(usize::MAX);
-        let mut rest = bytes.get(..left).unwrap_or(bytes);
+        let mut unwritten = bytes.get(..left).unwrap_or(bytes);
         let mut offset = u64::try_from(index)
             .unwrap_or(u64::MAX)
             .saturating_mul(self.frame_bytes)
             .saturating_add(offset_bytes);
-        while !rest.is_empty() {
+        while !unwritten.is_empty() {
             let written =
-                rustix::io::retry_on_intr(|| rustix::io::pwrite(&self.memory, rest, offset))
+                rustix::io::retry_on_intr(|| rustix::io::pwrite(&self.memory, unwritten, offset))
                     .map_err(|source| PoolError::Kernel {
-                        operation: "pwrite",
-                        bytes: self.frame_bytes,
-                        source,
-                    })?;
-            rest = rest.get(written..).unwrap_or_default();
+                    operation: "pwrite",
+                    bytes: self.frame_bytes,
+                    source,
+                })?;
+            unwritten = unwritten.get(written..).unwrap_or_default();
             offset = offset.saturating_add(u64::try_from(written).unwrap_or(0));
         }
         Ok(())

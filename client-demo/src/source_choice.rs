@@ -14,13 +14,13 @@ pub fn chosen(wanted: Option<&str>, declared: &[Source]) -> Result<Vec<Source>, 
     let Some(wanted) = wanted else {
         return Ok(declared.to_vec());
     };
-    let found: Vec<Source> = declared
+    let matching_sources: Vec<Source> = declared
         .iter()
         .filter(|source| source.id.as_str() == wanted || source.name == wanted)
         .cloned()
         .collect();
-    if found.is_empty() {
-        let known: Vec<String> = declared
+    if matching_sources.is_empty() {
+        let source_names: Vec<String> = declared
             .iter()
             .map(|source| format!("{} ({})", source.name, source.id))
             .collect();
@@ -28,9 +28,9 @@ pub fn chosen(wanted: Option<&str>, declared: &[Source]) -> Result<Vec<Source>, 
             Exit::Usage,
             anyhow!(
                 "--source {wanted}: this process can open no such source; usable sources: {}",
-                known.join(", ")
+                source_names.join(", ")
             ),
         ));
     }
-    Ok(found)
+    Ok(matching_sources)
 }

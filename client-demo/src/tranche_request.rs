@@ -9,7 +9,8 @@ use covalent_protocols::feedback::{Device, Feedback, Tranche, TrancheFlags};
 /// that was committed meanwhile.
 const BUFFERS_HELD: u32 = 3;
 
-/// A tranche of the feedback as participants: buffers that all of them support can be used as the tranche says.
+/// A tranche of the feedback, converted to participants of a plan. The compositor can use buffers that all of these participants
+/// support as the tranche says.
 #[derive(Debug)]
 pub struct TrancheRequest {
     /// What the compositor does with the buffers, as a phrase for messages, such as `composited`.
@@ -65,9 +66,9 @@ fn tranche_request(feedback: &Feedback, tranche: &Tranche, crop: Crop) -> Tranch
         own.image.crop = crop;
     });
     let mut participants = vec![compositor];
-    // Only for a scanout tranche does the card have to import the buffers. For other tranches the compositor may read the buffers
-    // by the CPU, so the formats of the card do not matter. The compositor reports whether its renderer can import a buffer when
-    // it creates a `wl_buffer` of it or fails to.
+    // The card has to import the buffers only for a scanout tranche. For other tranches the compositor may read the buffers by
+    // the CPU, so the formats of the card do not matter. Whether the compositor's renderer can import a buffer is known only when
+    // the compositor creates the `wl_buffer` or sends `failed`.
     if let Some(card) = card.as_ref().filter(|_| for_display) {
         participants.push(card.importer());
     }

@@ -18,7 +18,7 @@ const DEADLINE: Duration = Duration::from_secs(15);
 pub enum ImportResult {
     /// The compositor created a `wl_buffer` of each dma-buf. They are in the order of the dma-bufs.
     Imported(Vec<WlBuffer>),
-    /// The compositor failed to import one of the buffers (`zwp_linux_buffer_params_v1.failed`). The `wl_buffer`s of the others
+    /// The compositor failed to import one of the buffers (`zwp_linux_buffer_params_v1.failed`). The other `wl_buffer`s
     /// are destroyed.
     Refused,
 }

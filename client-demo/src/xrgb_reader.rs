@@ -107,7 +107,7 @@ fn read_rows(
     guard: &MapGuard<'_>,
     layout: &Layout,
     plane: usize,
-    place: VisibleBytes,
+    visible: VisibleBytes,
     (first, count): (u32, u32),
     into: &mut Vec<u8>,
 ) -> Result<(), AccessError> {
@@ -115,13 +115,13 @@ fn read_rows(
     let vsub = info
         .and_then(|info| info.planes.get(plane))
         .map_or(1, |info| info.vsub.max(1));
-    let row_bytes = usize::try_from(place.row_bytes).unwrap_or(usize::MAX);
+    let row_bytes = usize::try_from(visible.row_bytes).unwrap_or(usize::MAX);
     let (first, count) = (first / vsub, count.div_ceil(vsub));
     let rows = usize::try_from(count).unwrap_or(usize::MAX);
     into.resize(row_bytes.saturating_mul(rows), 0);
-    let lines = place.first_row.saturating_add(first)..;
+    let lines = visible.first_row.saturating_add(first)..;
     for (row, bytes) in lines.zip(into.chunks_exact_mut(row_bytes.max(1))) {
-        guard.read_row(plane, row, place.first_byte.into(), bytes)?;
+        guard.read_row(plane, row, visible.first_byte.into(), bytes)?;
     }
     Ok(())
 }

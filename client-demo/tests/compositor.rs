@@ -239,14 +239,14 @@ fn start_with(behaviour: Behaviour, dmabuf: Option<u32>) -> (Running, Events, Co
 
 /// Dispatches events until the client receives an event that the program has to handle, and returns this event.
 fn event(events: &mut Events, compositor: &mut Compositor) -> Event {
-    let mut found = None;
+    let mut first_event = None;
     events
         .dispatch_until(compositor, "say anything", SECONDS, |compositor| {
-            found = compositor.take_events().pop_front();
-            found.is_some()
+            first_event = compositor.take_events().pop_front();
+            first_event.is_some()
         })
         .unwrap();
-    found.unwrap()
+    first_event.unwrap()
 }
 
 fn request_any_wl_buffer(events: &Events, compositor: &Compositor, index: usize) {

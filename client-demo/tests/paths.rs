@@ -21,7 +21,7 @@ use rustix::fs::{CWD, FileType, Mode};
 /// The exit code of a program that finds no compositor.
 const NO_COMPOSITOR: i32 = 5;
 
-fn run(program: &str, words: &[&str], path: Option<&Path>) -> Option<Output> {
+fn run(program: &str, arguments: &[&str], path: Option<&Path>) -> Option<Output> {
     let file = match program {
         "covalent-camera" => Some(env!("CARGO_BIN_EXE_covalent-camera")),
         "covalent-pattern" => Some(env!("CARGO_BIN_EXE_covalent-pattern")),
@@ -31,9 +31,9 @@ fn run(program: &str, words: &[&str], path: Option<&Path>) -> Option<Output> {
         println!("skipped, because {program} is not built without its feature");
         return None;
     };
-    let begun = Instant::now();
+    let started_at = Instant::now();
     let output = Command::new(file)
-        .args(words)
+        .args(arguments)
         .args(path)
         .env("XDG_RUNTIME_DIR", "/proc/none")
         .env_remove("WAYLAND_DISPLAY")
@@ -41,14 +41,14 @@ fn run(program: &str, words: &[&str], path: Option<&Path>) -> Option<Output> {
         .output()
         .unwrap();
     assert!(
-        begun.elapsed() < Duration::from_secs(120),
-        "{words:?} takes too long"
+        started_at.elapsed() < Duration::from_secs(120),
+        "{arguments:?} takes too long"
     );
     Some(output)
 }
 
 /// Creates files that an option must not replace. Returns each path with a piece of the expected error message.
-fn others(folder: &Path) -> Vec<(PathBuf, &'static str)> {
+fn create_files(folder: &Path) -> Vec<(PathBuf, &'static str)> {
     let at = |name: &str| folder.join(name);
     let mode = Mode::RUSR | Mode::WUSR;
     rustix::fs::mknodat(CWD, at("fifo"), FileType::Fifo, mode, 0).unwrap();
@@ -82,15 +82,19 @@ fn others(folder: &Path) -> Vec<(PathBuf, &'static str)> {
 fn file_to_write_that_must_stay_is_refused_at_once() {
     for (program, option) in table::WRITTEN.iter().chain(table::WRITTEN_ON_DEMAND) {
         let folder = tempfile::tempdir().unwrap();
-        for (path, cause) in others(folder.path()) {
+        for (path, cause) in create_files(folder.path()) {
             let Some(output) = run(program, &[&format!("--{option}")], Some(&path)) else {
                 continue;
             };
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert_eq!(output.status.code(), Some(1), "{program} {path:?}: {said}");
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(
+                output.status.code(),
+                Some(1),
+                "{program} {path:?}: {stderr}"
+            );
             assert!(
-                said.contains(cause),
-                "{program} {path:?} lacks `{cause}`: {said}"
+                stderr.contains(cause),
+                "{program} {path:?} lacks `{cause}`: {stderr}"
             );
         }
         assert_eq!(
@@ -107,10 +111,10 @@ fn socket_path_that_is_not_a_socket_is_refused_at_once() {
     const NO_CAMERA: i32 = 3;
     for (program, option) in table::SOCKETS {
         let folder = tempfile::tempdir().unwrap();
-        for (path, cause) in others(folder.path()) {
-            let words = ["--device", "/dev/null", &format!("--{option}")];
-            let output = run(program, &words, Some(&path)).unwrap();
-            let said = String::from_utf8_lossy(&output.stderr);
+        for (path, cause) in create_files(folder.path()) {
+            let arguments = ["--device", "/dev/null", &format!("--{option}")];
+            let output = run(program, &arguments, Some(&path)).unwrap();
+            let stderr = String::from_utf8_lossy(&output.stderr);
             let (status, cause) = match cause {
                 "a socket" => (NO_CAMERA, "/dev/null"),
                 // The program checks the type of the file before the owner, because it would replace only a socket.
@@ -120,11 +124,11 @@ fn socket_path_that_is_not_a_socket_is_refused_at_once() {
             assert_eq!(
                 output.status.code(),
                 Some(status),
-                "{program} {path:?}: {said}"
+                "{program} {path:?}: {stderr}"
             );
             assert!(
-                said.contains(cause),
-                "{program} {path:?} lacks `{cause}`: {said}"
+                stderr.contains(cause),
+                "{program} {path:?} lacks `{cause}`: {stderr}"
             );
             assert!(cause == "No such file" || path.symlink_metadata().is_ok());
         }
@@ -145,8 +149,8 @@ fn file_that_is_written_is_private_and_replaces_the_old_one() {
         let Some(output) = run(program, &[&format!("--{option}")], Some(&path)) else {
             continue;
         };
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_ne!(output.status.code(), Some(1), "{program}: {said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_ne!(output.status.code(), Some(1), "{program}: {stderr}");
         assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o600, "{program}");
         assert_eq!(fs::read_to_string(&other).unwrap(), "old", "{program}");
         let text = fs::read(&path).unwrap();
@@ -161,7 +165,7 @@ fn file_that_is_written_is_private_and_replaces_the_old_one() {
 fn node_that_is_no_device_of_its_kind_is_refused_at_once() {
     for (program, option) in table::NODES {
         let folder = tempfile::tempdir().unwrap();
-        for (path, _) in others(folder.path()) {
+        for (path, _) in create_files(folder.path()) {
             let Some(output) = run(program, &[&format!("--{option}")], Some(&path)) else {
                 continue;
             };
@@ -194,12 +198,12 @@ fn argument_with_control_characters_is_refused_in_printable_text() {
                 continue;
             };
             assert!(!output.status.success(), "{program} {before}");
-            let said = String::from_utf8(output.stderr).unwrap();
-            for text_line in said.lines() {
+            let stderr = String::from_utf8(output.stderr).unwrap();
+            for text_line in stderr.lines() {
                 assert_eq!(covalent_alloc::text::printable(text_line), text_line);
                 assert!(
                     !text_line.starts_with("forged:"),
-                    "{program} {before}: {said}"
+                    "{program} {before}: {stderr}"
                 );
             }
         }

@@ -42,7 +42,7 @@ impl BufferLock {
         }))
     }
 
-    /// Returns the buffer.
+    /// Returns the locked `wl_buffer`.
     pub fn buffer(&self) -> &WlBuffer {
         self.0.buffer.buffer()
     }

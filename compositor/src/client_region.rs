@@ -124,9 +124,9 @@ impl RegionData {
 /// pixel accepts input.
 #[derive(Clone, Debug, Default)]
 pub struct SurfaceRegions {
-    /// The opaque region.
+    /// The opaque region; `None` if no pixel is opaque.
     pub opaque: Option<Arc<ClientRegion>>,
-    /// The input region.
+    /// The input region; `None` if every pixel accepts input.
     pub input: Option<Arc<ClientRegion>>,
 }
 

@@ -83,7 +83,7 @@ impl<K: Eq + std::hash::Hash, B: SendRelease> BuffersInUse<K, B> {
 pub struct UnreleasedBuffers(Arc<AtomicU64>);
 
 impl UnreleasedBuffers {
-    /// Returns the number.
+    /// Returns the number of unreleased buffers.
     pub fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -179,7 +179,7 @@ impl CommittedBuffer {
 /// The buffer that a commit attaches to its surface.
 #[derive(Debug)]
 pub enum Attachment<O = CommittedBuffer> {
-    /// A buffer.
+    /// The commit attaches this buffer.
     Buffer(O),
     /// The null buffer, which removes the surface's content.
     Removed,
@@ -197,7 +197,7 @@ pub struct PendingCommits<O = CommittedBuffer>(Mutex<CommitQueue<O>>);
 struct CommitQueue<O> {
     /// The number of the last commit.
     last: u64,
-    /// The last commit that was applied.
+    /// The number of the last commit that was applied.
     applied: u64,
     /// Commits up to this number belong to a commit of the parent. Later commits are cached in a synchronised subsurface.
     sealed: u64,
@@ -373,66 +373,70 @@ mod tests {
 
     #[test]
     fn buffer_cached_in_a_synchronised_subsurface_is_released_when_superseded() {
-        let all: Vec<Counter> = (0..3).map(|_| Counter::default()).collect();
+        let counters: Vec<Counter> = (0..3).map(|_| Counter::default()).collect();
         let commits = PendingCommits::default();
-        assert_eq!(commits.push(buffer(&all[0]), true), (1, vec![]));
+        assert_eq!(commits.push(buffer(&counters[0]), true), (1, vec![]));
         // A commit without an attachment supersedes no other.
         assert_eq!(commits.push(None, true), (2, vec![]));
-        assert_eq!(counts(&all), [0, 0, 0]);
-        assert_eq!(commits.push(buffer(&all[1]), true), (3, vec![1]));
-        assert_eq!(counts(&all), [1, 0, 0]);
+        assert_eq!(counts(&counters), [0, 0, 0]);
+        assert_eq!(commits.push(buffer(&counters[1]), true), (3, vec![1]));
+        assert_eq!(counts(&counters), [1, 0, 0]);
         commits.seal();
-        assert_eq!(commits.push(buffer(&all[2]), true), (4, vec![]));
-        assert_eq!(counts(&all), [1, 0, 0], "the parent's commit shows it");
+        assert_eq!(commits.push(buffer(&counters[2]), true), (4, vec![]));
+        assert_eq!(
+            counts(&counters),
+            [1, 0, 0],
+            "the parent's commit shows the last attachment"
+        );
         assert!(matches!(commits.apply(3), Some(Attachment::Buffer(_))));
-        assert_eq!(counts(&all), [1, 1, 0]);
+        assert_eq!(counts(&counters), [1, 1, 0]);
         assert_eq!(commits.unapplied(), 1);
     }
 
     #[test]
     fn buffer_superseded_by_a_null_buffer_is_released_once() {
-        let all: Vec<Counter> = (0..2).map(|_| Counter::default()).collect();
+        let counters: Vec<Counter> = (0..2).map(|_| Counter::default()).collect();
         for is_cached in [false, true] {
-            let before = all[0].count();
+            let before = counters[0].count();
             let commits = PendingCommits::default();
-            commits.push(buffer(&all[0]), is_cached);
+            commits.push(buffer(&counters[0]), is_cached);
             let (number, _) = commits.push(Some(Attachment::Removed), is_cached);
             assert!(matches!(commits.apply(number), Some(Attachment::Removed)));
-            assert_eq!(all[0].count(), before + 1);
+            assert_eq!(counters[0].count(), before + 1);
             assert!(commits.apply(number).is_none());
         }
     }
 
     #[test]
     fn blocked_commits_applied_in_order_release_buffers_that_were_never_shown() {
-        let all: Vec<Counter> = (0..3).map(|_| Counter::default()).collect();
+        let counters: Vec<Counter> = (0..3).map(|_| Counter::default()).collect();
         let commits = PendingCommits::default();
-        for counter in &all {
+        for counter in &counters {
             commits.push(buffer(counter), false);
         }
-        assert_eq!(counts(&all), [0, 0, 0]);
+        assert_eq!(counts(&counters), [0, 0, 0]);
         let first = commits.apply(1);
         drop(first);
-        assert_eq!(counts(&all), [1, 0, 0]);
+        assert_eq!(counts(&counters), [1, 0, 0]);
         let last = commits.apply(3);
-        assert_eq!(counts(&all), [1, 1, 0]);
+        assert_eq!(counts(&counters), [1, 1, 0]);
         drop(last);
-        assert_eq!(counts(&all), [1, 1, 1]);
+        assert_eq!(counts(&counters), [1, 1, 1]);
     }
 
     #[test]
     fn surface_that_is_destroyed_releases_each_buffer_once() {
-        let all: Vec<Counter> = (0..3).map(|_| Counter::default()).collect();
+        let counters: Vec<Counter> = (0..3).map(|_| Counter::default()).collect();
         let commits = PendingCommits::default();
-        commits.push(buffer(&all[0]), false);
-        commits.push(buffer(&all[1]), true);
+        commits.push(buffer(&counters[0]), false);
+        commits.push(buffer(&counters[1]), true);
         commits.clear();
-        assert_eq!(counts(&all), [1, 1, 0]);
+        assert_eq!(counts(&counters), [1, 1, 0]);
         // A commit that Smithay applies later finds no attachment.
         assert!(commits.apply(2).is_none());
-        commits.push(buffer(&all[2]), false);
+        commits.push(buffer(&counters[2]), false);
         drop(commits);
-        assert_eq!(counts(&all), [1, 1, 1]);
+        assert_eq!(counts(&counters), [1, 1, 1]);
     }
 
     #[test]

@@ -20,9 +20,9 @@ use crate::scene::Scene;
 /// An output buffer that a renderer has drawn, or that the GPU is still drawing.
 #[derive(Debug)]
 pub struct Composed {
-    /// The index of the buffer in the swapchain.
+    /// The index of the output buffer in the swapchain.
     pub index: usize,
-    /// The name of the renderer.
+    /// The name of the renderer that composed the frame.
     pub renderer: &'static str,
     /// The reason why the GPU renderer did not draw the frame, or why the CPU copied a client's buffer into a texture for the GPU
     /// renderer.
@@ -41,14 +41,15 @@ pub struct UnreadableLayer {
     /// The index of the layer among the visible layers of the scene, from the bottom to the top. The pointer has the index after
     /// the last layer.
     pub layer: usize,
-    /// The error of the access.
+    /// The error of reading the layer's buffer.
     pub error: std::io::Error,
 }
 
-/// Locks on client buffers that the GPU reads. Dropping it waits until the GPU has finished.
+/// Locks on client buffers that the GPU reads for a frame. Dropping the guard waits until the GPU has finished the frame.
 ///
-/// It is normally dropped after the page flip. The display waited for the same fence, so this does not block. Dropping the guard
-/// of an abandoned frame blocks until the GPU has finished. Otherwise the client could draw into a buffer while the GPU reads it.
+/// The guard is normally dropped after the page flip, before which the display has waited for the same fence, so dropping it does
+/// not block. Dropping the guard of an abandoned frame blocks until the GPU has finished. Otherwise the client could draw into a
+/// buffer while the GPU reads it.
 #[derive(Debug)]
 pub struct GpuReadGuard {
     done: SyncPoint,

@@ -45,10 +45,10 @@ pub enum ContentError {
     /// The buffer was created by neither `wl_shm` nor `linux-dmabuf`.
     #[error("the buffer is neither a wl_shm buffer nor a dma-buf")]
     Unknown,
-    /// The format was not advertised.
+    /// The `wl_shm` format was not advertised.
     #[error("the wl_shm format {0} was not advertised")]
     Format(u32),
-    /// The size or the stride is not positive.
+    /// The size or the stride of the buffer is not positive.
     #[error("the buffer's size or stride is not positive")]
     Size,
 }
@@ -93,7 +93,7 @@ impl Content {
         &self.lock
     }
 
-    /// Returns the buffer.
+    /// Returns the locked `wl_buffer`.
     pub fn buffer(&self) -> &WlBuffer {
         self.lock.buffer()
     }

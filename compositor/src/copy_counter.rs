@@ -44,7 +44,7 @@ impl CopyCounter {
         let now = cpu_traffic();
         let moved = now.since(self.counted);
         let excluded = std::mem::take(&mut self.excluded);
-        let own = own_bytes.saturating_sub(self.own_bytes);
+        let newly_written = own_bytes.saturating_sub(self.own_bytes);
         self.counted = now;
         self.own_bytes = own_bytes;
         CpuTraffic {
@@ -52,7 +52,7 @@ impl CopyCounter {
             written_bytes: moved
                 .written_bytes
                 .saturating_sub(excluded.written_bytes)
-                .saturating_add(own),
+                .saturating_add(newly_written),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// The desired limit. The buffers of so many file descriptors would not fit into memory.
+/// The desired limit of file descriptors of the process. Buffers with so many file descriptors would not fit into memory.
 const DESIRED_LIMIT: u64 = 65_536;
 /// The number of file descriptors that are kept free, so that the kernel never drops a received one. They suffice for two
 /// `recvmsg` calls and one frame.
@@ -22,10 +22,10 @@ static ORIGINAL_LIMIT: OnceLock<Rlimit> = OnceLock::new();
 /// The default soft limit of 1,024 exists for programs that call `select`. The buffers of three clients can reach this limit.
 pub fn raise_descriptors() {
     let original = getrlimit(Resource::Nofile);
-    let most = original.maximum.unwrap_or(DESIRED_LIMIT).min(DESIRED_LIMIT);
-    if original.current.is_some_and(|current| current < most) {
+    let new_limit = original.maximum.unwrap_or(DESIRED_LIMIT).min(DESIRED_LIMIT);
+    if original.current.is_some_and(|current| current < new_limit) {
         let raised = Rlimit {
-            current: Some(most),
+            current: Some(new_limit),
             maximum: original.maximum,
         };
         match setrlimit(Resource::Nofile, raised) {
@@ -70,7 +70,7 @@ pub fn is_full(any: impl AsFd) -> bool {
 }
 
 /// Returns whether a file descriptor's number is one of the last `reserve` numbers below the limit. `reserve` is computed from
-/// the limit, so that most of a very low limit can still be used.
+/// the limit, so that new_limit of a very low limit can still be used.
 fn is_in_reserve(descriptor: RawFd, reserve: impl FnOnce(u64) -> u64) -> bool {
     let Some(limit) = getrlimit(Resource::Nofile).current else {
         return false;

@@ -148,13 +148,13 @@ mod tests {
 
     #[test]
     fn edid_that_is_not_valid_is_rejected() {
-        let good = edid();
-        assert_eq!(Monitor::parse(&good[..127]), None);
+        let valid_edid = edid();
+        assert_eq!(Monitor::parse(&valid_edid[..127]), None);
         assert_eq!(Monitor::parse(&[]), None);
-        let mut sum = good;
+        let mut sum = valid_edid;
         sum[127] ^= 1;
         assert_eq!(Monitor::parse(&sum), None);
-        let mut letters = good;
+        let mut letters = valid_edid;
         letters[8] = 0;
         seal(&mut letters);
         assert_eq!(Monitor::parse(&letters), None);

@@ -225,14 +225,14 @@ impl LoopHandle {
         self.shared.remove(token.0);
     }
 
-    /// Adds a timer, which calls a callback after the time `after`. If the callback returns another time, it is called again.
+    /// Adds a timer, which calls a callback after the time `delay`. If the callback returns another time, it is called again.
     pub fn add_timer(
         &self,
-        after: Duration,
+        delay: Duration,
         callback: impl FnMut(&mut State) -> TimeoutAction + 'static,
     ) -> TimerToken {
         // A timer whose time is beyond the range of the clock never expires.
-        let at = Instant::now().checked_add(after);
+        let at = Instant::now().checked_add(delay);
         let mut timers = self.shared.timers.borrow_mut();
         timers.add(at, Box::new(callback))
     }

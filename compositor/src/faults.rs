@@ -54,10 +54,10 @@ pub type SharedFaults = Rc<RefCell<dyn Faults>>;
 /// The injected error.
 pub(crate) fn inject(
     faults: Option<&SharedFaults>,
-    which: impl FnOnce(&mut dyn Faults) -> io::Result<()>,
+    operation: impl FnOnce(&mut dyn Faults) -> io::Result<()>,
 ) -> io::Result<()> {
     match faults {
         None => Ok(()),
-        Some(faults) => which(&mut *faults.borrow_mut()),
+        Some(faults) => operation(&mut *faults.borrow_mut()),
     }
 }

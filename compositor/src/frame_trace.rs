@@ -22,7 +22,7 @@ impl TracedBuffer {
         self,
         track: &str,
         action: Action,
-        place: FlowPosition,
+        flow_position: FlowPosition,
         (from, until): (Duration, Duration),
     ) {
         let step = Step {
@@ -30,7 +30,7 @@ impl TracedBuffer {
             action,
             buffer: self.buffer,
             round: self.round,
-            place,
+            place: flow_position,
             from,
             until,
         };

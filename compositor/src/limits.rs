@@ -39,7 +39,7 @@ pub enum Limit {
     FramePixels,
 }
 
-/// A row of the table.
+/// A row of the table of limits.
 #[derive(Debug)]
 struct Row {
     limit: Limit,
@@ -257,7 +257,7 @@ impl FromIterator<LimitSetting> for Limits {
     }
 }
 
-/// A client exceeds a limit.
+/// The error of a client that exceeds a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the client exceeds the limit of {most} {what}; --limit {name}=N of the compositor changes it",
@@ -265,9 +265,9 @@ impl FromIterator<LimitSetting> for Limits {
     name = .limit.name()
 )]
 pub struct LimitExceeded {
-    /// The limit.
+    /// The exceeded limit.
     pub limit: Limit,
-    /// The value of the limit.
+    /// The value of the exceeded limit.
     pub most: u64,
 }
 
@@ -410,7 +410,7 @@ impl Charge {
         Ok(())
     }
 
-    /// Returns the amount.
+    /// Returns the amount that counts against the limit.
     pub fn amount(&self) -> u64 {
         self.amount
     }

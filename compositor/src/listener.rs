@@ -51,7 +51,7 @@ pub fn accept_clients(handle: &LoopHandle, socket: ListeningSocket) -> anyhow::R
     );
     let registered = inserted.map_err(|error| {
         anyhow::anyhow!(
-            "the socket cannot be added to the event loop: {}",
+            "the Wayland socket cannot be added to the event loop: {}",
             error.error
         )
     })?;
@@ -74,7 +74,7 @@ fn pause(state: &State, listening: Option<RegistrationToken>) -> PostAction {
     state.handle.add_timer(ACCEPT_PAUSE, move |state| {
         if let Err(error) = state.handle.enable(&listening) {
             state.fail(anyhow::anyhow!(
-                "the socket cannot accept clients any more: {error}"
+                "the Wayland socket cannot accept clients any more: {error}"
             ));
         }
         TimeoutAction::Drop

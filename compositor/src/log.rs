@@ -10,13 +10,13 @@ use tracing_subscriber::layer::{Context, Filter};
 
 /// The maximum number of lines of one call site that are written in one period.
 const LINES_MAX: u32 = 10;
-/// The length of a period.
+/// The period in which the lines of a call site are counted.
 const PERIOD: Duration = Duration::from_secs(10);
 
 /// Limits the number of log lines of each call site in each period, and logs how many lines were suppressed.
 ///
 /// A client can cause a log line with every message. Each call site is counted separately, so that the frequent lines of one call
-/// site do not suppress those of others.
+/// site do not suppress the lines of other call sites.
 #[derive(Debug, Default)]
 pub struct RateLimit(Mutex<HashMap<Identifier, Count>>);
 
@@ -29,25 +29,25 @@ struct Count {
 impl RateLimit {
     /// Counts a line of a call site. Returns whether the line is written, and how many lines were suppressed in the previous
     /// period.
-    fn count(&self, place: Identifier, now: Instant) -> (bool, u32) {
+    fn count(&self, call_site: Identifier, now: Instant) -> (bool, u32) {
         let mut counts = match self.0.lock() {
             Ok(counts) => counts,
             Err(poisoned) => poisoned.into_inner(),
         };
-        let count = counts.entry(place).or_insert(Count {
+        let count = counts.entry(call_site).or_insert(Count {
             since: now,
             lines: 0,
         });
-        let mut left_out = 0;
+        let mut suppressed = 0;
         if now.saturating_duration_since(count.since) >= PERIOD {
-            left_out = count.lines.saturating_sub(LINES_MAX);
+            suppressed = count.lines.saturating_sub(LINES_MAX);
             *count = Count {
                 since: now,
                 lines: 0,
             };
         }
         count.lines = count.lines.saturating_add(1);
-        (count.lines <= LINES_MAX, left_out)
+        (count.lines <= LINES_MAX, suppressed)
     }
 }
 
@@ -58,14 +58,14 @@ impl<S> Filter<S> for RateLimit {
 
     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
         let metadata = event.metadata();
-        let (written, left_out) = self.count(metadata.callsite(), Instant::now());
-        if left_out > 0 {
+        let (written, suppressed) = self.count(metadata.callsite(), Instant::now());
+        if suppressed > 0 {
             // This line is written directly, because a log event would pass through this filter again.
-            let place = (metadata.file().unwrap_or_default(), metadata.line());
+            let call_site = (metadata.file().unwrap_or_default(), metadata.line());
             let line = format!(
-                "{left_out} lines of {}:{} were left out\n",
-                place.0,
-                place.1.unwrap_or(0)
+                "{suppressed} log lines of {}:{} were suppressed\n",
+                call_site.0,
+                call_site.1.unwrap_or(0)
             );
             let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
         }

@@ -95,8 +95,8 @@ impl Options {
     /// Returns the configuration of an output.
     pub fn config_of(&self, name: &str) -> OutputConfig {
         // As in other programs, the last use of the option for an output applies.
-        let own = self.output.iter().rev().find(|config| config.name == name);
-        let mut config = own.cloned().unwrap_or_default();
+        let output_option = self.output.iter().rev().find(|config| config.name == name);
+        let mut config = output_option.cloned().unwrap_or_default();
         name.clone_into(&mut config.name);
         config.mode = config.mode.or(self.mode);
         config

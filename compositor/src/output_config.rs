@@ -21,7 +21,7 @@ pub struct OutputConfig {
     pub mode: Option<ModeRequest>,
     /// The number of physical pixels for each logical pixel.
     pub scale: f64,
-    /// The transform.
+    /// The transform of the output, as in `wl_output.transform`.
     pub transform: Transform,
     /// The position of the upper left corner on the desktop; with `None`, the output is placed to the right of the others.
     pub position: Option<(i32, i32)>,
@@ -82,16 +82,16 @@ impl FromStr for OutputConfig {
         let mut parts = settings.split(',').filter(|part| !part.is_empty());
         while let Some(part) = parts.next() {
             let (key, value) = part.split_once('=').unwrap_or((part, ""));
-            let bad = || error(format!("{part:?} has no valid value"));
+            let invalid_value = || error(format!("the setting {part:?} has no valid value"));
             match key {
-                "mode" => config.mode = Some(value.parse().map_err(|_| bad())?),
+                "mode" => config.mode = Some(value.parse().map_err(|_| invalid_value())?),
                 "scale" => {
                     let scale = value.parse().ok().filter(|scale| SCALES.contains(scale));
-                    config.scale = scale.ok_or_else(bad)?;
+                    config.scale = scale.ok_or_else(invalid_value)?;
                 }
                 "transform" => {
-                    let known = TRANSFORMS.iter().find(|(name, _)| *name == value);
-                    config.transform = known.ok_or_else(bad)?.1;
+                    let transform = TRANSFORMS.iter().find(|(name, _)| *name == value);
+                    config.transform = transform.ok_or_else(invalid_value)?.1;
                 }
                 "position" => {
                     let number = |text: &str| {
@@ -99,11 +99,11 @@ impl FromStr for OutputConfig {
                         number.filter(|number| number.unsigned_abs() <= POSITION_MAX.unsigned_abs())
                     };
                     // The comma separates both the settings and the two numbers of a position.
-                    let y = parts.next().and_then(number).ok_or_else(bad)?;
-                    config.position = Some((number(value).ok_or_else(bad)?, y));
+                    let y = parts.next().and_then(number).ok_or_else(invalid_value)?;
+                    config.position = Some((number(value).ok_or_else(invalid_value)?, y));
                 }
                 "off" if part == "off" => config.off = true,
-                _ => return Err(error(format!("{part:?} is not known"))),
+                _ => return Err(error(format!("there is no setting {part:?}"))),
             }
         }
         Ok(config)

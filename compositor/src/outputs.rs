@@ -33,7 +33,7 @@ pub struct Outputs {
     retired: Vec<Output>,
     /// The open cards, including those without a connected display.
     pub(crate) cards: Vec<OpenCard>,
-    /// The options with which displays are opened that are connected later.
+    /// The command line. Displays that are connected later are opened with these options.
     pub(crate) options: Options,
     /// The report, which gets a record of every presented frame of every output.
     pub(crate) report: Option<Report>,
@@ -57,8 +57,8 @@ impl Outputs {
 
     /// Returns the identity for a name. The same name always has the same identity.
     fn identify(&mut self, name: &str) -> OutputId {
-        let known = self.names.iter().position(|known| known == name);
-        let index = known.unwrap_or_else(|| {
+        let index = self.names.iter().position(|known| known == name);
+        let index = index.unwrap_or_else(|| {
             self.names.push(name.to_owned());
             self.names.len() - 1
         });
@@ -102,12 +102,12 @@ impl Outputs {
         self.screens.iter().map(Screen::id).collect()
     }
 
-    /// Returns an output; `None` if it was removed.
+    /// Returns the output with this identity; `None` if it was removed.
     pub fn get(&self, id: OutputId) -> Option<&Screen> {
         self.screens.iter().find(|screen| screen.id() == id)
     }
 
-    /// Returns an output; `None` if it was removed.
+    /// Returns the output with this identity, for changes; `None` if it was removed.
     pub fn get_mut(&mut self, id: OutputId) -> Option<&mut Screen> {
         self.screens.iter_mut().find(|screen| screen.id() == id)
     }
@@ -172,8 +172,8 @@ impl Outputs {
             return point;
         }
         let points = views.iter().map(|view| nearest(view.logical));
-        let found = points.min_by(|one, other| distance(*one).total_cmp(&distance(*other)));
-        found.unwrap_or(point)
+        let nearest_point = points.min_by(|one, other| distance(*one).total_cmp(&distance(*other)));
+        nearest_point.unwrap_or(point)
     }
 
     /// Returns whether each output can scan a buffer out.

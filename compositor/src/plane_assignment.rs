@@ -62,7 +62,7 @@ pub struct CursorCandidate {
 /// The visible layers of an output, the lowest first, and the pointer above them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Candidates {
-    /// The layers.
+    /// The visible layers, the lowest layer first.
     pub layers: Vec<Candidate>,
     /// The pointer, if it is visible.
     pub cursor: Option<CursorCandidate>,
@@ -80,7 +80,7 @@ pub struct Assignment {
 }
 
 impl Assignment {
-    /// Returns the assignment that draws everything.
+    /// Returns the assignment in which the renderer draws all layers and the pointer.
     pub fn drawn(layers: usize) -> Self {
         Self {
             layers: vec![None; layers],
@@ -98,7 +98,7 @@ impl Assignment {
 /// An assignment, and the state of its test commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
-    /// The assignment.
+    /// The chosen assignment.
     pub assignment: Assignment,
     /// Whether a test commit of the assignment has passed. The assignment that draws everything needs no test commit.
     pub is_tested: bool,
@@ -163,8 +163,8 @@ fn assignments(candidates: &Candidates, planes: &[PlaneDescription]) -> Vec<Assi
                     is_drawn: true,
                 });
             }
-            // If a layer loses its plane, it is drawn below all overlay planes. Layers below it that it covers must then be drawn
-            // too, so the set is made consistent again.
+            // A layer that is removed from the set is drawn into the output buffer, which is below all overlay planes. The layers
+            // that it covers must then be drawn too, so they are removed from the set as well.
             let Some(least) = least_important(candidates, &layers) else {
                 break;
             };
@@ -201,17 +201,19 @@ pub enum PlaneRejection {
     Format,
     /// The plane lacks the properties that define how it converts YUV.
     #[error(
-        "no overlay plane has the properties COLOR_ENCODING and COLOR_RANGE, so it is not known how it converts YUV"
+        "no overlay plane has the properties COLOR_ENCODING and COLOR_RANGE, so it is not known how the overlay planes convert YUV"
     )]
     Yuv,
     /// The buffer's size exceeds the limits of the plane.
     #[error("no overlay plane supports the size of the buffer")]
     Size,
     /// A drawn layer or the drawn pointer is above the layer.
-    #[error("a drawn layer or the drawn pointer covers it")]
+    #[error("a drawn layer or the drawn pointer covers the surface")]
     Covered,
     /// Other layers use the planes, or a test commit was rejected.
-    #[error("other layers use all suitable planes, or the card rejected it in a test commit")]
+    #[error(
+        "other layers use all suitable planes, or the card rejected the surface on an overlay plane in a test commit"
+    )]
     InUse,
 }
 

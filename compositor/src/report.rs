@@ -39,11 +39,11 @@ pub struct ShownBuffer {
     pub client_pid: Option<i32>,
     /// The inode of the dma-buf; null for `wl_shm` buffers.
     pub buffer: Option<u64>,
-    /// The fourcc as text.
+    /// The fourcc of the buffer's format as text.
     pub fourcc: Option<String>,
     /// The modifier as text; null for `wl_shm` buffers.
     pub modifier: Option<String>,
-    /// The stride of the first plane in bytes.
+    /// The stride of the buffer's first plane in bytes.
     pub stride_bytes: Option<u32>,
     /// The width and height in pixels; null for `wl_shm` buffers.
     pub size: Option<Extent>,
@@ -241,7 +241,7 @@ impl<W: Write> Report<W> {
 
 impl ShownBuffer {
     /// Returns the empty record of a frame without new content.
-    pub fn nothing() -> Self {
+    pub fn without_content() -> Self {
         Self {
             surface: None,
             client_pid: None,
@@ -275,7 +275,7 @@ mod tests {
             frame: Some(frame),
             shown: ShownBuffer {
                 acquired,
-                ..ShownBuffer::nothing()
+                ..ShownBuffer::without_content()
             },
             others: Vec::new(),
             path: FramePath::Composited,

@@ -48,9 +48,9 @@ pub mod exit {
 /// The error with which the compositor ends, and its exit code.
 #[derive(Debug)]
 pub struct Failure {
-    /// The exit code.
+    /// The exit code of the compositor.
     pub code: u8,
-    /// The error.
+    /// The error that ended the compositor.
     pub error: anyhow::Error,
 }
 
@@ -85,10 +85,17 @@ pub fn run(options: &Options) -> Result<u8, Failure> {
         BackendKind::Kms => open_displays(&handle, options)?,
     };
     let mut backends = backends.into_iter();
-    let first = backends.next().context("no output is on")?;
-    let renderer = Renderer::open(options.renderer, first.device()).context("--renderer gles")?;
-    let config = options.config_of(first.name());
-    let mut state = State::new(display.handle(), handle.clone(), first, renderer, config)?;
+    let first_backend = backends.next().context("no output is on")?;
+    let renderer =
+        Renderer::open(options.renderer, first_backend.device()).context("--renderer gles")?;
+    let config = options.config_of(first_backend.name());
+    let mut state = State::new(
+        display.handle(),
+        handle.clone(),
+        first_backend,
+        renderer,
+        config,
+    )?;
     let limits = options.limit.iter().copied().collect();
     state.connections.set_limits(limits);
     state.outputs.cards = cards;
@@ -373,12 +380,12 @@ fn stop_on_signals(handle: &LoopHandle) -> anyhow::Result<()> {
 fn print_ready(state: &State, socket: &str) -> io::Result<()> {
     let output = |screen: &Screen| {
         let backend = screen.backend();
-        let place = screen.view().logical;
+        let rect = screen.view().logical;
         json!({
             "name": backend.name(),
             "mode": backend.mode().to_string(),
             "device": backend.device(),
-            "position": [place.x, place.y],
+            "position": [rect.x, rect.y],
         })
     };
     let first = state.outputs.first();
@@ -392,11 +399,11 @@ fn print_ready(state: &State, socket: &str) -> io::Result<()> {
     }});
     let mut text = line.to_string();
     text.push('\n');
-    let mut rest = text.as_bytes();
-    while !rest.is_empty() {
+    let mut unwritten = text.as_bytes();
+    while !unwritten.is_empty() {
         let written =
-            rustix::io::retry_on_intr(|| rustix::io::write(rustix::stdio::stdout(), rest))?;
-        rest = rest.get(written..).unwrap_or_default();
+            rustix::io::retry_on_intr(|| rustix::io::write(rustix::stdio::stdout(), unwritten))?;
+        unwritten = unwritten.get(written..).unwrap_or_default();
     }
     tracing::info!(socket, fd = io::stdout().as_raw_fd(), "ready");
     Ok(())

@@ -29,7 +29,7 @@ pub enum ScanoutRejection {
     #[error("the client set straight alpha, and planes are used for premultiplied alpha only")]
     StraightAlpha,
     /// The client set a chroma location.
-    #[error("the client stated the location of chroma, which only the renderers interpolate")]
+    #[error("the client set a chroma location, and only the renderers interpolate chroma")]
     ChromaLocation,
     /// The size of the buffer differs from that of the mode.
     #[error(
@@ -45,7 +45,7 @@ pub enum ScanoutRejection {
     )]
     Translucent,
     /// The primary plane does not support the format or the modifier.
-    #[error("the plane does not support {} with modifier {modifier:#x}", format::name(*.fourcc))]
+    #[error("the primary plane does not support {} with modifier {modifier:#x}", format::name(*.fourcc))]
     Format {
         /// The format of the buffer.
         fourcc: u32,
@@ -55,18 +55,18 @@ pub enum ScanoutRejection {
     /// The card rejected the import or the framebuffer of the buffer.
     #[error("{device} rejected the framebuffer of the buffer: {rejection}")]
     Framebuffer {
-        /// The card.
+        /// The path of the card.
         device: String,
-        /// The error of the card.
+        /// The kernel's error of the request.
         #[source]
         rejection: FramebufferRejection,
     },
     /// The card rejected the test commit.
     #[error("{device} rejected the test commit of the buffer: {source}")]
     Test {
-        /// The card.
+        /// The path of the card.
         device: String,
-        /// The error of the card.
+        /// The kernel's error of the request.
         source: KmsError,
     },
     /// The output is virtual.

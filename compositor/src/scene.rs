@@ -30,7 +30,7 @@ pub enum Role {
 /// One surface with its position.
 #[derive(Clone, Debug)]
 pub struct SceneLayer {
-    /// The surface.
+    /// The surface whose content the layer shows.
     pub surface: WlSurface,
     /// The window to which the surface belongs.
     pub window: Window,
@@ -84,13 +84,13 @@ impl Scene {
             return output.into();
         }
         for layer in &self.layers {
-            let known = before
+            let previous = before
                 .layers
                 .iter()
                 .find(|(id, _)| *id == layer.surface.id());
             // The region is simplified, because adding a rectangle takes longer the more rectangles there are.
             damage.simplify();
-            match known {
+            match previous {
                 Some((_, view)) if *view == layer.view => damage.merge(&layer.damage),
                 Some((_, view)) => {
                     damage.add(view.destination);
@@ -132,7 +132,7 @@ impl Scene {
         pixels
     }
 
-    /// Returns the positions of the surfaces.
+    /// Returns the surfaces of the scene with their views, for the damage of the next frame.
     pub fn shown(&self) -> ShownScene {
         ShownScene {
             background: self.background,

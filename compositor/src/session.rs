@@ -58,7 +58,7 @@ impl Seat {
         }
     }
 
-    /// Returns whether the session is active.
+    /// Returns whether the session is active, so that this process may be DRM master.
     pub fn is_active(&self) -> bool {
         match self {
             Self::Managed(session) => session.is_active(),

@@ -60,7 +60,7 @@ pub struct State {
     pub syncobj: Syncobj,
     /// The commits that wait for an acquire point or fence.
     pub blocked_commits: BlockedCommits,
-    /// The `wl_seat`.
+    /// The `wl_seat` that clients see.
     pub seat: Seat<Self>,
     /// The pointer of the seat.
     pub pointer: PointerHandle<Self>,
@@ -70,7 +70,7 @@ pub struct State {
     pub user_acts: UserActs,
     /// The input devices; `None` on a virtual output.
     pub devices: Option<Devices>,
-    /// The windows and surfaces.
+    /// The windows and surfaces of all clients.
     pub stack: Stack,
     /// The outputs with their frames.
     pub outputs: Outputs,

@@ -25,13 +25,13 @@ pub struct Surface {
     transform: Transform,
     colour: ColorRepresentation,
     opaque: Region,
-    outputs: Vec<OnOutput>,
+    outputs: Vec<SurfaceOutputState>,
     callback_time: Option<Duration>,
 }
 
 /// The state of a surface on one output that has shown it.
 #[derive(Debug)]
-struct OnOutput {
+struct SurfaceOutputState {
     id: OutputId,
     /// The damage since the output last submitted a frame with the surface.
     damage: Region,
@@ -140,7 +140,7 @@ impl Surface {
         self.content.as_ref()
     }
 
-    /// Returns the size in surface coordinates.
+    /// Returns the size of the surface in surface coordinates.
     pub fn size(&self) -> (i32, i32) {
         self.size
     }
@@ -153,15 +153,15 @@ impl Surface {
         }
     }
 
-    fn on_output(&self, output: OutputId) -> Option<&OnOutput> {
+    fn on_output(&self, output: OutputId) -> Option<&SurfaceOutputState> {
         self.outputs.iter().find(|known| known.id == output)
     }
 
     /// Returns the state on an output. A new state has damage over the whole surface.
-    fn on_output_mut(&mut self, output: OutputId) -> &mut OnOutput {
+    fn on_output_mut(&mut self, output: OutputId) -> &mut SurfaceOutputState {
         let index = self.outputs.iter().position(|known| known.id == output);
         let index = index.unwrap_or_else(|| {
-            self.outputs.push(OnOutput {
+            self.outputs.push(SurfaceOutputState {
                 id: output,
                 damage: Rect::of_size(self.size.0, self.size.1).into(),
                 has_new_content: self.content.is_some(),
@@ -186,7 +186,7 @@ impl Surface {
         self.colour
     }
 
-    /// Returns the opaque region.
+    /// Returns the opaque region of the surface.
     pub fn opaque(&self) -> &Region {
         &self.opaque
     }

@@ -58,10 +58,10 @@ impl Swapchain {
         }
     }
 
-    /// Adds buffers of the same size, for example those of another renderer.
+    /// Adds buffers of the same size, for example the buffers of another renderer.
     pub fn add(&mut self, targets: Vec<Target>) {
-        let more = Self::new(targets);
-        self.slots.extend(more.slots);
+        let added = Self::new(targets);
+        self.slots.extend(added.slots);
     }
 
     /// Returns whether the swapchain has buffers that the GPU draws to.

@@ -215,11 +215,11 @@ mod tests {
     fn request_that_fails_permanently_is_made_once_and_a_transient_one_four_times() {
         for (errno, expected) in [(Errno::INVAL, 1), (Errno::NOMEM, 4)] {
             let mut attempts = 0;
-            let answer: io::Result<()> = retry_transient(|| {
+            let result: io::Result<()> = retry_transient(|| {
                 attempts += 1;
                 Err(errno.into())
             });
-            assert!(answer.is_err());
+            assert!(result.is_err());
             assert_eq!(attempts, expected, "{errno}");
         }
     }

@@ -11,7 +11,7 @@ use smithay::reexports::wayland_server::backend::ClientId;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::utils::Serial;
 
-/// The number of events that are stored. A client uses a serial before the user has caused so many later events.
+/// The maximum number of events that are stored. A client normally uses a serial before the user has caused 256 later events.
 const EVENTS_MAX: usize = 256;
 
 /// The last key and button events.

@@ -42,7 +42,7 @@ use serde::{Deserialize, Serialize};
 pub use reader::{Frame, FrameReader};
 pub use server::{FrameServer, SharingReport};
 
-/// The version of the messages.
+/// The version of the messages between server and reader.
 pub const VERSION: u32 = 1;
 
 /// The maximum number of readers at the same time.
@@ -64,7 +64,7 @@ const FDS_MAX: usize = 253;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ShareError {
-    /// The socket cannot be opened.
+    /// The socket that readers connect to cannot be opened.
     #[error(transparent)]
     Socket(#[from] SocketError),
     /// There are more dma-bufs than a message can carry.
@@ -83,9 +83,9 @@ pub enum ShareError {
     /// A system call failed.
     #[error("the frames cannot be shared: {call}: {source}")]
     System {
-        /// The system call.
+        /// The name of the system call.
         call: &'static str,
-        /// The error of the kernel.
+        /// The kernel's error of the call.
         source: io::Error,
     },
 }
@@ -94,7 +94,7 @@ pub enum ShareError {
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameReadError {
-    /// The socket cannot be connected to.
+    /// This process cannot connect to the server's socket.
     #[error(
         "cannot connect to {}: {source}; start a program that shares its frames there, such as covalent-camera --share",
         printable_path(path)
@@ -102,7 +102,7 @@ pub enum FrameReadError {
     Connect {
         /// The path of the socket.
         path: PathBuf,
-        /// The error of the kernel.
+        /// The kernel's error of the call.
         source: io::Error,
     },
     /// The other process did not describe its buffers in time.
@@ -132,15 +132,15 @@ pub enum FrameReadError {
     Buffer {
         /// The index of the buffer.
         index: usize,
-        /// The cause.
+        /// Why the dma-bufs do not match the description.
         source: DescriptorError,
     },
     /// A system call failed.
     #[error("frames of another program cannot be read: {call}: {source}")]
     System {
-        /// The system call.
+        /// The name of the system call.
         call: &'static str,
-        /// The error of the kernel.
+        /// The kernel's error of the call.
         source: io::Error,
     },
     /// The other process has ended, or has closed the connection.

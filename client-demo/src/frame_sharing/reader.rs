@@ -188,11 +188,11 @@ fn receive(
 ) -> Result<Option<usize>, FrameReadError> {
     let into = &mut [IoSliceMut::new(bytes)];
     match rustix::net::recvmsg(socket, into, control, RecvFlags::CMSG_CLOEXEC) {
-        Ok(received) if received.flags.contains(ReturnFlags::TRUNC) => {
-            Err(invalid("it is longer than any message"))
-        }
+        Ok(received) if received.flags.contains(ReturnFlags::TRUNC) => Err(invalid(
+            "the message has more bytes than the protocol permits",
+        )),
         Ok(received) if received.flags.contains(ReturnFlags::CTRUNC) => Err(invalid(
-            "it has more file descriptors than a message, or than this process may open (ulimit -n)",
+            "the message has more file descriptors than the protocol permits, or than this process may open (ulimit -n)",
         )),
         Ok(received) if received.bytes == 0 => Err(FrameReadError::Ended),
         Ok(received) => Ok(Some(received.bytes)),
@@ -242,12 +242,12 @@ pub(super) fn import(layouts: &[Layout], fds: Vec<OwnedFd>) -> Result<Vec<Buffer
     let expected = expected.fold(0_usize, usize::saturating_add);
     if expected != count {
         return Err(invalid(format!(
-            "its layouts have {expected} dma-bufs, and {count} came with it"
+            "the layouts have {expected} dma-bufs, and the message has {count} file descriptors"
         )));
     }
     let import = |(index, layout): (usize, &Layout)| {
-        let own = fds.by_ref().take(layout.memory_sizes().len()).collect();
-        Descriptor::new(layout, own)
+        let buffer_fds = fds.by_ref().take(layout.memory_sizes().len()).collect();
+        Descriptor::new(layout, buffer_fds)
             .and_then(Buffer::import)
             .and_then(|buffer| buffer.with_visible(layout.visible()))
             .map_err(|source| FrameReadError::Buffer { index, source })

@@ -23,10 +23,10 @@ use crate::poller::{Key, Poller, Trigger};
 /// How long no connection is accepted after accept(2) has failed. Without the pause, the event loop would wake up continuously.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// The report of a server.
+/// The report of a [`FrameServer`].
 #[derive(Clone, Debug, Serialize)]
 pub struct SharingReport {
-    /// The path of the socket.
+    /// The path of the socket that readers connect to.
     socket: String,
     /// The number of readers that have connected so far.
     readers: u64,
@@ -36,7 +36,8 @@ pub struct SharingReport {
     lost: u64,
 }
 
-/// Shares frames with other processes. Its file descriptor is readable when [`serve`](Self::serve) has something to do.
+/// Shares frames with other processes. Its file descriptor is readable when a process has connected, sent a message or
+/// disconnected; the program then calls [`serve`](Self::serve).
 #[derive(Debug)]
 pub struct FrameServer {
     file: PrivateSocket,
@@ -132,11 +133,16 @@ impl FrameServer {
         };
         // Serialising numbers cannot fail.
         let message = serde_json::to_vec(&message).unwrap_or_default();
-        let held = self.connections.iter().filter_map(Connection::index);
-        let held = u32::try_from(held.collect::<BTreeSet<usize>>().len()).unwrap_or(u32::MAX);
+        let held_buffers = self.connections.iter().filter_map(Connection::index);
+        let held_buffers =
+            u32::try_from(held_buffers.collect::<BTreeSet<usize>>().len()).unwrap_or(u32::MAX);
         let mut given = 0_usize;
         self.connections.retain_mut(|connection| {
-            match connection.send_frame(index, &message, SHARED_BUFFERS.saturating_sub(held)) {
+            match connection.send_frame(
+                index,
+                &message,
+                SHARED_BUFFERS.saturating_sub(held_buffers),
+            ) {
                 Ok(true) => given = given.saturating_add(1),
                 Ok(false) => self.lost = self.lost.saturating_add(1),
                 // The disconnected reader holds no frame, so there is no buffer to return.
@@ -242,10 +248,13 @@ impl FrameServer {
     fn add(&mut self, socket: OwnedFd) -> Result<(), ShareError> {
         let is_own = is_peer_own_user(&socket).map_err(failed("getsockopt"))?;
         let refusal = if !is_own {
-            Some("this process belongs to another user".to_owned())
+            Some(
+                "the reader belongs to another user than the program that shares the frames"
+                    .to_owned(),
+            )
         } else if self.connections.len() >= READERS_MAX {
             Some(format!(
-                "it has {READERS_MAX} readers already; end one of them"
+                "{READERS_MAX} readers are connected already; end one of them"
             ))
         } else {
             None
@@ -271,7 +280,7 @@ impl FrameServer {
         Ok(())
     }
 
-    /// Returns the report so far.
+    /// Returns the report on the readers and frames so far.
     #[must_use]
     pub fn shared(&self) -> SharingReport {
         SharingReport {

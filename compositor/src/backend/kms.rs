@@ -71,7 +71,7 @@ pub struct Kms {
 /// The result of a hotplug event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HotplugOutcome {
-    /// The connection and the mode are unchanged.
+    /// The display is connected as before, and its mode is unchanged.
     Unchanged,
     /// The display was disconnected, and the page flip of the pending frame is no longer awaited.
     Disconnected,
@@ -80,7 +80,7 @@ pub enum HotplugOutcome {
 }
 
 impl Kms {
-    /// Returns the card.
+    /// Returns the card that drives the display.
     pub fn card(&self) -> &Card {
         self.pipeline.card()
     }

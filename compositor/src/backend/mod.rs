@@ -44,7 +44,7 @@ impl Mode {
         Rect::of_size(self.width, self.height)
     }
 
-    /// Returns the refresh period.
+    /// Returns the time between two refreshes.
     pub fn period(self) -> Duration {
         Duration::from_nanos(1_000_000_000_000 / u64::from(self.refresh_millihertz.max(1)))
     }
@@ -59,7 +59,7 @@ impl std::fmt::Display for Mode {
 /// A page flip: the time at which a frame became visible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flip {
-    /// The time on `CLOCK_MONOTONIC`.
+    /// The time of the page flip on `CLOCK_MONOTONIC`.
     pub time: Duration,
     /// The vblank counter; 0 where the output does not count vblanks.
     pub sequence: u32,
@@ -79,9 +79,9 @@ pub enum SubmitError {
     /// The card rejected the frame.
     #[error("{device} rejected a frame")]
     Card {
-        /// The name of the card.
+        /// The name of the card that rejected the frame.
         device: String,
-        /// The card's error.
+        /// The error of the commit.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
@@ -152,7 +152,7 @@ impl Backend {
         }
     }
 
-    /// Returns whether a frame can be submitted now.
+    /// Returns whether a frame can be submitted now: the output accepts frames, and no frame and no writeback is pending.
     pub fn is_idle(&self) -> bool {
         match self {
             Self::Headless(headless) => headless.is_idle(),

@@ -30,7 +30,7 @@ pub struct OutputBuffers {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OutputBufferError {
-    /// The size is not valid.
+    /// The size of the mode is not a valid buffer size.
     #[error("output buffers of the mode cannot be allocated: {0}")]
     Extent(#[from] ExtentError),
     /// The card has no dumb buffers, or cannot export them as dma-bufs.
@@ -108,7 +108,7 @@ impl OutputBuffers {
         Ok(())
     }
 
-    /// Replaces the output buffers. The next frame is drawn into the new ones.
+    /// Replaces the output buffers. The next frame is drawn into one of the new output buffers.
     pub fn replace(&mut self, other: Self) {
         let old = std::mem::replace(self, other);
         self.retired = old.retired;
@@ -116,7 +116,7 @@ impl OutputBuffers {
         self.retired.push(old.blank);
     }
 
-    /// Returns the swapchain.
+    /// Returns the swapchain of these output buffers.
     pub fn swapchain(&mut self) -> &mut Swapchain {
         &mut self.swapchain
     }
@@ -127,7 +127,7 @@ impl OutputBuffers {
     }
 
     /// Returns the framebuffer of one output buffer for a test commit. It is one of the buffers that were added last, because
-    /// frames are drawn into those.
+    /// frames are drawn into these buffers.
     pub fn any_framebuffer(&self) -> framebuffer::Handle {
         self.framebuffers.last().unwrap_or(&self.blank).handle()
     }

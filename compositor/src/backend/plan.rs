@@ -11,7 +11,7 @@ use crate::plane_assignment::Configuration;
 use crate::region::Region;
 use crate::render::{BufferView, ColorRepresentation};
 
-/// Which layers of a frame are on planes, and which ones the renderer draws into an output buffer.
+/// Which layers of a frame are on planes, and which layers the renderer draws into an output buffer.
 #[derive(Clone, Debug)]
 pub struct PlanePlan {
     /// The state of each plane that shows a client's buffer or the pointer. The output buffer is not included.
@@ -37,9 +37,9 @@ pub struct PlanePlan {
 /// A client's buffer on a plane. It must be locked while the frame is on the display.
 #[derive(Clone, Debug)]
 pub struct ScannedOut {
-    /// The client's buffer.
+    /// The client's buffer that the plane shows.
     pub content: Rc<Content>,
-    /// The source and destination rectangles.
+    /// The source rectangle in the buffer and the destination rectangle on the output.
     pub view: BufferView,
     /// The conversion of the buffer's sample values to colours.
     pub colour: ColorRepresentation,

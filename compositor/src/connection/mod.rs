@@ -74,7 +74,7 @@ impl Connections {
         self.limits = limits;
     }
 
-    /// Returns the number of connections.
+    /// Returns the number of connected clients.
     pub fn count(&self) -> usize {
         self.connected.borrow().len()
     }
@@ -202,9 +202,9 @@ impl Connection {
         let length = self.inbound.len();
         self.inbound.resize(MESSAGE_MAX, 0);
         let free = self.inbound.get_mut(length..).unwrap_or_default();
-        let known = self.fd_queue.borrow().len();
+        let classified_count = self.fd_queue.borrow().len();
         let received = receive(&*self.client, free, &mut self.fd_queue.borrow_mut());
-        let replaced = self.replace_unknown_files(known);
+        let replaced = self.replace_unknown_files(classified_count);
         let received = match (received, replaced) {
             (Ok(_), Err(violation)) => {
                 self.inbound.clear();
@@ -216,7 +216,7 @@ impl Connection {
             Ok(received) if received.truncated => {
                 self.inbound.clear();
                 self.disconnect(Violation::invalid_fds(
-                    "file descriptors were lost: too many came at once, or the compositor has no file descriptors left",
+                    "file descriptors of this client were lost: it sent too many at once, or the compositor has no file descriptors left",
                 ));
             }
             Ok(received) if received.bytes == 0 => {
@@ -239,11 +239,11 @@ impl Connection {
         }
     }
 
-    /// Classifies the queued files after the first `known` ones, and replaces each file on which system calls may block by an
-    /// eventfd.
-    fn replace_unknown_files(&mut self, known: usize) -> Result<(), Violation> {
+    /// Classifies the files in the queue after the first `classified_count` files, which were classified before. Replaces each
+    /// file on which system calls may block by an eventfd.
+    fn replace_unknown_files(&mut self, classified_count: usize) -> Result<(), Violation> {
         let mut fd_queue = self.fd_queue.borrow_mut();
-        let received: Vec<OwnedFd> = fd_queue.drain(known..).collect();
+        let received: Vec<OwnedFd> = fd_queue.drain(classified_count..).collect();
         let mut result = Ok(());
         for file in received {
             if FileKind::of(&file) != FileKind::Unknown {
@@ -328,8 +328,8 @@ impl Connection {
         let mut fd_queue = self.fd_queue.borrow_mut();
         let mut batch = Batch::default();
         loop {
-            let rest = self.inbound.get(consumed..).unwrap_or_default();
-            let Some(message) = self.objects.parse(rest)? else {
+            let unparsed = self.inbound.get(consumed..).unwrap_or_default();
+            let Some(message) = self.objects.parse(unparsed)? else {
                 break;
             };
             let next = Batch {

@@ -195,12 +195,12 @@ impl ObjectTable {
     /// Reads the complete events at the start of `bytes`. Returns their total size.
     fn read_whole_events(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
         let mut consumed = 0_usize;
-        while let Some(rest) = bytes.get(consumed..) {
-            let (Some(object), Some(header)) = (read_word(rest, 0), read_word(rest, 4)) else {
+        while let Some(unread) = bytes.get(consumed..) {
+            let (Some(object), Some(header)) = (read_word(unread, 0), read_word(unread, 4)) else {
                 break;
             };
             let (size, opcode) = (to_index(header >> 16), to_index(header & 0xffff));
-            let Some(body) = rest.get(HEADER..size.max(HEADER)) else {
+            let Some(body) = unread.get(HEADER..size.max(HEADER)) else {
                 break;
             };
             if (object, opcode) == (DISPLAY_ID, DELETE_ID) {

@@ -1,4 +1,4 @@
-//! Counts presented frames, and stores the times of the latest ones.
+//! Counts presented frames, and stores the times of the latest frames.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -22,7 +22,7 @@ pub type SurfaceCounter = Rc<RefCell<FrameCounter>>;
 /// The counters of the frames that an output has presented.
 #[derive(Clone, Debug, Default)]
 pub struct PresentedFrames {
-    /// All presented frames. The latency of a frame is that of the buffer with new content that was acquired first.
+    /// The counter of all presented frames. The latency of a frame is the latency of its first acquired buffer with new content.
     pub counter: FrameCounter,
     /// The number of these frames in which a plane scanned out a client's buffer.
     pub scanned_out: u64,
@@ -54,7 +54,7 @@ impl PresentedFrames {
     }
 }
 
-/// The number of frames that an output or a surface has presented, and the times of the latest ones.
+/// The number of frames that an output or a surface has presented, and the times of the latest frames.
 #[derive(Clone, Debug, Default)]
 pub struct FrameCounter {
     frames: u64,

@@ -36,7 +36,7 @@ use crate::state::State;
 
 pub use counter::{FrameCounter, PresentedFrames, SurfaceCounter};
 
-/// The maximum number of connections.
+/// The maximum number of connections to the control socket.
 pub const PEERS_MAX: usize = 8;
 
 /// The time without traffic after which a connection is closed if it requested no interval, or has not read its reply.
@@ -50,12 +50,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 pub struct Control {
     file: Option<PrivateSocket>,
     listening: Option<RegistrationToken>,
-    peers: HashMap<u64, Connected>,
+    peers: HashMap<u64, ConnectedPeer>,
     last_id: u64,
 }
 
 #[derive(Debug)]
-struct Connected {
+struct ConnectedPeer {
     peer: Peer,
     token: RegistrationToken,
     /// The timer that closes an idle connection.
@@ -63,7 +63,7 @@ struct Connected {
     /// The timer that replies to a request that was received less than the shortest interval after the last reply.
     deferred: Option<TimerToken>,
     /// The interval that the peer requested, and its timer.
-    ticking: Option<(Duration, TimerToken)>,
+    interval_timer: Option<(Duration, TimerToken)>,
 }
 
 impl Control {
@@ -72,7 +72,7 @@ impl Control {
         self.file.as_ref().map(PrivateSocket::path)
     }
 
-    /// Returns the number of connections.
+    /// Returns the number of connections to the control socket.
     pub fn connections(&self) -> usize {
         self.peers.len()
     }
@@ -83,7 +83,7 @@ impl Control {
 pub struct ClientNumber(pub u32);
 
 impl Default for ClientNumber {
-    /// Returns the next number.
+    /// Returns the next unused client number.
     fn default() -> Self {
         static LAST: AtomicU32 = AtomicU32::new(0);
         Self(LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(1))
@@ -150,7 +150,7 @@ impl State {
         };
         self.handle.add_timer(ACCEPT_PAUSE, move |state| {
             if let Err(error) = state.handle.enable(&token) {
-                tracing::warn!(%error, "the control socket accepts no more connections");
+                tracing::warn!(%error, "the control socket cannot accept connections any more");
             }
             TimeoutAction::Drop
         });
@@ -161,11 +161,11 @@ impl State {
     ///
     /// # Errors
     ///
-    /// When it is another user's, there are too many, or it cannot be added to the event loop.
+    /// When the peer belongs to another user, there are too many peers, or the socket cannot be added to the event loop.
     pub fn add_peer(&mut self, stream: UnixStream) -> anyhow::Result<()> {
         anyhow::ensure!(
             is_peer_own_user(&stream)?,
-            "the program belongs to another user"
+            "the connected program belongs to another user"
         );
         stream.set_nonblocking(true)?;
         let stream = Rc::new(stream);
@@ -191,12 +191,12 @@ impl State {
         let idle = self
             .handle
             .add_timer(IDLE_MAX, move |state| state.check_idle_peer(id));
-        let connected = Connected {
+        let connected = ConnectedPeer {
             peer,
             token,
             idle,
             deferred: None,
-            ticking: None,
+            interval_timer: None,
         };
         self.control.peers.insert(id, connected);
         Ok(())
@@ -245,7 +245,7 @@ impl State {
         let timer = self.handle.add_timer(wait, move |state| {
             let is_due = state.control.peers.get_mut(&id).is_some_and(|connected| {
                 connected.deferred = None;
-                // The timer of the interval may have answered it.
+                // The interval timer may have answered the request.
                 connected.peer.is_due
             });
             if is_due {
@@ -282,25 +282,25 @@ impl State {
         let interval = request
             .interval_ms
             .map(|ms| Duration::from_millis(ms.into()));
-        if connected.ticking.map(|(interval, _)| interval) != interval {
-            if let Some((_, token)) = connected.ticking.take() {
+        if connected.interval_timer.map(|(interval, _)| interval) != interval {
+            if let Some((_, token)) = connected.interval_timer.take() {
                 self.handle.remove_timer(token);
             }
             if let Some(interval) = interval {
-                self.start_ticking(id, interval);
+                self.start_interval_timer(id, interval);
             }
         }
         // The next request may have been received together with the one that was just answered.
         self.answer_peer(id);
     }
 
-    fn start_ticking(&mut self, id: u64, interval: Duration) {
+    fn start_interval_timer(&mut self, id: u64, interval: Duration) {
         let token = self.handle.add_timer(interval, move |state| {
             state.send_snapshot(id);
             TimeoutAction::ToDuration(interval)
         });
         if let Some(connected) = self.control.peers.get_mut(&id) {
-            connected.ticking = Some((interval, token));
+            connected.interval_timer = Some((interval, token));
         }
     }
 
@@ -309,7 +309,7 @@ impl State {
             return TimeoutAction::Drop;
         };
         let peer = &connected.peer;
-        let has_interval = connected.ticking.is_some();
+        let has_interval = connected.interval_timer.is_some();
         let is_stalled = peer.has_output() || !has_interval;
         let idle = clock::now().saturating_sub(peer.active_at);
         if is_stalled && idle >= IDLE_MAX {
@@ -332,8 +332,8 @@ impl State {
             // One of these sources may be the one whose callback runs now; calloop then removes it after the callback.
             self.handle.remove(connected.token);
             self.handle.remove_timer(connected.idle);
-            let ticking = connected.ticking.map(|(_, token)| token);
-            for timer in connected.deferred.into_iter().chain(ticking) {
+            let interval_timer = connected.interval_timer.map(|(_, token)| token);
+            for timer in connected.deferred.into_iter().chain(interval_timer) {
                 self.handle.remove_timer(timer);
             }
         }

@@ -20,9 +20,9 @@ const CHUNK: usize = 1024;
 pub(super) struct Peer {
     stream: Rc<UnixStream>,
     input: Vec<u8>,
-    /// The reply that is being sent. Its first `sent` bytes were sent already.
+    /// The reply that is being sent. Its first `sent_bytes` bytes were sent already.
     output: Vec<u8>,
-    sent: usize,
+    sent_bytes: usize,
     /// The peer's last request; `None` before its first request.
     pub(super) request: Option<Request>,
     /// Whether the last request has to be answered.
@@ -47,7 +47,7 @@ impl Peer {
             stream,
             input: Vec::new(),
             output: Vec::new(),
-            sent: 0,
+            sent_bytes: 0,
             request: None,
             is_due: false,
             replied_at: None,
@@ -59,7 +59,7 @@ impl Peer {
 
     /// Returns whether a reply is not sent completely yet.
     pub(super) fn has_output(&self) -> bool {
-        self.sent < self.output.len()
+        self.sent_bytes < self.output.len()
     }
 
     /// Sends the unsent part of the last reply. If there is none, it receives bytes until a request is complete.
@@ -156,15 +156,19 @@ impl Peer {
             );
         }
         self.output = text.into_bytes();
-        self.sent = 0;
+        self.sent_bytes = 0;
     }
 
     fn flush(&mut self, now: Duration) -> Result<(), ConnectionEnded> {
-        while let Some(rest) = self.output.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            match rustix::net::send(self.stream.as_fd(), rest, SendFlags::NOSIGNAL) {
+        while let Some(unsent) = self
+            .output
+            .get(self.sent_bytes..)
+            .filter(|unsent| !unsent.is_empty())
+        {
+            match rustix::net::send(self.stream.as_fd(), unsent, SendFlags::NOSIGNAL) {
                 Ok(count) => {
                     self.active_at = now;
-                    self.sent = self.sent.saturating_add(count);
+                    self.sent_bytes = self.sent_bytes.saturating_add(count);
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(()),
@@ -173,7 +177,7 @@ impl Peer {
         }
         // The memory of a large reply is freed.
         self.output = Vec::new();
-        self.sent = 0;
+        self.sent_bytes = 0;
         Ok(())
     }
 }
@@ -214,7 +218,11 @@ mod tests {
         assert_eq!(peer.exchange(Duration::ZERO), Ok(()));
         assert!(peer.is_due);
         let interval = peer.request.and_then(|request| request.interval_ms);
-        assert_eq!(interval, Some(INTERVAL_MIN_MS), "it is not below the least");
+        assert_eq!(
+            interval,
+            Some(INTERVAL_MIN_MS),
+            "the interval is raised to INTERVAL_MIN_MS"
+        );
     }
 
     #[test]

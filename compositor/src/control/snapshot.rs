@@ -255,7 +255,7 @@ fn process_holdings() -> ProcessHoldings {
     let pages = pages.and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
     let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
     ProcessHoldings {
-        // One of the descriptors is that of the directory listing itself.
+        // One of the descriptors belongs to the directory listing itself.
         descriptors: u64::try_from(open).unwrap_or(u64::MAX).saturating_sub(1),
         descriptors_max: limit.current,
         resident_bytes: pages.unwrap_or(0).saturating_mul(page),

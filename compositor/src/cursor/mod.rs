@@ -60,9 +60,9 @@ pub struct PixelsId {
 /// The pointer's image in a frame.
 #[derive(Clone, Debug)]
 pub struct CursorLayer {
-    /// The pixels.
+    /// The pixels of the pointer's image.
     pub pixels: CursorPixels,
-    /// The source and destination rectangles.
+    /// The source rectangle in the image and the destination rectangle on the output.
     pub view: BufferView,
     /// The pixel of the image that is at the pointer's position.
     pub hotspot: (i32, i32),
@@ -184,7 +184,7 @@ fn hotspot(surface: &WlSurface) -> (i32, i32) {
 }
 
 impl CursorLayer {
-    /// Returns the pixels.
+    /// Returns the pixels of the pointer's image.
     pub fn pixels(&self) -> &dyn Pixels {
         match &self.pixels {
             CursorPixels::Client(content) => &**content,

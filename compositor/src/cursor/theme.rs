@@ -10,7 +10,7 @@ use super::{CursorImage, arrow};
 use crate::memory_image::MemoryImage;
 
 /// The size in pixels if `XCURSOR_SIZE` is not set.
-const SIZE: u32 = 24;
+const DEFAULT_SIZE: u32 = 24;
 
 /// The maximum size of a cursor file in bytes.
 const FILE_BYTES_MAX: usize = 4 << 20;
@@ -25,7 +25,7 @@ pub(super) fn load() -> CursorImage {
     let size = size
         .and_then(|size| size.parse().ok())
         .filter(|size| (1..=256).contains(size))
-        .unwrap_or(SIZE);
+        .unwrap_or(DEFAULT_SIZE);
     let theme = CursorTheme::load(&theme);
     let icon = ["default", "left_ptr"]
         .iter()

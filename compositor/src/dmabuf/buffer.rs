@@ -43,7 +43,7 @@ impl ClientBuffer {
         &self.buffer
     }
 
-    /// Returns the pixel format.
+    /// Returns the pixel format of the buffer.
     pub fn format(&self) -> PixelFormat {
         self.format
     }
@@ -175,7 +175,7 @@ impl Framebuffers {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{reason}")]
 pub struct FramebufferRejection {
-    /// Whether a later attempt may succeed.
+    /// Whether a later attempt to create the framebuffer may succeed.
     pub kind: FaultKind,
     /// The kernel's error as text.
     pub reason: String,

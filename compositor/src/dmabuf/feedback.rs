@@ -32,10 +32,10 @@ impl SupportedFormats {
     /// Returns the number of planes of a buffer that the GPU renderer imports with this format and modifier; `None` if it cannot
     /// import them.
     fn planes_of(&self, entry: FormatEntry) -> Option<usize> {
-        let found = self.sampled.iter().find(|sampled| {
+        let sampled_format = self.sampled.iter().find(|sampled| {
             sampled.format.fourcc() == entry.fourcc && sampled.modifier == entry.modifier
         });
-        found.map(|sampled| sampled.planes)
+        sampled_format.map(|sampled| sampled.planes)
     }
 
     /// Returns the number of planes of a buffer with this format and modifier; `None` if clients may not create such a buffer.

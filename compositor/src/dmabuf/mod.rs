@@ -39,8 +39,9 @@ const VERSION: u32 = 6;
 #[derive(Debug)]
 pub struct Dmabuf {
     formats: SupportedFormats,
+    /// The default feedback, with the scanout tranche of the primary plane.
     feedback: Feedback,
-    /// The same feedback without the tranche of the primary plane.
+    /// The default feedback without the scanout tranche of the primary plane.
     without_scanout: Feedback,
     sealed: SealedTable,
     surfaces: SurfaceFeedbacks,
@@ -51,7 +52,7 @@ pub struct Dmabuf {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DmabufError {
-    /// The feedback is not consistent.
+    /// The dma-buf feedback is not valid.
     #[error(transparent)]
     Feedback(#[from] FeedbackError),
     /// The format table cannot be sealed.

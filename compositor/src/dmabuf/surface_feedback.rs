@@ -23,7 +23,7 @@ use crate::state::State;
 pub const PERIOD: Duration = Duration::from_secs(1);
 
 /// The surface feedback objects by object id. A client may create very many objects, and all of them are removed when the client
-/// disconnects, so the removal of one must not search all others.
+/// disconnects, so the removal of one object must not search all objects.
 #[derive(Debug, Default)]
 pub(super) struct SurfaceFeedbacks {
     objects: HashMap<ObjectId, SurfaceFeedback>,
@@ -36,11 +36,11 @@ struct SurfaceFeedback {
     object: ZwpLinuxDmabufFeedbackV1,
     surface: WlSurface,
     /// Whether the feedback that was sent last has the scanout tranche.
-    sent: bool,
+    sent_scanout: bool,
     /// Whether the surface should have the scanout tranche.
-    wanted: bool,
+    wants_scanout: bool,
     /// The earliest time at which the next change may be sent.
-    earliest: Duration,
+    next_change_at: Duration,
 }
 
 impl SurfaceFeedbacks {
@@ -49,9 +49,9 @@ impl SurfaceFeedbacks {
         let entry = SurfaceFeedback {
             object: object.clone(),
             surface,
-            sent: true,
-            wanted: true,
-            earliest: Duration::ZERO,
+            sent_scanout: true,
+            wants_scanout: true,
+            next_change_at: Duration::ZERO,
         };
         self.objects.insert(object.id(), entry);
     }
@@ -62,12 +62,12 @@ impl SurfaceFeedbacks {
     }
 
     /// Sets whether a surface should have the scanout tranche.
-    fn set(&mut self, surface: &WlSurface, wanted: bool) {
+    fn set(&mut self, surface: &WlSurface, wants_scanout: bool) {
         self.objects
             .retain(|_, entry| entry.object.is_alive() && entry.surface.is_alive());
         for entry in self.objects.values_mut() {
             if entry.surface == *surface {
-                entry.wanted = wanted;
+                entry.wants_scanout = wants_scanout;
             }
         }
     }
@@ -81,14 +81,15 @@ impl SurfaceFeedbacks {
     ) -> Option<Duration> {
         let mut next: Option<Duration> = None;
         let changed = self.objects.values_mut();
-        for entry in changed.filter(|entry| entry.sent != entry.wanted) {
-            if entry.earliest > now {
-                next = Some(next.map_or(entry.earliest, |next| next.min(entry.earliest)));
+        for entry in changed.filter(|entry| entry.sent_scanout != entry.wants_scanout) {
+            if entry.next_change_at > now {
+                next =
+                    Some(next.map_or(entry.next_change_at, |next| next.min(entry.next_change_at)));
                 continue;
             }
-            entry.sent = entry.wanted;
-            entry.earliest = now.saturating_add(PERIOD);
-            send(&entry.object, entry.sent);
+            entry.sent_scanout = entry.wants_scanout;
+            entry.next_change_at = now.saturating_add(PERIOD);
+            send(&entry.object, entry.sent_scanout);
         }
         next
     }

@@ -16,8 +16,8 @@ pub(super) enum Change {
 /// Returns the change of each plane from its state after the last commit, `committed`, to its state in `frames`.
 ///
 /// An unchanged plane is not part of the commit, because virtio-gpu transfers the whole framebuffer of each plane in a commit.
-/// There are two exceptions, in which the commit has all planes. With `is_modeset`, the state of the card is not known. And if no
-/// plane changes, the kernel would send no page-flip event for a commit without a plane.
+/// The commit has all planes in two cases: with `is_modeset`, because the state of the card is not known, and if no plane
+/// changes, because the kernel sends no page-flip event for a commit without a plane.
 pub(super) fn changes(
     committed: &[Option<PlaneState>],
     frames: &[PlaneFrame<'_>],

@@ -33,9 +33,9 @@ pub enum KmsError {
     /// The kernel rejected an operation.
     #[error("{operation} failed: {error}{}", remedy(error))]
     Kernel {
-        /// The operation.
+        /// The operation, as a phrase for messages.
         operation: &'static str,
-        /// The kernel's error.
+        /// The kernel's error of the operation.
         error: io::Error,
     },
     /// The buffer for the writeback connector cannot be prepared.
@@ -55,7 +55,7 @@ pub enum KmsError {
     NoMode {
         /// Name of the connector.
         connector: String,
-        /// The requested mode.
+        /// The requested mode, as in `--mode`.
         requested: String,
         /// The modes that the display has.
         available: String,
@@ -68,7 +68,7 @@ pub enum KmsError {
     NoValue {
         /// The name of the property.
         name: &'static str,
-        /// The name of the value.
+        /// The name of the missing value.
         value: &'static str,
     },
     /// A mode-setting object lacks a property.
@@ -85,7 +85,7 @@ pub enum KmsError {
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
-            " (another program drives the display: end it, or switch to a free console)"
+            " (another program drives the display: end that program, or switch to a free console)"
         }
         _ => "",
     }

@@ -36,7 +36,7 @@ pub struct Pipeline {
     crtc: crtc::Handle,
     /// The planes, from the bottom to the top of the stacking order.
     planes: Vec<Plane>,
-    /// The index of the primary plane.
+    /// The index of the primary plane in `planes`.
     primary: usize,
     modes: Vec<Mode>,
     mode: Mode,
@@ -66,7 +66,7 @@ pub struct FrameState<'a> {
     pub writeback: Option<&'a WritebackJob>,
 }
 
-/// An event of the card.
+/// A DRM event of the card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The frame that was submitted last is on the display.
@@ -81,7 +81,7 @@ pub enum Event {
 }
 
 impl Pipeline {
-    /// Returns the card.
+    /// Returns the card of the pipeline.
     pub fn card(&self) -> &Card {
         &self.card
     }
@@ -91,7 +91,7 @@ impl Pipeline {
         &self.name
     }
 
-    /// Returns the CRTC.
+    /// Returns the CRTC of the pipeline.
     pub fn crtc(&self) -> crtc::Handle {
         self.crtc
     }
@@ -101,12 +101,12 @@ impl Pipeline {
         &self.planes
     }
 
-    /// Returns the index of the primary plane.
+    /// Returns the index of the primary plane in [`planes`](Self::planes).
     pub fn primary(&self) -> usize {
         self.primary
     }
 
-    /// Returns the primary plane.
+    /// Returns the handle of the primary plane.
     pub fn plane(&self) -> plane::Handle {
         self.planes[self.primary].handle()
     }
@@ -126,7 +126,7 @@ impl Pipeline {
         self.planes[self.primary].supports_in_fence()
     }
 
-    /// Returns the writeback connector.
+    /// Returns the writeback connector; `None` if it was not requested or the card has none.
     pub fn writeback(&self) -> Option<&WritebackConnector> {
         self.writeback.as_ref()
     }

@@ -27,9 +27,9 @@ pub struct Plane {
 /// The formats, sizes and stacking order of a plane, according to the allocator's model of the card.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlaneDescription {
-    /// The id of the KMS object.
+    /// The KMS object id of the plane.
     pub id: u32,
-    /// Primary, overlay or cursor.
+    /// The kind of the plane: primary, overlay or cursor.
     pub kind: PlaneKind,
     /// The supported formats and modifiers.
     pub formats: Vec<FormatModifier>,
@@ -88,13 +88,13 @@ impl YuvEncoding {
 /// A rectangle of a framebuffer in pixels with 16 fractional bits, the format of `SRC_X` to `SRC_H`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SourceRect {
-    /// The left edge.
+    /// The left edge of the rectangle.
     pub x: u32,
-    /// The upper edge.
+    /// The upper edge of the rectangle.
     pub y: u32,
-    /// The width.
+    /// The width of the rectangle.
     pub width: u32,
-    /// The height.
+    /// The height of the rectangle.
     pub height: u32,
 }
 
@@ -135,7 +135,7 @@ impl SourceRect {
 /// The state of a plane that shows a framebuffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlaneState {
-    /// The framebuffer.
+    /// The framebuffer that the plane shows.
     pub framebuffer: framebuffer::Handle,
     /// The source rectangle in the framebuffer.
     pub source: SourceRect,
@@ -236,29 +236,29 @@ impl Plane {
             yuv,
             hotspot,
         } = frame.state;
-        let own = &self.properties;
-        own.set(request, "FB_ID", u64::from(u32::from(framebuffer)))?;
-        own.set(request, "CRTC_ID", crtc)?;
-        own.set(request, "SRC_X", source.x.into())?;
-        own.set(request, "SRC_Y", source.y.into())?;
-        own.set(request, "SRC_W", source.width.into())?;
-        own.set(request, "SRC_H", source.height.into())?;
+        let properties = &self.properties;
+        properties.set(request, "FB_ID", u64::from(u32::from(framebuffer)))?;
+        properties.set(request, "CRTC_ID", crtc)?;
+        properties.set(request, "SRC_X", source.x.into())?;
+        properties.set(request, "SRC_Y", source.y.into())?;
+        properties.set(request, "SRC_W", source.width.into())?;
+        properties.set(request, "SRC_H", source.height.into())?;
         // CRTC_X and CRTC_Y are signed; the kernel takes them as 64 bits in two's complement.
-        own.set(request, "CRTC_X", signed(destination.x))?;
-        own.set(request, "CRTC_Y", signed(destination.y))?;
-        own.set(request, "CRTC_W", destination.width.unsigned_abs().into())?;
-        own.set(request, "CRTC_H", destination.height.unsigned_abs().into())?;
+        properties.set(request, "CRTC_X", signed(destination.x))?;
+        properties.set(request, "CRTC_Y", signed(destination.y))?;
+        properties.set(request, "CRTC_W", destination.width.unsigned_abs().into())?;
+        properties.set(request, "CRTC_H", destination.height.unsigned_abs().into())?;
         if self.description.kind == PlaneKind::Cursor {
-            own.set_if_present(request, "HOTSPOT_X", signed(hotspot.0));
-            own.set_if_present(request, "HOTSPOT_Y", signed(hotspot.1));
+            properties.set_if_present(request, "HOTSPOT_X", signed(hotspot.0));
+            properties.set_if_present(request, "HOTSPOT_Y", signed(hotspot.1));
         }
         if let Some(yuv) = yuv {
             for (name, value) in [
                 ("COLOR_ENCODING", yuv.matrix.property_value()),
                 ("COLOR_RANGE", yuv.range_value()),
             ] {
-                let number = own.named_value(name, value);
-                own.set(
+                let number = properties.named_value(name, value);
+                properties.set(
                     request,
                     name,
                     number.ok_or(KmsError::NoValue { name, value })?,
@@ -266,12 +266,12 @@ impl Plane {
             }
         }
         if let Some(damage) = damage {
-            own.set_if_present(request, "FB_DAMAGE_CLIPS", damage);
+            properties.set_if_present(request, "FB_DAMAGE_CLIPS", damage);
         }
         if let Some(fence) = frame.in_fence {
             // The kernel takes its own reference to the fence.
             let fence = u64::try_from(fence.as_raw_fd()).unwrap_or(u64::MAX);
-            own.set(request, IN_FENCE_FD, fence)?;
+            properties.set(request, IN_FENCE_FD, fence)?;
         }
         Ok(())
     }
@@ -293,9 +293,9 @@ impl Plane {
         const ROTATE_0: u64 = 1;
         /// `DRM_BLEND_ALPHA_OPAQUE`.
         const OPAQUE: u64 = 0xffff;
-        let own = &self.properties;
-        own.set_if_present(request, "rotation", ROTATE_0);
-        own.set_if_present(request, "alpha", OPAQUE);
+        let properties = &self.properties;
+        properties.set_if_present(request, "rotation", ROTATE_0);
+        properties.set_if_present(request, "alpha", OPAQUE);
         for (name, value) in [
             ("pixel blend mode", "Pre-multiplied"),
             ("SCALING_FILTER", "Default"),
@@ -303,8 +303,8 @@ impl Plane {
             ("COLOR_ENCODING", YuvMatrix::Bt601.property_value()),
             ("COLOR_RANGE", YuvEncoding::LIMITED),
         ] {
-            if let Some(number) = own.named_value(name, value) {
-                own.set_if_present(request, name, number);
+            if let Some(number) = properties.named_value(name, value) {
+                properties.set_if_present(request, name, number);
             }
         }
         for name in [
@@ -315,10 +315,10 @@ impl Plane {
             "HOTSPOT_X",
             "HOTSPOT_Y",
         ] {
-            own.set_if_present(request, name, 0);
+            properties.set_if_present(request, name, 0);
         }
         if let Some(zpos) = self.zpos {
-            own.set_if_present(request, "zpos", zpos);
+            properties.set_if_present(request, "zpos", zpos);
         }
     }
 }

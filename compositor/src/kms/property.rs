@@ -91,7 +91,7 @@ impl Properties {
         self.by_name.get(name).map(|property| property.value)
     }
 
-    /// Returns whether the object has such a property.
+    /// Returns whether the object has a property with this name.
     pub fn has(&self, name: &str) -> bool {
         self.by_name.contains_key(name)
     }

@@ -111,10 +111,10 @@ impl WritebackConnector {
         job: &WritebackJob,
     ) -> Result<(), KmsError> {
         let framebuffer = u64::from(u32::from(job.framebuffer));
-        let place = u64::try_from(job.fence.as_ptr().expose_provenance()).unwrap_or(0);
+        let fence_address = u64::try_from(job.fence.as_ptr().expose_provenance()).unwrap_or(0);
         self.properties
             .set(request, "WRITEBACK_FB_ID", framebuffer)?;
         self.properties
-            .set(request, "WRITEBACK_OUT_FENCE_PTR", place)
+            .set(request, "WRITEBACK_OUT_FENCE_PTR", fence_address)
     }
 }

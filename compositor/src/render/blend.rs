@@ -48,8 +48,8 @@ pub(super) fn over_row(top: &[u32], below: &mut [u32]) {
 
 /// Blends four pixels at once.
 fn over_four(top: u32x4, below: u32x4) -> u32x4 {
-    let rest = u32x4::splat(255) - (top >> 24);
-    pixels(bytes(top).saturating_add(multiply(below, rest)))
+    let inverse_alpha = u32x4::splat(255) - (top >> 24);
+    pixels(bytes(top).saturating_add(multiply(below, inverse_alpha)))
 }
 
 /// Multiplies the channels of each of four pixels with the pixel's factor, and divides the products by 255 with rounding.
@@ -129,7 +129,7 @@ pub(super) fn mix_rows(first: &[u32], second: &[u32], weight: u16, into: &mut [W
     let (weights_first, weights_second) = (u16x8::splat(256 - weight), u16x8::splat(weight));
     let firsts = first.chunks_exact(BLOCK);
     let seconds = second.chunks_exact(BLOCK);
-    let rest = firsts.remainder().iter().zip(seconds.remainder());
+    let remainder = firsts.remainder().iter().zip(seconds.remainder());
     let mut blocks = into.chunks_exact_mut(BLOCK);
     for ((first, second), into) in firsts.zip(seconds).zip(&mut blocks) {
         let (Ok(first), Ok(second), Ok(into)) = (
@@ -144,21 +144,21 @@ pub(super) fn mix_rows(first: &[u32], second: &[u32], weight: u16, into: &mut [W
         let mixed = |first: u16x8, second: u16x8| -> u16x8 {
             (first * weights_first + second * weights_second + u16x8::splat(128)) >> 8u16
         };
-        let low = |place: usize| {
+        let low = |half: usize| {
             mixed(
-                u16x8::from_u8x16_low(first[place]),
-                u16x8::from_u8x16_low(second[place]),
+                u16x8::from_u8x16_low(first[half]),
+                u16x8::from_u8x16_low(second[half]),
             )
         };
-        let high = |place: usize| {
+        let high = |half: usize| {
             mixed(
-                u16x8::from_u8x16_high(first[place]),
-                u16x8::from_u8x16_high(second[place]),
+                u16x8::from_u8x16_high(first[half]),
+                u16x8::from_u8x16_high(second[half]),
             )
         };
         *into = bytemuck::cast([low(0), high(0), low(1), high(1)]);
     }
-    for ((first, second), into) in rest.zip(blocks.into_remainder()) {
+    for ((first, second), into) in remainder.zip(blocks.into_remainder()) {
         *into = mix(widen(*first), widen(*second), weight);
     }
 }
@@ -201,7 +201,7 @@ pub(super) fn sample_row(row: &[WidePixel], taps: &[Tap], into: &mut [u32]) {
         (first << 8).wrapping_add(difference.wrapping_mul(u64::from(tap.weight)))
     };
     let blocks = taps.chunks_exact(BLOCK);
-    let rest = blocks.remainder();
+    let remainder = blocks.remainder();
     let mut intos = into.chunks_exact_mut(BLOCK);
     for (taps, into) in blocks.zip(&mut intos) {
         let (Ok(taps), Ok(into)) = (
@@ -220,7 +220,7 @@ pub(super) fn sample_row(row: &[WidePixel], taps: &[Tap], into: &mut [u32]) {
             narrow(halved(e, f), halved(g, h)),
         ]);
     }
-    for (tap, into) in rest.iter().zip(intos.into_remainder()) {
+    for (tap, into) in remainder.iter().zip(intos.into_remainder()) {
         *into = narrow_pixel(sum(tap).wrapping_add(HALVES) >> 8 & CHANNELS);
     }
 }
@@ -248,10 +248,10 @@ pub(super) const fn narrow_pixel(pixel: WidePixel) -> u32 {
 pub(super) fn expand_565(from: &[u16], into: &mut [u32]) {
     let count = from.len().min(into.len());
     let (from, into) = (&from[..count], &mut into[..count]);
-    let froms = from.chunks_exact(BLOCK);
-    let rest = froms.remainder();
+    let from_blocks = from.chunks_exact(BLOCK);
+    let remainder = from_blocks.remainder();
     let mut blocks = into.chunks_exact_mut(BLOCK);
-    for (from, into) in froms.zip(&mut blocks) {
+    for (from, into) in from_blocks.zip(&mut blocks) {
         let Ok(words) = <&[u16; BLOCK]>::try_from(from) else {
             continue;
         };
@@ -265,7 +265,7 @@ pub(super) fn expand_565(from: &[u16], into: &mut [u32]) {
             *pixel = u32::from(lower) | u32::from(upper) << 16;
         }
     }
-    for (word, pixel) in rest.iter().zip(blocks.into_remainder()) {
+    for (word, pixel) in remainder.iter().zip(blocks.into_remainder()) {
         let word = u32::from(*word);
         let (red, green, blue) = (word >> 11, word >> 5 & 0x3f, word & 0x1f);
         *pixel = OPAQUE

@@ -47,9 +47,9 @@ pub enum QuantizationRange {
 /// The encoding of YUV.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct YuvEncoding {
-    /// The matrix.
+    /// The matrix coefficients of the conversion to RGB.
     pub coefficients: Coefficients,
-    /// The range.
+    /// The quantization range of the samples.
     pub range: QuantizationRange,
 }
 
@@ -133,14 +133,14 @@ mod tests {
         let unknown = ColorRepresentation::default();
         assert_eq!(unknown.yuv_encoding(719).coefficients, Coefficients::Bt601);
         assert_eq!(unknown.yuv_encoding(720).coefficients, Coefficients::Bt709);
-        let stated = YuvEncoding {
+        let client_encoding = YuvEncoding {
             coefficients: Coefficients::Bt2020,
             range: QuantizationRange::Full,
         };
         let known = ColorRepresentation {
-            yuv: Some(stated),
+            yuv: Some(client_encoding),
             ..unknown
         };
-        assert_eq!(known.yuv_encoding(720), stated);
+        assert_eq!(known.yuv_encoding(720), client_encoding);
     }
 }

@@ -51,7 +51,7 @@ pub trait Pixels {
 
 /// A client's buffer, and where and how a renderer draws it.
 pub struct Layer<'a> {
-    /// The buffer.
+    /// The client's buffer.
     pub pixels: &'a dyn Pixels,
     /// The conversion of the sample values to colours.
     pub colour: ColorRepresentation,
@@ -85,9 +85,9 @@ pub struct Software {
 /// A layer that could not be read.
 #[derive(Debug)]
 pub struct LayerError {
-    /// The index in the list of layers.
+    /// The index of the layer in the list of layers that the renderer got.
     pub layer: usize,
-    /// The error.
+    /// The error of the read access.
     pub error: io::Error,
 }
 
@@ -161,10 +161,10 @@ impl Software {
         let Some(base) = piece.base.filter(|_| piece.above.is_empty() && pixels > 0) else {
             return Ok(false);
         };
-        let most = i32::try_from(BAND_PIXELS / pixels).unwrap_or(1).max(1);
+        let max_rows = i32::try_from(BAND_PIXELS / pixels).unwrap_or(1).max(1);
         let mut y = piece.rect.y;
         while y < piece.rect.bottom() {
-            let height = most.min(piece.rect.bottom().saturating_sub(y));
+            let height = max_rows.min(piece.rect.bottom().saturating_sub(y));
             let count = usize::try_from(height).unwrap_or(0);
             self.band.resize(pixels.saturating_mul(count), 0);
             let band = Rect::new(x, y, width, height);

@@ -192,7 +192,7 @@ impl WriteRows for OwnRows<'_> {
         count: usize,
         draw: &mut dyn FnMut(&mut [u32]),
     ) -> io::Result<()> {
-        let start = place(x, y, self.width, count)?;
+        let start = pixel_index(x, y, self.width, count)?;
         let row = self
             .colours
             .get_mut(start..start.saturating_add(count))
@@ -264,7 +264,7 @@ impl WriteRows for SharedRows<'_> {
 impl SharedRows<'_> {
     /// Returns the byte offset of a pixel in its row, and the row. Fails unless the row has `count` pixels from there on.
     fn row_start(&self, (x, y): (i32, i32), count: usize) -> io::Result<(u64, u32)> {
-        place(x, y, self.width, count)?;
+        pixel_index(x, y, self.width, count)?;
         let outside = |_| io::Error::from(io::ErrorKind::InvalidInput);
         if usize::try_from(y).map_err(outside)? >= self.height {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -275,7 +275,7 @@ impl SharedRows<'_> {
 }
 
 /// Returns the index of a pixel. Fails unless the row has `count` pixels from there on.
-fn place(x: i32, y: i32, width: usize, count: usize) -> io::Result<usize> {
+fn pixel_index(x: i32, y: i32, width: usize, count: usize) -> io::Result<usize> {
     let outside = || io::Error::from(io::ErrorKind::InvalidInput);
     let (x, y) = (
         usize::try_from(x).map_err(|_| outside())?,

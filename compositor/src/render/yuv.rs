@@ -65,8 +65,8 @@ impl YuvDecoder {
         let mut blocks = std::mem::take(&mut self.blocks);
         blocks.resize(count, 0);
         let read = self.read_blocks(memory, encoding, (first, y), &mut blocks);
-        let wanted = blocks.iter().skip(skip);
-        for (pixel, block) in into.iter_mut().zip(wanted) {
+        let requested = blocks.iter().skip(skip);
+        for (pixel, block) in into.iter_mut().zip(requested) {
             *pixel = *block;
         }
         self.blocks = blocks;
@@ -186,10 +186,10 @@ impl YuvDecoder {
         let (width, height) = encoding.size;
         let count = into.len();
         let (chroma_width, chroma_height) = (width.div_ceil(2), height.div_ceil(2));
-        let (upper, lower, down) = between(y, location.y_halves, chroma_height);
-        let (first, _, _) = between(x, location.x_halves, chroma_width);
+        let (upper, lower, down) = chroma_neighbours(y, location.y_halves, chroma_height);
+        let (first, _, _) = chroma_neighbours(x, location.x_halves, chroma_width);
         let end = x.saturating_add(count).saturating_sub(1);
-        let (_, last, _) = between(end, location.x_halves, chroma_width);
+        let (_, last, _) = chroma_neighbours(end, location.x_halves, chroma_width);
         let samples = last.saturating_sub(first).saturating_add(1);
         let mut rows = [Chroma::default(), Chroma::default()];
         for (row, place) in rows.iter_mut().zip([upper, lower]) {
@@ -209,7 +209,7 @@ impl YuvDecoder {
         self.upsampled.u.clear();
         self.upsampled.v.clear();
         for column in (x..).take(count) {
-            let (left, right, across) = between(column, location.x_halves, chroma_width);
+            let (left, right, across) = chroma_neighbours(column, location.x_halves, chroma_width);
             let (left, right) = (left.saturating_sub(first), right.saturating_sub(first));
             let mixed = |upper: &[u16], lower: &[u16]| {
                 let at = |row: &[u16], place: usize| row.get(place).copied().map_or(0, u32::from);
@@ -302,7 +302,7 @@ struct Chroma {
 
 /// Returns the indices of the two chroma samples beside the centre of a pixel, and the weight of the second in quarters. `halves`
 /// is the offset of the first chroma sample from the first pixel, in halves of a pixel.
-fn between(pixel: usize, halves: u8, samples: usize) -> (usize, usize, u32) {
+fn chroma_neighbours(pixel: usize, halves: u8, samples: usize) -> (usize, usize, u32) {
     let last = samples.saturating_sub(1);
     // The unit is a quarter of the distance between chroma samples. The index is increased by one, so that no value is negative.
     let quarters = pixel
@@ -316,7 +316,8 @@ fn between(pixel: usize, halves: u8, samples: usize) -> (usize, usize, u32) {
 
 /// The number of steps of a 16-bit sample per step of an 8-bit sample.
 const SCALE: f64 = 256.0;
-/// The same ratio for 10-bit samples of full range, whose maximum is 1023 and not four times 255.
+/// The number of steps of a 16-bit sample per step of an 8-bit sample for 10-bit samples of full range, whose maximum is 1023 and
+/// not four times 255.
 const TEN_BIT_FULL_SCALE: f64 = 1023.0 * 64.0 / 255.0;
 
 /// Rounds the mean of weighted 16-bit samples to 8 bits. `zero` is the 8-bit value of black luma or neutral chroma.

@@ -80,7 +80,7 @@ impl State {
         self.stack.surface(surface).set_callback_time(now);
     }
 
-    /// Sends the callbacks that are due for surfaces that no output shows, and starts a timer for the others.
+    /// Sends the callbacks that are due for surfaces that no output shows, and starts a timer for later callbacks.
     pub(crate) fn send_hidden_callbacks(&mut self) {
         if self.callbacks.surfaces.is_empty() {
             return;
@@ -118,10 +118,8 @@ impl State {
         self.callbacks.timer = Some(timer);
     }
 
-    /// Returns whether a surface is hidden: no output that is on is its main output, and each of them has drawn since the commit
-    /// at `committed` or needs no redraw.
-    ///
-    /// If an output still has to draw, it may show the surface in its next frame, so the surface does not count as hidden yet.
+    /// Returns whether a surface with a commit at the time `committed` is hidden: no output that is on is its main output, and
+    /// no output that is on still has to draw a frame after this commit, because that frame may show the surface.
     fn is_hidden(&self, surface: &WlSurface, committed: Duration) -> bool {
         let main = self
             .stack

@@ -17,7 +17,7 @@ use crate::scene::{Scene, SceneLayer};
 use crate::state::State;
 
 impl State {
-    /// Draws a frame of each output whose deadline has passed, and starts the timers for the deadlines of the others.
+    /// Draws a frame of each output whose deadline has passed, and starts the timers for the deadlines of the other outputs.
     pub fn redraw(&mut self) {
         self.signal_deferred_releases();
         for id in self.outputs.ids() {

@@ -15,8 +15,8 @@ use std::time::Duration;
 /// The number of recent frames whose drawing time is stored. At 60 Hz they cover about a second.
 const RECENT_FRAMES: usize = 64;
 
-/// The time by which a frame is ready before the refresh, in addition to the longest recent drawing time. It covers the kernel's
-/// work between the commit and vblank, and the latency of the event loop.
+/// The time between the expected end of drawing and the refresh. The deadline is this margin and the longest recent drawing time
+/// before the refresh. The margin covers the kernel's work between the commit and vblank, and the latency of the event loop.
 const MARGIN: Duration = Duration::from_micros(1_500);
 
 /// A refresh for which a frame can be drawn.
@@ -31,7 +31,7 @@ pub(super) struct Slot {
 /// The refreshes of an output, predicted from its page flips.
 #[derive(Debug, Default)]
 pub(super) struct FrameClock {
-    /// The time of one refresh, from which the times of the others are computed. It is `None` for an output that is not
+    /// The time of one refresh, from which the times of other refreshes are computed. It is `None` for an output that is not
     /// synchronised to vblank.
     phase: Option<Duration>,
     /// The time of the refresh for which the last frame was drawn.
@@ -85,8 +85,8 @@ impl FrameClock {
         self.phase = synchronised.then_some(time);
         self.use_slot(time);
         if synchronised && time > target.saturating_add(period / 2) {
-            // The frame was late, so the GPU probably took long, whose time is not measured. The next frames are drawn as early
-            // as possible.
+            // The frame was late, probably because the GPU took long. The time of the GPU is not measured, so the next frames are
+            // drawn as early as possible.
             self.add_drawing_time(period);
         }
     }

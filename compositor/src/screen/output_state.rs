@@ -101,7 +101,7 @@ impl State {
 
     /// Changes the mode to the buffer size of the fullscreen window, if `--match-mode` is set.
     pub(super) fn match_mode(&mut self, id: OutputId) {
-        let wanted = self
+        let fullscreen_size = self
             .stack
             .top_of(id)
             .filter(|window| window.fullscreen)
@@ -120,7 +120,7 @@ impl State {
         let Some(screen) = self.outputs.get_mut(id) else {
             return;
         };
-        match screen.backend.match_size(wanted) {
+        match screen.backend.match_size(fullscreen_size) {
             Ok(changed) => {
                 screen.recovery.mode_succeeded();
                 if changed {
@@ -200,21 +200,21 @@ impl State {
 
     /// Adds an output for each connected display of a card that has no output yet.
     fn open_new_displays(&mut self, card: &OpenCard) -> Result<(), anyhow::Error> {
-        let known: Vec<String> = self
+        let connector_names: Vec<String> = self
             .outputs
             .iter()
             .filter(|screen| screen.backend.device() == Some(card.path()))
             .map(|screen| screen.backend.name().to_owned())
             .collect();
         let options = self.outputs.options.clone();
-        let taken = self.outputs.iter_mut().filter_map(|screen| {
+        let used_planes = self.outputs.iter_mut().filter_map(|screen| {
             let kms = screen.backend.kms()?;
             (kms.device() == card.device()).then(|| kms.plane_handles())
         });
-        let taken = taken.flatten().collect();
+        let used_planes = used_planes.flatten().collect();
         let mut displays = Vec::new();
-        let is_new = |name: &str| !known.iter().any(|known| known == name);
-        let opened = card.open_displays(&mut displays, &options, taken, is_new);
+        let is_new = |name: &str| !connector_names.iter().any(|known| known == name);
+        let opened = card.open_displays(&mut displays, &options, used_planes, is_new);
         for kms in displays {
             let backend = Backend::Kms(Box::new(kms));
             let renderer = self.renderer_for(options.renderer, &backend)?;
@@ -308,10 +308,10 @@ impl State {
 
     /// Returns the output of a client's `wl_output`; `None` if it was removed.
     pub fn find_output(&self, output: &WlOutput) -> Option<OutputId> {
-        let found = self
+        let screen = self
             .outputs
             .iter()
             .find(|screen| screen.output.owns(output));
-        found.map(|screen| screen.id)
+        screen.map(|screen| screen.id)
     }
 }

@@ -25,8 +25,8 @@ use crate::scene::{SceneLayer, ShownScene};
 use crate::state::State;
 use crate::transient::{Backoff, FaultKind};
 
-/// The longest time to wait for a page-flip event. It takes milliseconds on hardware, and some hundred milliseconds in an
-/// emulated machine on a busy host.
+/// The longest time to wait for a page-flip event. The event arrives after milliseconds on hardware, and after some hundred
+/// milliseconds in an emulated machine on a busy host.
 const FLIP_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The longest time for which a display may transiently reject its first frame before the compositor ends.

@@ -34,7 +34,7 @@ pub(super) enum RedrawState {
 /// A redraw that is queued.
 #[derive(Debug)]
 pub(super) enum Queued {
-    /// The deadline was not computed yet.
+    /// The deadline of the frame was not computed yet.
     New,
     /// A timer runs until the deadline, or until the next attempt to submit a rejected frame.
     Scheduled(TimerToken),
@@ -63,7 +63,7 @@ pub(super) struct Flight {
 pub(super) struct EstimatedVblank {
     /// The presentation feedback of the commits that changed nothing.
     pub(super) feedback: Feedback,
-    /// The time of the refresh.
+    /// The predicted time of the refresh.
     pub(super) target: Duration,
     /// The timer that expires at the refresh and ends the state.
     pub(super) timer: TimerToken,

@@ -85,7 +85,7 @@ impl State {
         let record = FrameRecord {
             output: screen.backend.name().to_owned(),
             frame: first.is_some().then_some(screen.frames),
-            shown: records.next().unwrap_or_else(ShownBuffer::nothing),
+            shown: records.next().unwrap_or_else(ShownBuffer::without_content),
             others: records.collect(),
             path: if is_direct {
                 FramePath::Direct
@@ -181,7 +181,7 @@ impl Screen {
             if !is_permanent && self.recovery.should_retry_scanout() {
                 return Err(error);
             }
-            let reason = format!("{error:#}, after a test commit of its planes had passed");
+            let reason = format!("{error:#}, although a test commit of the same planes had passed");
             let next = if is_permanent {
                 self.backend.reject(&plan, reason.clone());
                 self.backend.plan(visible, scene.cursor.as_ref()).ok()

@@ -1,4 +1,4 @@
-//! Waits for writebacks, and requests those again that the card has lost.
+//! Waits for writebacks, and requests each writeback again that the card has lost.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ pub fn finish_writebacks(event_loop: &mut EventLoop, state: &mut State) -> io::R
     let deadline = Instant::now() + LAST_WRITEBACK_LIMIT;
     for id in state.outputs.ids() {
         let pending = |state: &mut State| state.writeback(id)?.pending_index();
-        // Only the writeback that is pending now is waited for, and not those of later frames.
+        // The loop waits only for the writeback that is pending now, and not for the writebacks of later frames.
         let Some(number) = pending(state) else {
             continue;
         };

@@ -59,11 +59,11 @@ impl Cacheable for SurfacePoints {
 /// How a commit's buffer is synchronised.
 #[derive(Debug)]
 pub enum CommitSync {
-    /// Implicit, by the fences of the dma-buf: the surface has no syncobj object.
+    /// Implicit synchronisation by the fences of the dma-buf: the surface has no syncobj object.
     Implicit,
-    /// Not at all: the commit attaches no buffer, or the client was disconnected with a protocol error.
+    /// No synchronisation: the commit attaches no buffer, or the client was disconnected with a protocol error.
     NoBuffer,
-    /// Explicit, by the points that the client has set. `None` stands for point 0, which is always signalled.
+    /// Explicit synchronisation by the points that the client has set. `None` stands for point 0, which is always signalled.
     Explicit {
         /// The compositor may read the buffer when this point is signalled.
         acquire: Option<Point>,

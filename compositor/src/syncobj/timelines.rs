@@ -112,7 +112,7 @@ impl SyncTimeline for Timeline {
     }
 }
 
-/// The number of imports so far.
+/// The number of timelines that were imported so far, from which each import gets its number.
 static IMPORTS: AtomicU64 = AtomicU64::new(0);
 
 /// A timeline that a client has imported. It counts against the client's limit until all of its users are dropped: the timeline

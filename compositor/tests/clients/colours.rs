@@ -142,7 +142,7 @@ fn colours_that_the_buffer_does_not_have_are_an_error_of_the_commit() {
         assert_eq!(
             client.error(),
             None,
-            "a surface without content has no colours"
+            "without a buffer there is no format to check"
         );
         window.show(&client, &client.colour(8, 8, 0xffff_ffff));
         assert_error(
@@ -157,7 +157,11 @@ fn colours_that_the_buffer_does_not_have_are_an_error_of_the_commit() {
     window.show(&client, &client.colour(8, 8, 0xffff_ffff));
     extension.set_coefficients_and_range(Coefficients::Bt601, Range::Full);
     fixture.round_trip(&mut client);
-    assert_eq!(client.error(), None, "the state is pending");
+    assert_eq!(
+        client.error(),
+        None,
+        "the color representation is pending until the next commit"
+    );
     window.surface.commit();
     assert_error(
         &mut fixture,

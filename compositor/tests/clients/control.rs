@@ -147,7 +147,10 @@ fn snapshot_has_the_output_its_surface_and_the_path_of_its_frame() {
         .unwrap();
     assert_eq!(owner.pid, i32::try_from(std::process::id()).ok());
     assert!(owner.name.is_some() && owner.holdings.is_none());
-    assert_eq!(owner.unreleased_buffers, 1, "the one that is shown");
+    assert_eq!(
+        owner.unreleased_buffers, 1,
+        "only the buffer on the display is not released"
+    );
 }
 
 #[test]
@@ -250,9 +253,11 @@ fn interval_sends_snapshots_until_the_peer_leaves() {
     assert!(second - first >= 45_000_000, "{first} {second}");
     assert!(third - second < 2_000_000_000, "{second} {third}");
     drop(peer);
-    fixture.until(&mut client, "the end of the connection", |fixture, _| {
-        fixture.state.control.connections() == 0
-    });
+    fixture.until(
+        &mut client,
+        "the disconnection of the peer",
+        |fixture, _| fixture.state.control.connections() == 0,
+    );
 }
 
 #[test]
@@ -305,11 +310,11 @@ fn peer_that_never_reads_delays_no_frame_and_is_closed() {
             start.elapsed() < Duration::from_secs(60),
             "it is not closed"
         );
-        let asked = Instant::now();
+        let requested_at = Instant::now();
         reader.request(None, false);
         let snapshot = reader.snapshot(&mut fixture, &mut client);
         skipped |= snapshot.skipped > 0;
-        assert!(asked.elapsed() < Duration::from_secs(1));
+        assert!(requested_at.elapsed() < Duration::from_secs(1));
         for _ in 0..20 {
             fixture.step(&mut client);
         }
@@ -333,7 +338,7 @@ fn request_that_is_not_valid_is_answered_by_an_error() {
         peer.stream.write_all(garbage).unwrap();
         let reply = peer.reply(&mut fixture, &mut client);
         assert!(reply.error.is_some() && reply.snapshot.is_none());
-        fixture.until(&mut client, "the end of the stream", |_, _| {
+        fixture.until(&mut client, "the disconnection of the peer", |_, _| {
             peer.receive();
             peer.is_closed
         });
@@ -365,12 +370,14 @@ fn thousand_connections_are_refused_but_for_the_first_and_leave_nothing() {
     }
     assert_eq!(kept.len() + 1, PEERS_MAX);
     assert_eq!(refused, 1000 - kept.len());
-    // The first connection is still served. When the others are closed, a new connection is accepted again.
+    // The first connection is still served. When the other connections are closed, a new connection is accepted again.
     first.snapshot(&mut fixture, &mut client);
     kept.clear();
-    fixture.until(&mut client, "the end of the others", |fixture, _| {
-        fixture.state.control.connections() == 1
-    });
+    fixture.until(
+        &mut client,
+        "the disconnection of the other peers",
+        |fixture, _| fixture.state.control.connections() == 1,
+    );
     let mut next = Peer::connect(&folder);
     next.request(None, false);
     next.snapshot(&mut fixture, &mut client);

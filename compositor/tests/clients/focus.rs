@@ -347,13 +347,13 @@ const UNMAP_METHODS: [(&str, UnmapMethod); 4] = [
     ("a commit without a buffer", |observer, fixture| {
         observer.unmap(fixture);
     }),
-    ("the end of its role", |observer, _| {
+    ("the destruction of its role", |observer, _| {
         observer.wire.send(observer.toplevel, 0, &[]);
     }),
-    ("the end of its surface", |observer, _| {
+    ("the destruction of its surface", |observer, _| {
         observer.wire.send(observer.surface, 0, &[]);
     }),
-    ("the end of its client", |observer, _| {
+    ("the disconnection of its client", |observer, _| {
         observer
             .wire
             .stream
@@ -373,7 +373,7 @@ fn keyboard_focus_moves_to_a_mapped_window_and_back_when_it_is_unmapped() {
         assert_eq!(observer.input_events().0, 1, "{what}");
         assert!(
             observer.input_events().2 >= 1,
-            "the selection goes with the keyboard"
+            "the client with keyboard focus receives the selection"
         );
         assert_eq!(enters_and_leaves(&wire, &objects), (1, 1), "{what}");
         unmap_window(&mut observer, &mut fixture);

@@ -253,8 +253,8 @@ fn report_names_the_output_of_each_frame() {
         .filter(|record: &serde_json::Value| !record["surface"].is_null())
         .collect();
     for name in ["HEADLESS-1", "HEADLESS-2"] {
-        let own: Vec<_> = shown.iter().filter(|one| one["output"] == name).collect();
-        assert_eq!(own.len(), 1, "{text}");
-        assert_eq!(own[0]["frame"], 1, "{text}");
+        let records: Vec<_> = shown.iter().filter(|one| one["output"] == name).collect();
+        assert_eq!(records.len(), 1, "{text}");
+        assert_eq!(records[0]["frame"], 1, "{text}");
     }
 }

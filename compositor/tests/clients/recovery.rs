@@ -30,7 +30,7 @@ struct FaultScript {
     read_count: u32,
 }
 
-fn answer(queue: &mut VecDeque<Option<Errno>>, always: Option<Errno>) -> io::Result<()> {
+fn next_fault(queue: &mut VecDeque<Option<Errno>>, always: Option<Errno>) -> io::Result<()> {
     match queue.pop_front().unwrap_or(always) {
         Some(errno) => Err(errno.into()),
         None => Ok(()),
@@ -40,7 +40,7 @@ fn answer(queue: &mut VecDeque<Option<Errno>>, always: Option<Errno>) -> io::Res
 impl Faults for FaultScript {
     fn commit(&mut self) -> io::Result<()> {
         self.commit_times.push(Instant::now());
-        answer(&mut self.commits, self.every_commit)
+        next_fault(&mut self.commits, self.every_commit)
     }
 
     fn flip_arrives(&mut self) -> bool {
@@ -51,11 +51,11 @@ impl Faults for FaultScript {
 
     fn read_client_buffer(&mut self) -> io::Result<()> {
         self.read_count += 1;
-        answer(&mut self.reads, self.every_read)
+        next_fault(&mut self.reads, self.every_read)
     }
 
     fn access_output_buffer(&mut self) -> io::Result<()> {
-        answer(&mut self.pictures, None)
+        next_fault(&mut self.pictures, None)
     }
 }
 
@@ -212,10 +212,14 @@ fn page_flip_event_that_never_arrives_is_abandoned_and_frames_continue() {
     let frames = client.events.frames.len();
     let released = client.events.released.len();
     window.show(&client, &client.colour(8, 8, GREEN));
-    fixture.until(&mut client, "a callback and an answer", |_, client| {
-        client.events.frames.len() > frames
-            && client.events.presented.len() + client.events.discarded == 1
-    });
+    fixture.until(
+        &mut client,
+        "a frame callback and presentation feedback",
+        |_, client| {
+            client.events.frames.len() > frames
+                && client.events.presented.len() + client.events.discarded == 1
+        },
+    );
     assert!(fixture.displayed_pixels(&mut client).contains(&GREEN));
     fixture.until(&mut client, "the first buffer", |_, client| {
         client.events.released.len() > released
@@ -264,7 +268,7 @@ fn screenshot_that_cannot_be_read_once_is_retried_and_saved() {
     let (mut fixture, mut client, window, script) = start_with_window();
     let path = std::env::temp_dir().join(format!("covalent-shot-{}.png", std::process::id()));
     fixture.screen_mut().set_screenshot(path.clone(), Some(2));
-    // The first access draws the frame. The others are made for the screenshot.
+    // The first access draws the frame. The later accesses are made for the screenshot.
     script.borrow_mut().pictures = [None, Some(Errno::NOMEM), Some(Errno::INTR)].into();
     window.show(&client, &client.colour(8, 8, GREEN));
     fixture.displayed_pixels(&mut client);

@@ -228,7 +228,7 @@ fn command_is_started_with_the_original_descriptor_limit() {
     let name = format!("covalent-exhaustion-{}-{number}", std::process::id());
     let directory = std::env::temp_dir().join(name);
     std::fs::create_dir(&directory).unwrap();
-    let found = directory.join("limit");
+    let limits_file = directory.join("limit");
     let status = Command::new("sh")
         .arg("-c")
         .arg("ulimit -S -n 256; ulimit -H -n 1024; exec \"$0\" \"$@\"")
@@ -237,17 +237,21 @@ fn command_is_started_with_the_original_descriptor_limit() {
         .arg(directory.join("socket"))
         .args(["--", "sh", "-c"])
         .arg(WRITE_LIMITS)
-        .arg(&found)
+        .arg(&limits_file)
         .stdout(Stdio::null())
         .status()
         .unwrap();
-    let text = std::fs::read_to_string(&found).unwrap();
+    let text = std::fs::read_to_string(&limits_file).unwrap();
     std::fs::remove_dir_all(&directory).unwrap();
     assert!(status.success());
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines[0], "256", "the command's own");
-    let own: Vec<&str> = lines[1].split_whitespace().collect();
-    assert_eq!(own[3], "1024", "the compositor's: {}", lines[1]);
+    assert_eq!(lines[0], "256", "the soft limit of the command");
+    let compositor_limits: Vec<&str> = lines[1].split_whitespace().collect();
+    assert_eq!(
+        compositor_limits[3], "1024",
+        "the soft limit of the compositor: {}",
+        lines[1]
+    );
 }
 
 #[test]
@@ -256,9 +260,12 @@ fn report_has_the_process_id_of_the_client() {
     let mut unaffected = UnaffectedClient::new(&compositor);
     unaffected.show(GREEN);
     let report = compositor.directory.join("report");
-    let own = format!("\"client_pid\":{}", std::process::id());
+    let expected = format!("\"client_pid\":{}", std::process::id());
     let deadline = Instant::now() + TIMEOUT;
-    while !std::fs::read_to_string(&report).unwrap().contains(&own) {
+    while !std::fs::read_to_string(&report)
+        .unwrap()
+        .contains(&expected)
+    {
         assert!(
             Instant::now() < deadline,
             "the report names another process"
@@ -327,8 +334,11 @@ fn clients_beyond_the_descriptor_limit_wait_and_are_accepted_later() {
     std::thread::sleep(Duration::from_millis(500));
     let before = compositor.time();
     std::thread::sleep(Duration::from_secs(2));
-    let taken = compositor.time() - before;
-    assert!(taken < 50, "{taken} hundredths of a second in two seconds");
+    let cpu_time = compositor.time() - before;
+    assert!(
+        cpu_time < 50,
+        "the compositor used {cpu_time} hundredths of a second of CPU time in two seconds"
+    );
     let log = compositor.log();
     assert!(log.lines().count() < 40, "{} lines", log.lines().count());
     let mut unaffected = unaffected;
@@ -370,16 +380,16 @@ fn client_that_sends_without_end_does_not_starve_others() {
     for _ in 0..20 {
         unaffected.wire.wait();
     }
-    let took = start.elapsed();
+    let elapsed = start.elapsed();
     assert!(
-        took < Duration::from_secs(5),
-        "20 round trips took {took:?}"
+        elapsed < Duration::from_secs(5),
+        "20 round trips took {elapsed:?}"
     );
     let is_still_sending = !sent.is_finished();
     check(compositor, unaffected);
     sent.join().unwrap();
     assert!(
         before > 0 && is_still_sending,
-        "the client did not send all the time: {before} bytes before, and still sending: {is_still_sending}"
+        "the flooding client did not send continuously: {before} bytes were sent before the round trips, is still sending: {is_still_sending}"
     );
 }

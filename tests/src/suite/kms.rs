@@ -370,7 +370,7 @@ fn covered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .frames
         .iter()
         .filter_map(|frame| frame.why_not_direct.as_deref());
-    let reason = "a drawn layer or the drawn pointer covers it";
+    let reason = "a drawn layer or the drawn pointer covers the surface";
     ensure!(
         covered.into_iter().any(|why| why.contains(reason)),
         "no frame says that {reason}"

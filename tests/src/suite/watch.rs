@@ -71,9 +71,13 @@ fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     }
     let is_reason = reason.as_str().is_some_and(|why| {
         // The reasons of the window itself, or of the camera's surface below it.
-        ["not fullscreen", "wl_shm", "a surface above it is drawn"]
-            .iter()
-            .any(|cause| why.contains(cause))
+        [
+            "not fullscreen",
+            "wl_shm",
+            "another surface above the surface is drawn",
+        ]
+        .iter()
+        .any(|cause| why.contains(cause))
     });
     ensure!(is_reason, "the reason is {reason}");
     for client in [window, camera] {

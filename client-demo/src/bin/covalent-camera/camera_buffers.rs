@@ -40,7 +40,7 @@ impl CameraBuffers {
         self.plan.source_name().to_owned()
     }
 
-    /// Returns the path of the camera's node.
+    /// Returns the path of the camera's device node.
     pub(crate) fn camera_name(&self) -> &str {
         &self.camera
     }

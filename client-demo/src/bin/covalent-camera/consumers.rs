@@ -20,7 +20,7 @@ use signal_hook::consts::SIGUSR1;
 use crate::camera_buffers::CameraBuffers;
 use crate::options::Options;
 
-/// The recording, the encoding and the sharing of the frames so far, for the report.
+/// The reports of `--record`, `--encode` and `--share`; `None` for an option that is not given.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ConsumerReports {
     pub(crate) recorded: Option<Recording>,
@@ -64,7 +64,7 @@ impl Consumers {
         let recorder = options.record.as_deref().map(|path| {
             let recorder = Recorder::create(path).map_err(Failure::unexpected)?;
             if let Some(command) = play_command(camera_buffers.layout(), path) {
-                tracing::info!("{command} shows the recording");
+                tracing::info!("the recording can be played with: {command}");
             }
             Ok(recorder)
         });
@@ -152,7 +152,7 @@ impl Consumers {
         self.readers.holds(index)
     }
 
-    /// Waits until the files are written.
+    /// Waits until the last snapshot, the recording and the bitstream are in their files.
     pub(crate) fn finish(&mut self) -> Result<(), Failure> {
         let snapshots = match &mut self.snapshots {
             Some((snapshots, _)) => snapshots.finish(),

@@ -53,16 +53,16 @@ pub(crate) fn open(options: &Options) -> Result<Device, Failure> {
 fn find(device: &Device, name: &str) -> Result<Control, Failure> {
     let controls = device.controls().map_err(exit_code::camera_failure)?;
     let names: Vec<_> = controls.iter().map(|control| control.key.clone()).collect();
-    let found = controls.into_iter().find(|control| control.key == name);
-    found.ok_or_else(|| {
-        let which = match names.is_empty() {
+    let control = controls.into_iter().find(|control| control.key == name);
+    control.ok_or_else(|| {
+        let hint = match names.is_empty() {
             true => "it has none".to_owned(),
             false => format!("it has {}", names.join(", ")),
         };
         Failure::new(
             Exit::Usage,
             anyhow!(
-                "--control: {} ({}) has no control {name:?}; {which}",
+                "--control: {} ({}) has no control {name:?}; {hint}",
                 device.path().display(),
                 device.card()
             ),
@@ -110,7 +110,7 @@ struct List {
 #[derive(Debug, Serialize)]
 struct ListedControl {
     name: String,
-    /// The driver's name of the control.
+    /// The name that the driver gives to the control.
     description: String,
     kind: &'static str,
     value: Option<i32>,

@@ -14,7 +14,7 @@ pub(crate) enum DisplayBuffers {
 }
 
 impl DisplayBuffers {
-    /// Returns the number of buffers.
+    /// Returns the number of buffers that can be committed to the compositor.
     pub(crate) fn count(&self) -> usize {
         match self {
             Self::Shared(wl_buffers) => wl_buffers.len(),
@@ -22,7 +22,7 @@ impl DisplayBuffers {
         }
     }
 
-    /// Returns the buffer at `index`.
+    /// Returns the `wl_buffer` at `index`.
     pub(crate) fn wl_buffer(&self, index: usize) -> Option<&WlBuffer> {
         match self {
             Self::Shared(wl_buffers) => wl_buffers.get(index),

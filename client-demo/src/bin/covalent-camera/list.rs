@@ -60,16 +60,16 @@ struct Size {
     rates: Vec<String>,
 }
 
-/// A format of the camera in the list.
+/// A format that the camera captures, as `--list` lists it.
 #[derive(Clone, Debug, Serialize)]
 struct ListedFormat {
-    /// The V4L2 pixel format.
+    /// The V4L2 pixel format code.
     pixel_format: String,
     /// The DRM fourcc; null for compressed and raw formats.
     format: Option<String>,
-    /// The driver's description.
+    /// The driver's description of the format.
     description: String,
-    /// How its frames would be shown.
+    /// How frames in this format would be shown.
     shown: DisplayMethod,
     /// Why no better way to show the frames is possible.
     why: Option<String>,
@@ -88,11 +88,11 @@ struct List {
     /// The size that the program chooses, and its frame rate.
     size: String,
     rate: Option<String>,
-    /// The formats, in the order of how well their frames would be shown.
+    /// The formats, sorted by their display method from best to worst.
     formats: Vec<ListedFormat>,
 }
 
-/// The compositor's preferences, and the frame size and the refresh rate for it.
+/// The compositor's tranches, the frame size that the program would choose for its screen, and the screen's refresh rate.
 struct Target {
     requests: Vec<TrancheRequest>,
     extent: Extent,
@@ -204,8 +204,10 @@ fn chosen_format(
     let mut negotiation = Negotiation::new(collection, "the camera and the compositor")
         .with_only_source(options.source.as_deref());
     let alternatives = negotiation.alternatives(&target.requests)?;
-    let answer = planning.decide(&alternatives);
-    Ok(answer.chosen.map(|(_, plan)| plan.layout().format().fourcc))
+    let planning_result = planning.decide(&alternatives);
+    Ok(planning_result
+        .chosen
+        .map(|(_, plan)| plan.layout().format().fourcc))
 }
 
 fn listed_format(
@@ -229,9 +231,9 @@ fn listed_format(
     let Some(fourcc) = description.fourcc else {
         entry.shown = DisplayMethod::NotShown;
         entry.why = Some(if description.is_compressed {
-            "it is compressed".to_owned()
+            "this pixel format is compressed".to_owned()
         } else {
-            "DRM has no fourcc for it".to_owned()
+            "DRM has no fourcc for this pixel format".to_owned()
         });
         return Ok(entry);
     };
@@ -242,9 +244,9 @@ fn listed_format(
     let mut negotiation = Negotiation::new(collection, "the camera and the compositor")
         .with_only_source(options.source.as_deref());
     let alternatives = negotiation.alternatives(&target.requests)?;
-    let answer = planning.decide(&alternatives);
-    entry.why = answer.explanations.first().cloned();
-    match answer.chosen {
+    let planning_result = planning.decide(&alternatives);
+    entry.why = planning_result.explanations.first().cloned();
+    match planning_result.chosen {
         Some((index, plan)) => {
             let is_direct = target
                 .requests
@@ -310,7 +312,7 @@ fn print_text(list: &List) -> std::io::Result<()> {
         list.device,
         list.driver,
         list.size,
-        list.rate.as_deref().unwrap_or("the camera's own number of")
+        list.rate.as_deref().unwrap_or("the default number of")
     );
     for entry in &list.formats {
         let mark = if entry.chosen { "*" } else { " " };
@@ -326,14 +328,14 @@ fn print_text(list: &List) -> std::io::Result<()> {
         text.push('\n');
         // Sizes with equal frame rates share one line.
         let mut by_rates: BTreeMap<usize, (Vec<&str>, &[String])> = BTreeMap::new();
-        for (place, size) in entry.sizes.iter().enumerate() {
+        for (index, size) in entry.sizes.iter().enumerate() {
             let same = by_rates
                 .values_mut()
                 .find(|(_, rates)| *rates == size.rates.as_slice());
             match same {
                 Some((sizes, _)) => sizes.push(&size.size),
                 None => {
-                    by_rates.insert(place, (vec![&size.size], &size.rates));
+                    by_rates.insert(index, (vec![&size.size], &size.rates));
                 }
             }
         }

@@ -1,5 +1,5 @@
-//! A deliberate CPU read of every frame. It is only in a build that makes the test of copied bytes fail, which shows that the
-//! test works.
+//! A deliberate CPU read of every frame. This module is compiled only to check the test of copied bytes, which has to fail with
+//! it.
 
 use anyhow::anyhow;
 use covalent_alloc::buffer::CpuAccess;

@@ -8,7 +8,7 @@ use covalent_alloc::backend::v4l2::Device;
 use covalent_alloc::files::{self, FileAccess};
 use serde::{Deserialize, Serialize};
 
-/// The maximum size of the file in bytes. A camera with a hundred controls takes 4 KiB.
+/// The maximum size of `cameras.json` in bytes. A camera with a hundred controls takes 4 KiB.
 const MOST_BYTES: usize = 1 << 20;
 
 const FORMAT: &str = "covalent-cameras";
@@ -17,9 +17,9 @@ const VERSION: u32 = 1;
 /// The values of the controls of one camera, by the controls' names.
 pub(crate) type Values = BTreeMap<String, i32>;
 
-/// The file's contents.
+/// The contents of `cameras.json`.
 #[derive(Debug, Serialize, Deserialize)]
-struct Contents {
+struct CamerasFile {
     format: String,
     version: u32,
     cameras: Vec<Camera>,
@@ -40,7 +40,7 @@ impl Camera {
     }
 }
 
-/// Returns the file's path.
+/// Returns the path of `cameras.json`.
 fn path() -> anyhow::Result<PathBuf> {
     let absolute = |name| {
         std::env::var_os(name)
@@ -61,7 +61,7 @@ fn read(path: &Path) -> anyhow::Result<Vec<Camera>> {
         Err(error) if error.is_not_found() => return Ok(Vec::new()),
         Err(error) => return Err(error.into()),
     };
-    let contents: Contents =
+    let contents: CamerasFile =
         serde_json::from_slice(&bytes).with_context(|| format!("{}", path.display()))?;
     if contents.format != FORMAT || contents.version != VERSION {
         bail!(
@@ -82,8 +82,10 @@ pub(crate) fn load(device: &Device) -> anyhow::Result<Values> {
         return Ok(Values::new());
     };
     let cameras = read(&path)?;
-    let own = cameras.into_iter().find(|camera| camera.is(device));
-    Ok(own.map(|camera| camera.controls).unwrap_or_default())
+    let remembered_camera = cameras.into_iter().find(|camera| camera.is(device));
+    Ok(remembered_camera
+        .map(|camera| camera.controls)
+        .unwrap_or_default())
 }
 
 /// Replaces the remembered controls of a camera. Those of other cameras stay unchanged.
@@ -106,7 +108,7 @@ pub(crate) fn store(device: &Device, controls: Values) -> anyhow::Result<()> {
             controls,
         });
     }
-    let contents = Contents {
+    let contents = CamerasFile {
         format: FORMAT.to_owned(),
         version: VERSION,
         cameras,

@@ -17,21 +17,23 @@ use crate::consumers::ConsumerReports;
 /// The object that `--json` prints.
 #[derive(Debug, Serialize)]
 struct Report {
-    /// Presented frames.
+    /// The number of frames that were presented on the display.
     frames: u64,
-    /// Frames that were dequeued from the camera.
+    /// The number of frames that were dequeued from the camera.
     captured: u64,
-    /// Frames that were not presented.
+    /// The sum of `dropped_by_camera`, `dropped_by_client` and `dropped_by_compositor`.
     dropped: u64,
-    /// Of the dropped frames, those that the camera dropped because it had no buffer.
+    /// The number of frames that the camera dropped because no buffer was queued.
     dropped_by_camera: u64,
-    /// Of the dropped frames, those that the program skipped: damaged ones, and those dequeued together with a newer one.
+    /// The number of dequeued frames that the program skipped, because they were damaged or were dequeued together with a newer
+    /// frame.
     dropped_by_client: u64,
-    /// Of the frames that the program skipped, those with less data than their format needs and without the driver's error flag.
+    /// The number of skipped frames that had less data than their format needs, although the driver did not set
+    /// `V4L2_BUF_FLAG_ERROR`.
     short: u64,
-    /// Of the dropped frames, those that the compositor discarded.
+    /// The number of committed frames that the compositor discarded.
     dropped_by_compositor: u64,
-    /// Frames that were presented after a newer one.
+    /// The number of frames that were presented after a newer frame.
     out_of_order: u64,
     /// How the frames reached the display, as the compositor's presentation feedback reports it.
     path: Option<DisplayPath>,
@@ -60,21 +62,21 @@ struct Report {
     modifier: String,
     /// Bytes from row to row in the first plane.
     stride_bytes: u32,
-    /// Width and height in pixels.
+    /// Width and height of the frames in pixels.
     size: String,
     /// The time from the camera's timestamp to the presentation.
     latency_ms: Option<Percentiles>,
-    /// Frames whose timestamp was later than their commit; their latency is measured from the commit.
+    /// The number of frames whose timestamp was later than their commit; their latency is measured from the commit.
     timestamps_ahead: u64,
     /// Inode of each buffer's first dma-buf, by its index in the camera's queue.
     buffers: Vec<u64>,
-    /// How the run ended.
+    /// How the run of the program ended.
     ended: Ending,
-    /// The plan.
+    /// The plan of the buffers.
     plan: serde_json::Value,
 }
 
-/// The values from which a report is made.
+/// The values from which the report of a stream is made.
 pub(crate) struct ReportInputs<'a> {
     pub(crate) camera_buffers: &'a CameraBuffers,
     pub(crate) stats: &'a FrameStats,
@@ -100,7 +102,7 @@ impl Report {
             ended,
         } = inputs;
         let layout = camera_buffers.layout();
-        let by = [
+        let dropped_by = [
             stats.frames_missed(),
             stats.frames_skipped(),
             stats.frames_discarded(),
@@ -110,11 +112,13 @@ impl Report {
         Self {
             frames,
             captured: stats.frames_captured(),
-            dropped: by.iter().fold(0, |sum, part| sum.saturating_add(*part)),
-            dropped_by_camera: by[0],
-            dropped_by_client: by[1],
+            dropped: dropped_by
+                .iter()
+                .fold(0, |sum, part| sum.saturating_add(*part)),
+            dropped_by_camera: dropped_by[0],
+            dropped_by_client: dropped_by[1],
             short: stats.frames_incomplete(),
-            dropped_by_compositor: by[2],
+            dropped_by_compositor: dropped_by[2],
             out_of_order: stats.frames_out_of_order(),
             path: stats.path(),
             client_copied_bytes_per_frame: mean(client_bytes, frames),

@@ -37,7 +37,7 @@ const BUFFERS: u32 = 4;
 /// The size of the window where the compositor suggests none.
 const ANY_SIZE: (u32, u32) = (640, 480);
 
-/// Everything that a stream needs.
+/// The connection, window, buffers and queues of a stream.
 pub(crate) struct Setup {
     pub(crate) events: Events,
     pub(crate) compositor: Compositor,
@@ -134,7 +134,7 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
 struct Devices<'a> {
     camera: &'a Queue,
     encoder: Option<&'a EncoderDevice>,
-    /// The minimum number of buffers.
+    /// The minimum number of buffers that a plan has.
     count: u32,
 }
 

@@ -46,19 +46,19 @@ struct Session<'a> {
     stream: Stream,
     display: DisplayBuffers,
     ready: Ready,
-    /// Set by SIGUSR2, which requests the statistics.
+    /// The flag that SIGUSR2 sets to request the statistics.
     statistics: Ready,
     buffers: Buffers,
     explicit: Option<ExplicitSync>,
     stats: FrameStats,
     frame_interval: FrameInterval,
     frame_trace: FrameTrace,
-    /// The users of the frames besides the display.
+    /// The consumers of the frames besides the display: snapshots, recording, encoder and other processes.
     consumers: Consumers,
     closed: bool,
     last_frame: Instant,
-    /// The last time at which the camera could not be expected to deliver a frame: it had no queued buffer, or the compositor had
-    /// not reported on a committed frame yet.
+    /// The last time at which no buffer was queued in the camera, or a committed frame had no presentation feedback. Until then
+    /// the camera was not expected to deliver a frame.
     camera_waited: Instant,
     warned: bool,
 }
@@ -179,7 +179,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Dequeues every frame that can be ready, commits the newest and queues the others again.
+    /// Dequeues every frame that can be ready, commits the newest frame, and queues the buffers of the other frames again.
     fn capture(&mut self) -> Result<(), Failure> {
         let mut newest: Option<FrameInfo> = None;
         while let Some(frame) = self.stream.dequeue().map_err(exit_code::camera_failure)? {
@@ -197,12 +197,12 @@ impl<'a> Session<'a> {
                 .frame_interval
                 .has_successor(frame.sequence, timestamp, now());
             let is_incomplete = is_incomplete(self.camera_buffers.layout(), frame.bytes_used);
-            let passed_over = if frame.is_damaged || is_incomplete {
+            let skipped_frame = if frame.is_damaged || is_incomplete {
                 Some(frame)
             } else {
                 newest.replace(frame)
             };
-            if let Some(old) = passed_over {
+            if let Some(old) = skipped_frame {
                 match is_incomplete {
                     true => self.stats.incomplete(),
                     false => self.stats.skipped(),
@@ -350,8 +350,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Returns whether `--frames` allows another frame. A frame that may replace the last one before it is presented is not
-    /// shown.
+    /// Returns whether another frame may be committed according to `--frames`. Committed frames without presentation feedback
+    /// count as shown, so that no further frame replaces the last one before it is presented.
     fn may_show(&self) -> bool {
         self.options
             .frames
@@ -364,7 +364,7 @@ impl<'a> Session<'a> {
             .is_some_and(|frames| self.shown() >= frames)
     }
 
-    /// Returns the presented frames, or the committed ones where the compositor lacks presentation-time.
+    /// Returns the number of presented frames, or of committed frames where the compositor lacks presentation-time.
     fn shown(&self) -> u64 {
         if self.window.is_timed() {
             self.stats.frames_presented()
@@ -375,7 +375,7 @@ impl<'a> Session<'a> {
 
     fn check_timeouts(&mut self) -> Result<(), Failure> {
         let silence = self.last_frame.elapsed();
-        let kept = self.buffers.held_by(Holder::Compositor);
+        let held_by_compositor = self.buffers.held_by(Holder::Compositor);
         let queued = self.stream.queued_count();
         if queued > 0 && silence > WAKE_INTERVAL {
             // The fd of an unplugged camera may never become readable; VIDIOC_DQBUF then returns the error.
@@ -388,7 +388,7 @@ impl<'a> Session<'a> {
             if silence > COMPOSITOR_SILENCE && !self.warned {
                 self.warned = true;
                 tracing::warn!(
-                    "the compositor at {} has held {kept} of {} buffers for {} s and sent no event for them; the camera waits for a free buffer",
+                    "the compositor at {} has held {held_by_compositor} of {} buffers for {} s and sent no event for them; the camera waits for a free buffer",
                     self.events.socket(),
                     self.display.count(),
                     COMPOSITOR_SILENCE.as_secs()
@@ -440,7 +440,7 @@ impl<'a> Session<'a> {
         drop(window);
         display.destroy();
         if let Err(error) = events.roundtrip(&mut compositor) {
-            tracing::debug!("the last roundtrip: {error}");
+            tracing::debug!("the last roundtrip to the compositor failed: {error}");
         }
     }
 }
@@ -449,7 +449,7 @@ fn handover_failure(error: HandOverError) -> Failure {
     Failure::new(
         Exit::Unexpected,
         anyhow!(error).context(
-            "a buffer is not held as this program expects, which is a bug of this program",
+            "the holder of a buffer is not the one that this program expects, which is a bug of this program",
         ),
     )
 }

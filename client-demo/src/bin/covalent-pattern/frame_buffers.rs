@@ -89,7 +89,7 @@ impl FrameBuffers {
         })
     }
 
-    /// Returns the buffer at `index`.
+    /// Returns the `wl_buffer` at `index`.
     pub(crate) fn buffer(&self, index: usize) -> Option<&WlBuffer> {
         match self {
             Self::Shm(pool) => pool.buffer(index),
@@ -112,7 +112,9 @@ impl FrameBuffers {
             Self::Dmabuf {
                 mappings, copies, ..
             } => {
-                let mapping = mappings.get(index).context("a buffer is not mapped")?;
+                let mapping = mappings
+                    .get(index)
+                    .context("a dma-buf is not mapped into this process")?;
                 let guard = mapping.access(CpuAccess::Write)?;
                 let picture = mapping.buffer().layout().visible_bytes(0);
                 let picture = picture.context("the layout of the buffer has no rows to draw")?;

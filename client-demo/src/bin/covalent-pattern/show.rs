@@ -31,13 +31,13 @@ const BUFFERS: u32 = 4;
 /// The report that `--json` prints at the end.
 #[derive(Debug, Default, Serialize)]
 struct Report {
-    /// Presented frames.
+    /// The number of frames that were presented on the display.
     frames: u64,
-    /// Committed frames.
+    /// The number of committed frames.
     committed: u64,
-    /// Frames that the compositor discarded.
+    /// The number of frames that the compositor discarded.
     discarded: u64,
-    /// Frames that were presented by direct scanout.
+    /// The number of frames that were presented by direct scanout.
     zero_copy: u64,
     /// Size of the frames.
     size: String,
@@ -61,7 +61,7 @@ struct App<'a> {
     report: Report,
     frame_requested: bool,
     due: Instant,
-    /// When the compositor last released a buffer.
+    /// The time at which the compositor last released a buffer.
     released: Instant,
     warned: bool,
     closed: bool,
@@ -240,7 +240,7 @@ impl<'a> App<'a> {
                 .watch_fence(wait, index)
                 .map_err(exit_code::compositor_failure);
         }
-        let begun = now();
+        let draw_start = now();
         self.frame_buffers
             .draw(index, &self.pattern.rows(number))
             .map_err(Failure::unexpected)?;
@@ -259,7 +259,8 @@ impl<'a> App<'a> {
         }
         if let Some(buffer) = self.frame_buffers.buffer(index) {
             let frame = self.window.show(buffer, &handle);
-            self.frame_trace.committed(frame, index, Some(begun), now());
+            self.frame_trace
+                .committed(frame, index, Some(draw_start), now());
         }
         self.report.committed = self.report.committed.saturating_add(1);
         self.frame_requested = false;

@@ -19,13 +19,13 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::options::Options;
 
-/// The number of buffers: one that the device reads, five that are queued, and [`RESTING`] that are idle.
-const BUFFERS: u32 = 6 + RESTING;
+/// The number of buffers: one that the device reads, five that are queued, and [`IDLE_BUFFERS`] that are idle.
+const BUFFERS: u32 = 6 + IDLE_BUFFERS;
 
 /// The number of returned buffers that stay idle before they are drawn into again. vivid's capture device copies a frame from the
 /// buffer of its output device and may still copy after the output device has returned the buffer. On a busy machine a frame
 /// would be torn if its buffer were drawn into at once.
-const RESTING: u32 = 6;
+const IDLE_BUFFERS: u32 = 6;
 
 /// The longest time that the device may take for one frame. The slowest rate of a video output is one frame per second.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,7 +40,12 @@ pub(crate) fn run(options: &Options, node: &Path) -> Result<(), Failure> {
     let extent = stream
         .buffers()
         .first()
-        .ok_or_else(|| Failure::new(Exit::Allocation, anyhow!("no buffers were allocated")))?
+        .ok_or_else(|| {
+            Failure::new(
+                Exit::Allocation,
+                anyhow!("no buffers were allocated for the video output device"),
+            )
+        })?
         .layout()
         .visible()
         .extent();
@@ -66,7 +71,7 @@ pub(crate) fn run(options: &Options, node: &Path) -> Result<(), Failure> {
         number = number.wrapping_add(1);
     }
     stream.start().map_err(device_failure)?;
-    let mut resting = VecDeque::new();
+    let mut idle = VecDeque::new();
     while !stop.load(std::sync::atomic::Ordering::Relaxed) {
         if !wait(&stream)? {
             continue;
@@ -78,16 +83,19 @@ pub(crate) fn run(options: &Options, node: &Path) -> Result<(), Failure> {
                 }
                 continue;
             }
-            resting.push_back(frame.index);
-            if resting.len() <= RESTING as usize {
+            idle.push_back(frame.index);
+            if idle.len() <= IDLE_BUFFERS as usize {
                 continue;
             }
-            let Some(index) = resting.pop_front() else {
+            let Some(index) = idle.pop_front() else {
                 continue;
             };
-            let mapping = mappings
-                .get(index)
-                .ok_or_else(|| Failure::new(Exit::Unexpected, anyhow!("a buffer is not mapped")))?;
+            let mapping = mappings.get(index).ok_or_else(|| {
+                Failure::new(
+                    Exit::Unexpected,
+                    anyhow!("a buffer of the video output device is not mapped into this process"),
+                )
+            })?;
             draw(pattern, number, mapping)?;
             stream.queue(index).map_err(device_failure)?;
             number = number.wrapping_add(1);
@@ -109,13 +117,13 @@ fn open(options: &Options, node: &Path) -> Result<Stream, Failure> {
     let device = queue
         .participant(extent, Some(Fourcc::XRGB8888))
         .map_err(device_failure)?;
-    let own = queue.source(&device).map_err(device_failure)?;
+    let device_source = queue.source(&device).map_err(device_failure)?;
     let mut processor = Participant::processor(Role::CpuWrite);
-    processor.for_each_choice(|own| own.memory.cpu = CpuUse::Often);
+    processor.for_each_choice(|choice| choice.memory.cpu = CpuUse::Often);
     let mut request = Request::new(extent);
     request.count = BUFFERS;
     request.participants = vec![device, processor];
-    request.sources = own.into_iter().collect();
+    request.sources = device_source.into_iter().collect();
     match solve(&request) {
         Solution::Share(plan) => queue.allocate(&plan).map_err(device_failure),
         other => Err(Failure::new(Exit::NoPlan, anyhow!("{}", other.explain()))),
@@ -152,7 +160,7 @@ fn draw(pattern: Pattern, number: u32, mapping: &Mapping) -> Result<(), Failure>
         all.try_for_each(|(row, y)| guard.write_row(0, row, picture.first_byte.into(), rows.row(y)))
     });
     written
-        .context("a frame cannot be drawn")
+        .context("a frame cannot be drawn into a buffer of the video output device")
         .map_err(Failure::unexpected)
 }
 

@@ -26,7 +26,7 @@ use covalent_client_demo::frame_stats::FrameStats;
 use covalent_client_demo::negotiation::Negotiation;
 
 use crate::gpus::display_name;
-use crate::negotiations::{join, trial_participant};
+use crate::negotiations::{add_device, trial_participant};
 use crate::options::Options;
 use crate::render::{Renderer, Texture};
 
@@ -38,7 +38,7 @@ pub(crate) const SAMPLED: &str = "sampled";
 /// camera was unplugged.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a camera with queued buffers may deliver no frame before the program reports it as unplugged.
-const SILENCE: Duration = Duration::from_secs(10);
+const CAMERA_SILENCE: Duration = Duration::from_secs(10);
 
 /// A camera that streams into textures.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ impl CameraNegotiation {
             collection = collection.with_only_format(format);
         }
         collection.add(&queue).map_err(exit_code::backend_failure)?;
-        join(&mut collection, gpu, Purpose::Sample)?;
+        add_device(&mut collection, gpu, Purpose::Sample)?;
         let trial_participant = trial_participant(&collection, gpu);
         let participants_label = format!("the camera and {}", display_name(gpu));
         Ok(Self {
@@ -169,7 +169,7 @@ impl CameraNegotiation {
 }
 
 impl Camera {
-    /// Returns the path of the camera's node.
+    /// Returns the path of the camera's device node.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -222,7 +222,7 @@ impl Camera {
         })
     }
 
-    /// Dequeues every frame that is ready. Keeps the newest frame for rendering, and queues the buffers of the others again.
+    /// Dequeues every frame that is ready. Keeps the newest frame for rendering, and queues the other buffers again.
     pub(crate) fn capture(&mut self, stats: &mut FrameStats) -> Result<(), Failure> {
         // The fd of an unplugged camera may never become readable; VIDIOC_DQBUF then returns the error.
         if !self.ready.take() && self.last_frame.elapsed() < PROBE_INTERVAL {
@@ -235,12 +235,12 @@ impl Camera {
                 .map_err(handover_failure)?;
             stats.captured(frame.sequence);
             self.last_frame = Instant::now();
-            let passed_over = if frame.is_damaged {
+            let skipped_frame = if frame.is_damaged {
                 Some(frame)
             } else {
                 self.newest.replace(frame)
             };
-            if let Some(old) = passed_over {
+            if let Some(old) = skipped_frame {
                 stats.skipped();
                 self.requeue(old.index)?;
             }
@@ -267,13 +267,14 @@ impl Camera {
     }
 
     fn check_silence(&self) -> Result<(), Failure> {
-        if self.holders.held_by(Holder::Producer) > 0 && self.last_frame.elapsed() > SILENCE {
+        if self.holders.held_by(Holder::Producer) > 0 && self.last_frame.elapsed() > CAMERA_SILENCE
+        {
             return Err(Failure::new(
                 Exit::CameraGone,
                 anyhow!(
                     "{}: the camera delivered no frame for {} s although buffers are queued; check its cable, or that its source has a signal",
                     self.name,
-                    SILENCE.as_secs()
+                    CAMERA_SILENCE.as_secs()
                 ),
             ));
         }
@@ -308,7 +309,7 @@ fn handover_failure(error: HandOverError) -> Failure {
     Failure::new(
         Exit::Unexpected,
         anyhow!(error).context(
-            "a camera's buffer is not held as this program expects, which is a bug of this program",
+            "the holder of a camera's buffer is not the one that this program expects, which is a bug of this program",
         ),
     )
 }

@@ -30,7 +30,7 @@ pub(crate) struct PendingFrame {
     /// The index of the camera's buffer that the frame samples.
     picture: Option<usize>,
     timestamp: Option<Duration>,
-    begun: Duration,
+    draw_start: Duration,
 }
 
 impl App<'_> {
@@ -62,10 +62,10 @@ impl App<'_> {
         let number = swapchain.number(index);
         let buffer = swapchain.buffer(index).cloned();
         let buffer = buffer
-            .context("the index has no buffer")
+            .context("the swapchain has no buffer at this index")
             .map_err(incomplete_swapchain)?;
-        let after = match swapchain.begin_render(index).map_err(handover_failure)? {
-            BeginWrite::Ready(after) => merged_wait_fence(&buffer, &after)?,
+        let wait_fence = match swapchain.begin_render(index).map_err(handover_failure)? {
+            BeginWrite::Ready(prior_accesses) => merged_wait_fence(&buffer, &prior_accesses)?,
             BeginWrite::Wait(wait) => {
                 // The compositor has released the buffer, but its GPU still reads it.
                 swapchain.frame_trace.wait_started(index, now());
@@ -84,7 +84,7 @@ impl App<'_> {
         .drawn_to(swapchain.layout());
         let target = swapchain
             .target(index)
-            .context("the buffer has no render target")
+            .context("the swapchain has no render target for this buffer")
             .map_err(incomplete_swapchain)?;
         let texture = picture.as_ref().map(|(_, texture)| texture);
         let recorded = self
@@ -109,10 +109,10 @@ impl App<'_> {
                 timestamp: captured
                     .filter(|frame| frame.is_monotonic)
                     .map(|frame| frame.timestamp),
-                begun: now(),
+                draw_start: now(),
             },
         );
-        let (acquire, back) = if is_deferred {
+        let (acquire, release_point) = if is_deferred {
             (None, None)
         } else {
             self.set_points(number)?
@@ -120,7 +120,7 @@ impl App<'_> {
         let submission = FrameSubmission {
             recorded,
             number: frame_id,
-            after,
+            wait_fence,
             acquire,
             buffer: &buffer,
         };
@@ -128,7 +128,7 @@ impl App<'_> {
         if is_deferred {
             return Ok(());
         }
-        self.commit(frame_id, drawn, back)
+        self.commit(frame_id, drawn, release_point)
     }
 
     /// Sets the acquire and release points of the surface's next commit. The caller has to signal the acquire point. The
@@ -146,7 +146,7 @@ impl App<'_> {
         &mut self,
         frame_id: u64,
         drawn: Option<SyncPoint>,
-        back: Option<SyncPoint>,
+        release_point: Option<SyncPoint>,
     ) -> Result<(), Failure> {
         let Some(pending) = self.pending_frames.get(&frame_id) else {
             return Ok(());
@@ -166,7 +166,7 @@ impl App<'_> {
             self.imports_at_first_frame = self.renderer.imports();
         }
         swapchain
-            .commit(index, drawn, back)
+            .commit(index, drawn, release_point)
             .map_err(handover_failure)?;
         let wl_buffer = swapchain
             .wl_buffer(index)
@@ -175,7 +175,7 @@ impl App<'_> {
         self.window.request_frame_callback(&handle);
         let frame = self.window.show(wl_buffer, &handle);
         let now = now();
-        let from = pending.timestamp.unwrap_or(pending.begun);
+        let from = pending.timestamp.unwrap_or(pending.draw_start);
         self.stats.committed(frame, Some(from), now);
         swapchain
             .frame_trace
@@ -206,18 +206,18 @@ impl App<'_> {
             }
         }
         if is_deferred {
-            let (acquire, back) = self.set_points(number)?;
+            let (acquire, release_point) = self.set_points(number)?;
             if let Some(acquire) = acquire {
                 acquire.signal().map_err(Failure::unexpected)?;
             }
-            self.commit(frame_id, None, back)?;
+            self.commit(frame_id, None, release_point)?;
         }
         self.pending_frames.remove(&frame_id);
         Ok(())
     }
 
-    /// Returns whether `--frames` allows another frame. A frame that may replace the last one before it is presented is not
-    /// drawn.
+    /// Returns whether another frame may be drawn according to `--frames`. Frames that are not presented yet count as shown, so
+    /// that no further frame replaces the last one before it is presented.
     pub(crate) fn may_draw(&self) -> bool {
         let Some(frames) = self.options.frames else {
             return true;
@@ -227,11 +227,11 @@ impl App<'_> {
             .values()
             .filter(|frame| frame.is_deferred)
             .count();
-        let coming = u64::try_from(deferred)
+        let unpresented = u64::try_from(deferred)
             .unwrap_or(u64::MAX)
             .saturating_add(self.stats.in_flight());
         if self.window.is_timed() {
-            self.shown().saturating_add(coming) < frames
+            self.shown().saturating_add(unpresented) < frames
         } else {
             self.drawn < frames
         }
@@ -264,10 +264,10 @@ impl App<'_> {
 /// Merges the fences that the GPU has to wait for before it renders to a buffer into one sync file.
 fn merged_wait_fence(
     buffer: &Buffer,
-    after: &[PriorAccess<SyncPoint>],
+    prior_accesses: &[PriorAccess<SyncPoint>],
 ) -> Result<Option<Fence>, Failure> {
     let unexpected = |error| Failure::new(Exit::Unexpected, error);
-    match export_wait(buffer, after, SyncMechanism::SyncFile, None).map_err(unexpected)? {
+    match export_wait(buffer, prior_accesses, SyncMechanism::SyncFile, None).map_err(unexpected)? {
         Acquire::NoWait => Ok(None),
         Acquire::Fence(fence) => Ok(Some(fence)),
         // Only a timeline point without a fence cannot be exported. A buffer is free only after its release point was signalled,
@@ -283,7 +283,7 @@ fn handover_failure(error: HandOverError) -> Failure {
     Failure::new(
         Exit::Unexpected,
         anyhow!(error).context(
-            "a buffer is not held as this program expects, which is a bug of this program",
+            "the holder of a buffer is not the one that this program expects, which is a bug of this program",
         ),
     )
 }

@@ -24,7 +24,7 @@ pub(crate) fn open(
     let mut collection = BufferCollection::new(extent)
         .with_count(BUFFERS)
         .with_format(Fourcc::XRGB8888);
-    join(&mut collection, gpu, Purpose::Render)?;
+    add_device(&mut collection, gpu, Purpose::Render)?;
     let trial_participant = trial_participant(&collection, gpu);
     let participants_label = format!("{} and the compositor", display_name(gpu));
     Ok(Negotiation::new(collection, participants_label)
@@ -42,14 +42,14 @@ pub(crate) fn resize(
     extent: Extent,
 ) -> Result<(), Failure> {
     let collection = negotiation.collection();
-    join(collection.restart(extent), gpu, Purpose::Render)
+    add_device(collection.restart(extent), gpu, Purpose::Render)
 }
 
 /// Adds a device as a participant that renders to the buffers or samples them.
 ///
 /// # Errors
 /// [`Exit::Unexpected`] where the device does not report its constraints.
-pub(crate) fn join(
+pub(crate) fn add_device(
     collection: &mut BufferCollection,
     gpu: &Gpu,
     purpose: Purpose,

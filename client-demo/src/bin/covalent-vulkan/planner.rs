@@ -10,7 +10,7 @@ use covalent_client_demo::planning::{Alternative, Planning, PlanningResult};
 #[derive(Debug)]
 pub(crate) struct Planner {
     requests: Sender<Vec<Alternative>>,
-    answers: Receiver<PlanningResult>,
+    results: Receiver<PlanningResult>,
 }
 
 impl Planner {
@@ -21,22 +21,22 @@ impl Planner {
     /// The thread cannot be created.
     pub(crate) fn start(completion_sender: CompletionSender, number: u64) -> std::io::Result<Self> {
         let (requests, received) = channel::<Vec<Alternative>>();
-        let (answer_sender, answers) = channel();
+        let (result_sender, results) = channel();
         thread::Builder::new()
             .name("planner".to_owned())
             .spawn(move || {
                 let mut planning = Planning::open();
                 for alternatives in received {
-                    let answer = planning.decide(&alternatives);
+                    let result = planning.decide(&alternatives);
                     // The receivers are dropped when the program ends.
-                    if answer_sender.send(answer).is_err()
+                    if result_sender.send(result).is_err()
                         || completion_sender.send(number).is_err()
                     {
                         return;
                     }
                 }
             })?;
-        Ok(Self { requests, answers })
+        Ok(Self { requests, results })
     }
 
     /// Requests a plan of the first alternative that can be planned.
@@ -46,7 +46,7 @@ impl Planner {
     }
 
     /// Returns the next result if one is ready, without blocking.
-    pub(crate) fn answer(&self) -> Option<PlanningResult> {
-        self.answers.try_recv().ok()
+    pub(crate) fn next_result(&self) -> Option<PlanningResult> {
+        self.results.try_recv().ok()
     }
 }

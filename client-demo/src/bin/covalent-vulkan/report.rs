@@ -35,7 +35,7 @@ pub(crate) struct SwapchainReport {
     purpose: String,
     /// The number of the first frame that was rendered to this swapchain.
     first_frame: u32,
-    /// The inode of each dma-buf.
+    /// The inode of each buffer's dma-buf.
     buffers: Vec<u64>,
 }
 
@@ -59,7 +59,7 @@ impl SwapchainReport {
     }
 }
 
-/// The camera's part of the report.
+/// The report of `--camera`.
 #[derive(Clone, Debug, Serialize)]
 struct CameraReport {
     captured: u64,
@@ -76,19 +76,19 @@ struct CameraReport {
 /// The object that `--json` prints.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
-    /// Presented frames.
+    /// The number of frames that were presented on the display.
     frames: u64,
-    /// Committed frames.
+    /// The number of committed frames.
     committed: u64,
-    /// Frames that the compositor discarded.
+    /// The number of frames that the compositor discarded.
     discarded: u64,
-    /// Frames that were presented after a newer one.
+    /// The number of frames that were presented after a newer frame.
     out_of_order: u64,
     /// How the frames reached the display, as the compositor's presentation feedback reports it.
     path: Option<DisplayPath>,
-    /// The Vulkan device.
+    /// The name of the Vulkan device.
     device: String,
-    /// The driver of the Vulkan device.
+    /// The name of the Vulkan device's driver.
     driver: String,
     /// Whether the Vulkan device is a CPU driver.
     is_processor: bool,
@@ -113,19 +113,19 @@ pub(crate) struct Report {
     cpu_copied_bytes: Option<u64>,
     /// The number of swapchains after the first one.
     reallocations: usize,
-    /// All swapchains, in order of creation.
+    /// The reports of all swapchains, in order of creation.
     swapchains: Vec<SwapchainReport>,
-    /// The camera's part of the report.
+    /// The report of `--camera`.
     camera: Option<CameraReport>,
     /// The time from the camera's timestamp, or the start of the rendering, to the presentation.
     latency_ms: Option<Percentiles>,
-    /// How the run ended.
+    /// How the run of the program ended.
     ended: Ending,
-    /// The last plan.
+    /// The plan of the last swapchain.
     plan: serde_json::Value,
 }
 
-/// The values from which a report is made.
+/// The values from which the report of the program is made.
 pub(crate) struct ReportInputs<'a> {
     pub(crate) gpu: &'a Gpu,
     pub(crate) stats: &'a FrameStats,

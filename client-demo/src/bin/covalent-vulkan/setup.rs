@@ -26,9 +26,9 @@ use crate::render::Renderer;
 /// The completion number of the planner's thread. Frames are numbered from 0, so no frame has this number.
 pub(crate) const PLAN_READY: u64 = u64::MAX;
 /// The deadline of planning, including the trial imports. Each trial of the helper process also has its own deadline.
-const PLANNING: std::time::Duration = std::time::Duration::from_secs(300);
+const PLANNING_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(300);
 
-/// Everything that rendering and showing frames needs.
+/// The connection, window, device, camera and first plan with which the event loop starts.
 pub(crate) struct Setup {
     pub(crate) events: Events,
     pub(crate) compositor: Compositor,
@@ -42,7 +42,7 @@ pub(crate) struct Setup {
     pub(crate) renderer: Renderer,
     pub(crate) camera: Option<Camera>,
     /// The plan of the first swapchain, and the phrase for what the compositor does with the buffers.
-    pub(crate) first: (Plan, String),
+    pub(crate) first_plan: (Plan, String),
 }
 
 /// Opens the window, chooses the device, and starts the camera.
@@ -81,9 +81,9 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
             alternatives.extend(of_this.into_iter().map(|alternative| (place, alternative)));
         }
         let requested = alternatives.iter().map(|(_, one)| one.clone()).collect();
-        let answer = await_plan(&planner, requested, &mut events, &mut compositor)?;
-        let Some((place, plan)) = answer.chosen else {
-            let mut lines = answer.explanations;
+        let planning_result = await_plan(&planner, requested, &mut events, &mut compositor)?;
+        let Some((place, plan)) = planning_result.chosen else {
+            let mut lines = planning_result.explanations;
             lines.extend(
                 unavailable_gpus
                     .iter()
@@ -110,8 +110,10 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
                 .map(|renderer| (renderer, None))
                 .map_err(Failure::unexpected)?,
             Some(node) => {
-                let wanted = camera::preferred_size(&compositor, (extent.width(), extent.height()));
-                let mut camera_negotiation = CameraNegotiation::new(options, node, &gpu, wanted)?;
+                let preferred_extent =
+                    camera::preferred_size(&compositor, (extent.width(), extent.height()));
+                let mut camera_negotiation =
+                    CameraNegotiation::new(options, node, &gpu, preferred_extent)?;
                 match open_camera(
                     &mut camera_negotiation,
                     &gpu,
@@ -142,7 +144,7 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
             gpu,
             renderer,
             camera,
-            first: (*plan, usage_label),
+            first_plan: (*plan, usage_label),
         });
     }
 }
@@ -180,14 +182,14 @@ fn await_plan(
     compositor: &mut Compositor,
 ) -> Result<PlanningResult, Failure> {
     planner.request(alternatives);
-    let mut answer = None;
+    let mut planning_result = None;
     events
-        .dispatch_until(compositor, "wait for the plan", PLANNING, |_| {
-            answer = planner.answer();
-            answer.is_some()
+        .dispatch_until(compositor, "wait for the plan", PLANNING_TIMEOUT, |_| {
+            planning_result = planner.next_result();
+            planning_result.is_some()
         })
         .map_err(exit_code::compositor_failure)?;
-    Ok(answer.unwrap_or_default())
+    Ok(planning_result.unwrap_or_default())
 }
 
 type Opened = Result<(Camera, Renderer), Failure>;
@@ -203,11 +205,11 @@ fn open_camera(
 ) -> Result<Opened, Failure> {
     loop {
         let alternative = camera_negotiation.negotiation.alternative(SAMPLED, &[])?;
-        let answer = await_plan(planner, vec![alternative], events, compositor)?;
-        let Some((_, plan)) = &answer.chosen else {
+        let planning_result = await_plan(planner, vec![alternative], events, compositor)?;
+        let Some((_, plan)) = &planning_result.chosen else {
             return Ok(Err(camera_negotiation
                 .negotiation
-                .no_plan(&answer.explanations)));
+                .no_plan(&planning_result.explanations)));
         };
         match camera_negotiation.start_camera(plan, gpu, events)? {
             CameraImport::Imported(camera, renderer) => return Ok(Ok((*camera, *renderer))),

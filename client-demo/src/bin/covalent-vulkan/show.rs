@@ -76,11 +76,11 @@ pub(crate) struct App<'a> {
     pub(crate) frame_requested: bool,
     /// The total of [`Swapchain::waits`] of the swapchains that were dropped.
     pub(crate) retired_waits: u64,
-    pub(crate) was_made_window: bool,
+    pub(crate) has_left_fullscreen: bool,
     pub(crate) closed_by_user: bool,
 }
 
-/// Renders frames and commits them to the compositor until all are shown.
+/// Renders frames and commits them to the compositor until all frames of `--frames` are shown.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let mut app = App::begin(options)?;
     let end = app.run_loop();
@@ -107,7 +107,7 @@ impl<'a> App<'a> {
             gpu,
             renderer,
             camera,
-            first: (plan, usage_label),
+            first_plan: (plan, usage_label),
         } = setup(options)?;
         let explicit = ExplicitSync::create(
             options.sync,
@@ -148,7 +148,7 @@ impl<'a> App<'a> {
             imports_at_first_frame: 0,
             frame_requested: true,
             retired_waits: 0,
-            was_made_window: false,
+            has_left_fullscreen: false,
             closed_by_user: false,
         };
         app.allocate_swapchain(plan, usage_label, SwapchainReason::Begin)?;
@@ -244,8 +244,8 @@ impl<'a> App<'a> {
             .options
             .window_after
             .is_some_and(|frames| self.shown() >= frames);
-        if is_time && !self.was_made_window {
-            self.was_made_window = true;
+        if is_time && !self.has_left_fullscreen {
+            self.has_left_fullscreen = true;
             self.window.set_fullscreen(false);
         }
     }
@@ -256,7 +256,7 @@ impl<'a> App<'a> {
             .is_some_and(|frames| self.shown() >= frames)
     }
 
-    /// Returns the presented frames, or the committed ones where the compositor lacks presentation-time.
+    /// Returns the number of presented frames, or of committed frames where the compositor lacks presentation-time.
     pub(crate) fn shown(&self) -> u64 {
         if self.window.is_timed() {
             self.stats.frames_presented()
@@ -331,7 +331,7 @@ impl<'a> App<'a> {
         drop(window);
         drop((swapchain, next, retired));
         if let Err(error) = events.roundtrip(&mut compositor) {
-            tracing::debug!("the last roundtrip: {error}");
+            tracing::debug!("the last roundtrip to the compositor failed: {error}");
         }
     }
 }

@@ -158,10 +158,10 @@ pub(crate) struct FrameSubmission<'a> {
     /// The number that the event loop receives on completion.
     pub(crate) number: u64,
     /// The fence that the GPU waits for before it renders.
-    pub(crate) after: Option<Fence>,
+    pub(crate) wait_fence: Option<Fence>,
     /// The acquire point that is signalled on completion.
     pub(crate) acquire: Option<Point>,
-    /// The buffer that is rendered to.
+    /// The buffer that the frame is rendered to.
     pub(crate) buffer: &'a Buffer,
 }
 
@@ -174,12 +174,12 @@ fn submit_with_fence(
     let FrameSubmission {
         recorded,
         number,
-        after,
+        wait_fence,
         acquire,
         buffer,
     } = frame;
     let mut submitted = recorded.submit(Submission {
-        wait_fences: after.into_iter().collect(),
+        wait_fences: wait_fence.into_iter().collect(),
         exported: true,
         ..Submission::default()
     })?;
@@ -200,7 +200,7 @@ fn submit_with_fence(
     Ok((submitted, Some(fence.into())))
 }
 
-/// A frame for the helper thread.
+/// A recorded frame that the helper thread submits and waits for.
 struct Job {
     recorded: RecordedFrame,
     number: u64,

@@ -18,8 +18,8 @@ use crate::render::Target;
 /// The buffers of one plan.
 #[derive(Debug)]
 pub(crate) struct Swapchain {
-    /// The number of the first buffer.
-    first: usize,
+    /// The number of the swapchain's first buffer.
+    first_number: usize,
     pub(crate) plan: Plan,
     /// What the compositor does with the buffers, as a phrase for messages.
     pub(crate) usage_label: String,
@@ -42,10 +42,10 @@ impl Drop for Swapchain {
 }
 
 impl Swapchain {
-    /// Creates a swapchain whose buffers are numbered from `first`. Its `wl_buffer`s are added later by
+    /// Creates a swapchain whose buffers are numbered from `first_number`. Its `wl_buffer`s are added later by
     /// [`Swapchain::set_wl_buffer`].
     pub(crate) fn new(
-        first: usize,
+        first_number: usize,
         plan: Plan,
         usage_label: String,
         buffers: Vec<Buffer>,
@@ -54,7 +54,7 @@ impl Swapchain {
         device: Accessor,
     ) -> Self {
         Self {
-            first,
+            first_number,
             plan,
             usage_label,
             wl_buffers: vec![None; buffers.len()],
@@ -70,18 +70,18 @@ impl Swapchain {
     /// Returns the index of the buffer with this number; `None` if another swapchain has the buffer.
     pub(crate) fn index_of(&self, number: usize) -> Option<usize> {
         number
-            .checked_sub(self.first)
+            .checked_sub(self.first_number)
             .filter(|index| *index < self.buffers.len())
     }
 
-    /// Returns the numbers of its buffers.
+    /// Returns the numbers of the buffers of this swapchain.
     pub(crate) fn numbers(&self) -> std::ops::Range<usize> {
-        self.first..self.first.saturating_add(self.buffers.len())
+        self.first_number..self.first_number.saturating_add(self.buffers.len())
     }
 
-    /// Returns the number of the buffer at an index.
+    /// Returns the number of the buffer at `index`.
     pub(crate) fn number(&self, index: usize) -> usize {
-        self.first.saturating_add(index)
+        self.first_number.saturating_add(index)
     }
 
     /// Stores the `wl_buffer` of the buffer at `index`. Returns whether every buffer has its `wl_buffer` now.
@@ -93,22 +93,22 @@ impl Swapchain {
         self.wl_buffers.iter().all(Option::is_some)
     }
 
-    /// Returns the dma-bufs.
+    /// Returns the dma-bufs of the swapchain, by index.
     pub(crate) fn buffers(&self) -> &[Buffer] {
         &self.buffers
     }
 
-    /// Returns the dma-buf at an index.
+    /// Returns the dma-buf of the buffer at `index`.
     pub(crate) fn buffer(&self, index: usize) -> Option<&Buffer> {
         self.buffers.get(index)
     }
 
-    /// Returns the render target at an index.
+    /// Returns the render target of the buffer at `index`.
     pub(crate) fn target(&self, index: usize) -> Option<&Target> {
         self.targets.get(index)
     }
 
-    /// Returns the `wl_buffer` at an index.
+    /// Returns the `wl_buffer` of the buffer at `index`.
     pub(crate) fn wl_buffer(&self, index: usize) -> Option<&WlBuffer> {
         self.wl_buffers.get(index)?.as_ref()
     }
@@ -141,16 +141,16 @@ impl Swapchain {
         self.holders.wait_finished(index);
     }
 
-    /// Records that a rendered buffer is committed. `drawn` is the fence of the rendering, and `back` is the release point; both
-    /// are optional.
+    /// Records that a buffer is committed. `drawn` is the fence of the rendering; with `None` the rendering is complete.
+    /// `release_point` is the release point of the commit, if it has one.
     pub(crate) fn commit(
         &mut self,
         index: usize,
         drawn: Option<SyncPoint>,
-        back: Option<SyncPoint>,
+        release_point: Option<SyncPoint>,
     ) -> Result<(), HandOverError> {
         self.holders.end_write(index, drawn)?;
-        self.holders.show(index, back).map(|_| ())
+        self.holders.show(index, release_point).map(|_| ())
     }
 
     /// Records that the compositor released the buffer at `index`.

@@ -50,16 +50,21 @@ impl App<'_> {
     }
 
     pub(crate) fn handle_plan(&mut self) -> Result<(), Failure> {
-        let (Some(answer), Some((uses, why))) = (self.planner.answer(), self.pending_plan.take())
+        let (Some(planning_result), Some((uses, why))) =
+            (self.planner.next_result(), self.pending_plan.take())
         else {
             return Ok(());
         };
-        let Some((index, plan)) = answer.chosen else {
+        let Some((index, plan)) = planning_result.chosen else {
             let unavailable = self
                 .unavailable_gpus
                 .iter()
                 .map(|why| format!("not queried: {why}"));
-            let lines: Vec<String> = answer.explanations.into_iter().chain(unavailable).collect();
+            let lines: Vec<String> = planning_result
+                .explanations
+                .into_iter()
+                .chain(unavailable)
+                .collect();
             return Err(self.negotiation.no_plan(&lines));
         };
         let Some(usage_label) = uses.into_iter().nth(index) else {
@@ -68,7 +73,7 @@ impl App<'_> {
                 anyhow!("the planner chose an alternative that is not in its request"),
             ));
         };
-        self.explain(&answer.explanations, &plan, &usage_label)?;
+        self.explain(&planning_result.explanations, &plan, &usage_label)?;
         self.allocate_swapchain(*plan, usage_label, why)
     }
 
@@ -199,8 +204,11 @@ impl App<'_> {
             .as_ref()
             .filter(|_| self.swapchain_reports.is_empty())
         {
-            let words = camera.plan().explain();
-            text.push_str(&format!("The buffers of {}:\n{words}\n\n", camera.name()));
+            let explanation = camera.plan().explain();
+            text.push_str(&format!(
+                "The buffers of {}:\n{explanation}\n\n",
+                camera.name()
+            ));
         }
         text.push_str(&self.negotiation.summary(before, usage_label, plan));
         text.push('\n');

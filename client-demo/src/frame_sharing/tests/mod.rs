@@ -175,7 +175,7 @@ fn reader_that_returns_a_frame_twice_or_sends_file_descriptors_is_disconnected()
     // Each call of `serve` receives one message of each reader.
     assert_eq!(fixture.server.serve().unwrap(), [2, 2]);
     assert_eq!(fixture.server.serve().unwrap(), [0; 0]);
-    assert_eq!(fixture.show(3), 0, "both are disconnected");
+    assert_eq!(fixture.show(3), 0, "both readers are disconnected");
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn reader_that_fills_its_socket_is_served_one_message_at_a_time() {
     let mut returned = fixture.server.serve().unwrap();
     returned.sort_unstable();
     assert_eq!(returned, [2, 2]);
-    assert_eq!(fixture.show(3), 1, "the other one is served");
+    assert_eq!(fixture.show(3), 1, "the other reader gets the frame");
 }
 
 #[test]
@@ -224,7 +224,11 @@ fn slow_readers_have_one_buffer_together_and_the_fast_one_gets_every_frame() {
     late.done(0);
     fast.done(1);
     assert_eq!(fixture.server.serve().unwrap().len(), 2);
-    assert_eq!(fixture.show(2), 1, "the late one waits for the slow one");
+    assert_eq!(
+        fixture.show(2),
+        1,
+        "the late reader gets no frame while the slow reader holds one"
+    );
     fast.done(2);
     slow.done(0);
     assert_eq!(fixture.server.serve().unwrap().len(), 2);

@@ -20,7 +20,7 @@ struct Picture {
     name: &'static str,
     format: PixelFormat,
     /// The pixman format of the picture; `None` if pixman does not support the format.
-    peer: Option<FormatCode>,
+    pixman_format: Option<FormatCode>,
     size: (usize, usize),
     shown: (usize, usize),
 }
@@ -29,42 +29,42 @@ const PICTURES: [Picture; 6] = [
     Picture {
         name: "copy",
         format: PixelFormat::Xrgb8888,
-        peer: Some(FormatCode::X8R8G8B8),
+        pixman_format: Some(FormatCode::X8R8G8B8),
         size: (WIDTH, HEIGHT),
         shown: (WIDTH, HEIGHT),
     },
     Picture {
         name: "blend",
         format: PixelFormat::Argb8888,
-        peer: Some(FormatCode::A8R8G8B8),
+        pixman_format: Some(FormatCode::A8R8G8B8),
         size: (WIDTH, HEIGHT),
         shown: (WIDTH, HEIGHT),
     },
     Picture {
         name: "scaled",
         format: PixelFormat::Xrgb8888,
-        peer: Some(FormatCode::X8R8G8B8),
+        pixman_format: Some(FormatCode::X8R8G8B8),
         size: (1280, 720),
         shown: (WIDTH, HEIGHT),
     },
     Picture {
         name: "rgb565",
         format: PixelFormat::Rgb565,
-        peer: Some(FormatCode::R5G6B5),
+        pixman_format: Some(FormatCode::R5G6B5),
         size: (WIDTH, HEIGHT),
         shown: (WIDTH, HEIGHT),
     },
     Picture {
         name: "yuyv",
         format: PixelFormat::Yuyv,
-        peer: Some(FormatCode::YUY2),
+        pixman_format: Some(FormatCode::YUY2),
         size: (1280, 720),
         shown: (1280, 720),
     },
     Picture {
         name: "nv12",
         format: PixelFormat::Nv12,
-        peer: None,
+        pixman_format: None,
         size: (1280, 720),
         shown: (1280, 720),
     },
@@ -72,17 +72,22 @@ const PICTURES: [Picture; 6] = [
 
 /// The renderer that draws.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
+enum MeasuredRenderer {
     Covalent,
     Pixman,
 }
 
 /// Draws a picture once with one renderer.
 #[inline(never)]
-fn draw_once(picture: &Picture, side: Side, pixels: &mut [u32], target: &mut [u32]) {
+fn draw_once(
+    picture: &Picture,
+    renderer: MeasuredRenderer,
+    pixels: &mut [u32],
+    target: &mut [u32],
+) {
     let (width, height) = picture.size;
-    match side {
-        Side::Covalent => {
+    match renderer {
+        MeasuredRenderer::Covalent => {
             let bytes: &[u8] = bytemuck::cast_slice(pixels);
             let memory = Memory(match picture.format {
                 PixelFormat::Nv12 => {
@@ -101,8 +106,10 @@ fn draw_once(picture: &Picture, side: Side, pixels: &mut [u32], target: &mut [u3
                 WIDTH,
             );
         }
-        Side::Pixman => {
-            let code = picture.peer.expect("a picture with a format of pixman");
+        MeasuredRenderer::Pixman => {
+            let code = picture
+                .pixman_format
+                .expect("pixman supports the format of the picture");
             let bytes = match picture.format {
                 PixelFormat::Yuyv | PixelFormat::Rgb565 => 2,
                 _ => 4,
@@ -163,14 +170,17 @@ fn main() {
     let mut pixels = pixels();
     let mut target = vec![0xff33_6699; WIDTH * HEIGHT];
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [name, side] = arguments.as_slice() {
-        let picture = PICTURES.iter().find(|one| one.name == name).expect("a picture");
-        let side = if side == "pixman" {
-            Side::Pixman
+    if let [name, renderer] = arguments.as_slice() {
+        let picture = PICTURES
+            .iter()
+            .find(|one| one.name == name)
+            .expect("a picture");
+        let renderer = if renderer == "pixman" {
+            MeasuredRenderer::Pixman
         } else {
-            Side::Covalent
+            MeasuredRenderer::Covalent
         };
-        draw_once(picture, side, &mut pixels, &mut target);
+        draw_once(picture, renderer, &mut pixels, &mut target);
         black_box(&target);
         return;
     }
@@ -178,13 +188,16 @@ fn main() {
     for picture in &PICTURES {
         let mut rounds = [Vec::new(), Vec::new()];
         for _ in 0..5 {
-            for (side, times) in [Side::Covalent, Side::Pixman].into_iter().zip(&mut rounds) {
-                if side == Side::Pixman && picture.peer.is_none() {
+            for (renderer, times) in [MeasuredRenderer::Covalent, MeasuredRenderer::Pixman]
+                .into_iter()
+                .zip(&mut rounds)
+            {
+                if renderer == MeasuredRenderer::Pixman && picture.pixman_format.is_none() {
                     continue;
                 }
                 let start = Instant::now();
                 for _ in 0..20 {
-                    draw_once(picture, side, &mut pixels, &mut target);
+                    draw_once(picture, renderer, &mut pixels, &mut target);
                     black_box(&target);
                 }
                 times.push(start.elapsed() / 20);

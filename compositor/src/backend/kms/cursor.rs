@@ -45,10 +45,10 @@ struct Slot {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(super) enum CursorRejection {
-    /// The image is larger than the plane.
+    /// The pointer's image is larger than the cursor plane shows.
     #[error("the image of the pointer has {0}x{1} pixels, and the cursor plane at most {2}x{2}")]
     Size(u32, u32, u32),
-    /// The image is scaled or transformed.
+    /// The cursor surface scales or transforms its buffer.
     #[error("the surface of the pointer scales or transforms its buffer")]
     Transformed,
     /// The buffers cannot be allocated, or the image cannot be read.

@@ -31,29 +31,29 @@ impl Kms {
         };
         let size = request.map(|mode| (mode.width, mode.height));
         let refresh = request.and_then(|mode| mode.refresh_millihertz);
-        let before = self.pipeline.mode();
+        let old_mode = self.pipeline.mode();
         let is_current = match self.pipeline.mode_for(size, refresh) {
             None => true,
             // A mode that has the requested size already is kept, whatever its refresh rate.
-            Some((size, _)) if matching.is_some() => size == before.0,
-            Some(mode) => mode == before,
+            Some((size, _)) if matching.is_some() => size == old_mode.0,
+            Some(mode) => mode == old_mode,
         };
         if is_current {
             return Ok(false);
         }
-        Ok(self.set_mode(request)? && self.pipeline.mode() != before)
+        Ok(self.set_mode(request)? && self.pipeline.mode() != old_mode)
     }
 
     /// Sets a mode and allocates output buffers of its size. Nothing changes if this fails.
     fn set_mode(&mut self, request: Option<ModeRequest>) -> Result<bool, ModeError> {
-        let before = self.pipeline.mode();
+        let old_mode = self.pipeline.mode();
         let size = request.map(|mode| (mode.width, mode.height));
         let refresh = request.and_then(|mode| mode.refresh_millihertz);
         let Some((size, _)) = self.pipeline.mode_for(size, refresh) else {
             return Ok(false);
         };
         let request = request.map(|mode| (mode.width, mode.height));
-        if size == before.0 {
+        if size == old_mode.0 {
             self.tests.clear();
             return Ok(self.pipeline.set_mode(request, refresh)?);
         }
@@ -114,7 +114,9 @@ impl Kms {
             self.reset();
             match self.set_mode(request) {
                 Err(error) if FaultKind::of(&error) != FaultKind::Permanent => return Err(error),
-                Err(error) => tracing::warn!(%error, "the mode cannot be set and stays as it was"),
+                Err(error) => {
+                    tracing::warn!(%error, "the mode of the display cannot be set; the current mode is kept")
+                }
                 Ok(_) => {}
             }
             self.connected = true;
@@ -123,9 +125,9 @@ impl Kms {
         }
         // The preferred mode may change, for example when the window of a virtual machine is resized.
         if self.requested_mode.is_none() && self.pipeline.mode_for(None, None) != preferred {
-            let before = self.pipeline.mode();
+            let old_mode = self.pipeline.mode();
             self.set_mode(None)?;
-            if self.pipeline.mode() != before {
+            if self.pipeline.mode() != old_mode {
                 return Ok(HotplugOutcome::Changed);
             }
         }

@@ -30,9 +30,9 @@ pub enum OpenError {
     /// A card device cannot be opened.
     #[error("{path} cannot be opened: {source}; check that it is a card and that this user has the seat", path = printable_path(path))]
     Open {
-        /// The path of the card.
+        /// The path of the card's device node.
         path: PathBuf,
-        /// The kernel's error.
+        /// The error of opening the device node.
         #[source]
         source: std::io::Error,
     },
@@ -42,7 +42,7 @@ pub enum OpenError {
     /// Mode setting failed.
     #[error("{path}: {error}", path = printable_path(path))]
     Kms {
-        /// The path of the card.
+        /// The path of the card's device node.
         path: PathBuf,
         /// The error of mode setting.
         #[source]
@@ -158,12 +158,12 @@ impl OpenCard {
         })
     }
 
-    /// Returns the device number.
+    /// Returns the card's device number.
     pub fn device(&self) -> u64 {
         self.device
     }
 
-    /// Returns the path of the card.
+    /// Returns the path of the card's device node.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -187,8 +187,8 @@ impl OpenCard {
         resources.is_ok_and(|resources| !resources.connectors().is_empty())
     }
 
-    /// Opens the connected displays for which `wanted` returns true, and adds them to `displays`. A display that the
-    /// configuration turns off is skipped. `taken` are the planes that other displays of the card use.
+    /// Opens the connected displays for which `is_wanted` returns true, and adds them to `displays`. A display that the
+    /// configuration turns off is skipped. `used_planes` are the planes that other displays of the card use.
     ///
     /// # Errors
     ///
@@ -197,8 +197,8 @@ impl OpenCard {
         &self,
         displays: &mut Vec<Kms>,
         options: &Options,
-        mut taken: Vec<plane::Handle>,
-        wanted: impl Fn(&str) -> bool,
+        mut used_planes: Vec<plane::Handle>,
+        is_wanted: impl Fn(&str) -> bool,
     ) -> Result<(), OpenError> {
         let kms_error = |error| OpenError::Kms {
             path: self.path.clone(),
@@ -209,12 +209,12 @@ impl OpenCard {
         let mut errors = Vec::new();
         for display in connected {
             let name = display.name();
-            if !wanted(name) || options.config_of(name).off {
+            if !is_wanted(name) || options.config_of(name).off {
                 continue;
             }
-            match retry_transient(|| self.open_display(&display, options, &taken)) {
+            match retry_transient(|| self.open_display(&display, options, &used_planes)) {
                 Ok(kms) => {
-                    taken.extend(kms.plane_handles());
+                    used_planes.extend(kms.plane_handles());
                     displays.push(kms);
                 }
                 Err(error) => errors.push(error),
@@ -231,7 +231,7 @@ impl OpenCard {
         }
     }
 
-    /// Opens a display. `taken` are the planes that other displays of the card use.
+    /// Opens a display. `used_planes` are the planes that other displays of the card use.
     ///
     /// # Errors
     ///
@@ -240,7 +240,7 @@ impl OpenCard {
         &self,
         display: &ConnectedDisplay,
         options: &Options,
-        taken: &[plane::Handle],
+        used_planes: &[plane::Handle],
     ) -> Result<Kms, OpenError> {
         let Self { card, path, .. } = self;
         let seat = &self.session.seat;
@@ -252,8 +252,15 @@ impl OpenCard {
         let size = mode.map(|mode| (mode.width, mode.height));
         let refresh = mode.and_then(|mode| mode.refresh_millihertz);
         let with_writeback = options.writeback.is_some();
-        let pipeline = Pipeline::open(card.clone(), display, size, refresh, with_writeback, taken)
-            .map_err(kms_error)?;
+        let pipeline = Pipeline::open(
+            card.clone(),
+            display,
+            size,
+            refresh,
+            with_writeback,
+            used_planes,
+        )
+        .map_err(kms_error)?;
         let primary = pipeline.planes().get(pipeline.primary());
         let formats = primary.map(|plane| plane.description().formats.clone());
         let formats = formats.unwrap_or_default();

@@ -255,7 +255,7 @@ impl Kms {
                 .clone()
                 .or_else(|| rejected.clone());
             plan.why_cursor_drawn =
-                Some(why.unwrap_or_else(|| "the card shows no cursor".to_owned()));
+                Some(why.unwrap_or_else(|| "the cursor plane cannot show the pointer".to_owned()));
         }
         for (index, layer) in visible.iter().enumerate() {
             let plane = assignment.layers.get(index).copied().flatten();
@@ -317,7 +317,7 @@ impl Kms {
             return reason.to_owned();
         }
         if let Some(reason) = &plan.why_cursor_drawn {
-            return format!("the pointer is drawn: {reason}");
+            return format!("the pointer above the surface is drawn: {reason}");
         }
         if candidates.layers.len() > 1 {
             let highest = rejections.last().and_then(Option::as_ref);
@@ -325,10 +325,10 @@ impl Kms {
                 Some(role @ (ScanoutRejection::Subsurface | ScanoutRejection::Popup)) => {
                     role.to_string()
                 }
-                _ => "a surface above it is drawn".to_owned(),
+                _ => "another surface above the surface is drawn".to_owned(),
             };
         }
-        "no plane was tested for it, because the card rejected too many other test commits of this frame"
+        "no plane was tested for the surface, because the card rejected too many other test commits of this frame"
             .to_owned()
     }
 }

@@ -52,7 +52,7 @@ use crate::state::{State, usage_of};
 const COORDINATE_MAX: i32 = 1 << 24;
 
 /// Implements `Dispatch` for an interface: calls `check`, which returns the request unchanged, changed, or `None` to drop it, and
-/// then Smithay's implementation. `ended` is called when an object is destroyed.
+/// then Smithay's implementation. The function after `ended by` is called when an object is destroyed.
 ///
 /// A check that drops a request with a new object has to post an error, because the object is not initialised.
 macro_rules! checked_dispatch {
@@ -189,7 +189,7 @@ fn surface(
     })
 }
 
-/// The number of damage rectangles of one commit from which on they are replaced by their bounding rectangle.
+/// The number of damage rectangles of one commit at which the rectangles are replaced by their bounding rectangle.
 const DAMAGE_MAX: usize = 64;
 
 /// Limits the damage of the next commit, because a client could add damage again and again without a commit.

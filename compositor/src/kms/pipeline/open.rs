@@ -60,7 +60,7 @@ impl ConnectedDisplay {
 impl Pipeline {
     /// Selects mode, CRTC and planes of a display.
     ///
-    /// The pipeline uses the planes of its CRTC, except those in `taken`, which other displays of the card use. The state of the
+    /// The pipeline uses the planes of its CRTC, except `used_planes`, which other displays of the card use. The state of the
     /// display does not change before the first [`submit`](Self::submit), for which the device must be DRM master.
     ///
     /// # Errors
@@ -73,7 +73,7 @@ impl Pipeline {
         size: Option<(u16, u16)>,
         refresh_millihertz: Option<u32>,
         with_writeback: bool,
-        taken: &[plane::Handle],
+        used_planes: &[plane::Handle],
     ) -> Result<Self, KmsError> {
         card.set_client_capability(ClientCapability::UniversalPlanes, true)
             .and_then(|()| card.set_client_capability(ClientCapability::Atomic, true))
@@ -94,7 +94,7 @@ impl Pipeline {
         let ConnectedDisplay { info, name } = display;
         let name = name.clone();
         let mode = requested_mode(info, &name, size, refresh_millihertz)?;
-        let (crtc, planes) = find_planes(&card, &resources, info, &name, taken)?;
+        let (crtc, planes) = find_planes(&card, &resources, info, &name, used_planes)?;
         let primary = planes
             .iter()
             .position(|plane| plane.description().kind == PlaneKind::Primary)
@@ -162,7 +162,7 @@ fn find_planes(
     resources: &ResourceHandles,
     connector: &connector::Info,
     name: &str,
-    taken: &[plane::Handle],
+    used_planes: &[plane::Handle],
 ) -> Result<(crtc::Handle, Vec<Plane>), KmsError> {
     let mut crtcs = Vec::new();
     for encoder in connector.encoders() {
@@ -188,24 +188,26 @@ fn find_planes(
         .filter_map(|plane| Some((plane, from_u32(u32::from(plane.id()))?)))
         .collect();
     for crtc in crtcs {
-        let mut own: Vec<(&CardPlane, plane::Handle)> = Vec::new();
+        let mut pipeline_planes: Vec<(&CardPlane, plane::Handle)> = Vec::new();
         for (plane, handle) in &handles {
             let info = card
                 .get_plane(*handle)
                 .map_err(kernel("reading the properties of a plane"))?;
             let possible = resources.filter_crtcs(info.possible_crtcs());
-            let is_first = own.iter().all(|(other, _)| other.kind() != plane.kind());
+            let is_first = pipeline_planes
+                .iter()
+                .all(|(other, _)| other.kind() != plane.kind());
             // A pipeline uses one primary plane and one cursor plane of its CRTC, and any number of overlay planes.
             let fits = plane.kind() == PlaneKind::Overlay || is_first;
-            if possible.contains(&crtc) && !taken.contains(handle) && fits {
-                own.push((plane, *handle));
+            if possible.contains(&crtc) && !used_planes.contains(handle) && fits {
+                pipeline_planes.push((plane, *handle));
             }
         }
-        if own
+        if pipeline_planes
             .iter()
             .any(|(plane, _)| plane.kind() == PlaneKind::Primary)
         {
-            let mut planes = own
+            let mut planes = pipeline_planes
                 .into_iter()
                 .map(|(plane, handle)| Plane::read(card, plane, handle))
                 .collect::<Result<Vec<_>, _>>()?;

@@ -74,7 +74,7 @@ pub struct SampledFormat {
 }
 
 impl Gles {
-    /// Returns the formats and modifiers that are imported without a copy, the linear ones last.
+    /// Returns the formats and modifiers that are imported without a copy; the linear modifier comes last.
     ///
     /// If the driver does not support modifiers, EGL lists none. Then only formats with 32 bits per pixel are returned, with the
     /// linear modifier. Smithay passes a linear buffer to EGL without a modifier, whether or not the driver supports modifiers.

@@ -79,7 +79,7 @@ pub enum DrawError {
     /// A layer's buffer cannot be imported.
     #[error("{0}")]
     Import(String),
-    /// A call of the driver failed.
+    /// A call of OpenGL ES failed.
     #[error("the GPU failed: {0}")]
     Gles(#[from] GlesError),
 }
@@ -218,26 +218,26 @@ const RECTS_MAX: usize = 64;
 
 /// Returns the damage that no layer covers, and for each layer the damage that no opaque layer above hides.
 fn visible_parts(damage: &Region, layers: &[Layer<'_>]) -> (Region, Vec<Region>) {
-    let mut rest = damage.clone();
+    let mut uncovered = damage.clone();
     let mut parts: Vec<Region> = layers
         .iter()
         .rev()
         .map(|layer| {
-            let mut part = rest.clone();
-            part.clip(layer.view.destination);
+            let mut visible = uncovered.clone();
+            visible.clip(layer.view.destination);
             for opaque in layer.opaque.rects() {
-                if rest.rects().len() > RECTS_MAX {
+                if uncovered.rects().len() > RECTS_MAX {
                     break;
                 }
                 if let Some(opaque) = opaque.intersection(layer.view.destination) {
-                    rest.subtract(opaque);
+                    uncovered.subtract(opaque);
                 }
             }
-            part
+            visible
         })
         .collect();
     parts.reverse();
-    (rest, parts)
+    (uncovered, parts)
 }
 
 /// Draws the given region of a layer.

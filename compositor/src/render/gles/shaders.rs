@@ -19,7 +19,7 @@ pub(super) struct Programs {
 }
 
 /// The start of each shader. Texture coordinates in a large buffer need the highest precision.
-const HEAD: &str = "#version 100
+const PREAMBLE: &str = "#version 100
 //_DEFINES_
 #if defined(EXTERNAL)
 #extension GL_OES_EGL_image_external : require
@@ -108,8 +108,9 @@ impl Programs {
     pub(super) fn compile(renderer: &mut GlesRenderer) -> Result<Self, GlesError> {
         let names = YUV_UNIFORMS.map(|(name, kind)| UniformName::new(name, kind));
         Ok(Self {
-            straight: renderer.compile_custom_texture_shader(format!("{HEAD}{STRAIGHT}"), &[])?,
-            yuv: renderer.compile_custom_texture_shader(format!("{HEAD}{YUV}"), &names)?,
+            straight: renderer
+                .compile_custom_texture_shader(format!("{PREAMBLE}{STRAIGHT}"), &[])?,
+            yuv: renderer.compile_custom_texture_shader(format!("{PREAMBLE}{YUV}"), &names)?,
         })
     }
 }

@@ -7,8 +7,8 @@ use crate::region::{Rect, Region};
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Piece {
     pub(super) rect: Rect,
-    /// The highest layer that is opaque in the whole rectangle; `None` if only the background is below `above`. Layers below it
-    /// are not read.
+    /// The highest layer that is opaque in the whole rectangle. Layers below this layer are not read. `None` if no layer is
+    /// opaque in the whole rectangle; the layers in `above` are then drawn over the background.
     pub(super) base: Option<usize>,
     /// The layers above the base, from the bottom to the top.
     pub(super) above: Vec<usize>,
@@ -35,9 +35,9 @@ pub(super) fn divide(damage: &Region, layers: &[Layer<'_>]) -> Vec<Piece> {
                 lower.push((rect, above));
                 continue;
             }
-            let mut rest = Region::from(rect);
+            let mut uncovered = Region::from(rect);
             for opaque in layer.opaque.rects() {
-                let count = finished.len() + lower.len() + rest.rects().len();
+                let count = finished.len() + lower.len() + uncovered.rects().len();
                 let cut = rect
                     .intersection(*opaque)
                     .and_then(|cut| cut.intersection(destination));
@@ -46,19 +46,19 @@ pub(super) fn divide(damage: &Region, layers: &[Layer<'_>]) -> Vec<Piece> {
                 if count >= PIECES_MAX && cut != rect {
                     break;
                 }
-                rest.subtract(cut);
+                uncovered.subtract(cut);
                 finished.push(Piece {
                     rect: cut,
                     base: Some(index),
                     above: above.iter().rev().copied().collect(),
                 });
             }
-            for rest in rest.rects() {
+            for rect in uncovered.rects() {
                 let mut above = above.clone();
-                if rest.intersection(destination).is_some() {
+                if rect.intersection(destination).is_some() {
                     above.push(index);
                 }
-                lower.push((*rest, above));
+                lower.push((*rect, above));
             }
         }
         open = lower;

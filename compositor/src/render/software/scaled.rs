@@ -33,13 +33,13 @@ pub(super) struct Scaled<'a> {
 
 /// The decoded pixels for a band of output rows.
 struct Band {
-    /// The rectangle of the output.
+    /// The rectangle of the output that the band covers.
     output: Rect,
     /// The buffer's pixels that the columns of the output show.
     columns: Axis,
     /// The buffer's pixels that the rows of the output show.
     rows: Axis,
-    /// The decoded pixels.
+    /// The decoded pixels of the buffer.
     pixels: Vec<u32>,
     /// Whether each pixel is decoded when it is sampled. Then `pixels` is not used.
     is_sparse: bool,
@@ -60,12 +60,12 @@ struct Axis {
 
 impl Axis {
     /// Creates the taps for positions on an axis with `count` pixels. Positions outside of the axis are clamped to its edge.
-    fn new(places: impl Iterator<Item = f64>, count: usize) -> Self {
+    fn new(positions: impl Iterator<Item = f64>, count: usize) -> Self {
         let last = u32::try_from(count.saturating_sub(1)).unwrap_or(u32::MAX);
-        let mut taps: Vec<Tap> = places
-            .map(|place| {
-                let floor = place.floor();
-                let weight = u32::try_from(whole((place - floor) * 256.0)).unwrap_or(0);
+        let mut taps: Vec<Tap> = positions
+            .map(|position| {
+                let floor = position.floor();
+                let weight = u32::try_from(whole((position - floor) * 256.0)).unwrap_or(0);
                 match u32::try_from(whole(floor)) {
                     Ok(first) if first < last => Tap { first, weight },
                     Ok(_) => Tap {
@@ -195,8 +195,8 @@ impl<'a> Scaled<'a> {
             ),
         };
         let bottom = self.view.destination.bottom();
-        let most = bottom.saturating_sub(line.y).clamp(1, BAND_ROWS);
-        let places = (line.y..line.y.saturating_add(most)).map(|row| self.line(row));
+        let max_rows = bottom.saturating_sub(line.y).clamp(1, BAND_ROWS);
+        let places = (line.y..line.y.saturating_add(max_rows)).map(|row| self.line(row));
         let mut rows = Axis::new(places, down);
         while rows.taps.len() > 1 && columns.count.saturating_mul(rows.count) > BAND_PIXELS {
             rows.truncate(rows.taps.len() / 2);

@@ -42,8 +42,8 @@ fn buffer_of_a_blocked_commit_is_released_with_its_surface_or_role() {
         let acquire_timeline = create_timeline(&test.fixture, &test.client, &test.manager);
         let blocked = test.commit_with_acquire_point(&top, GREEN, &acquire_timeline, 1);
         let later = test.commit(&top, BLUE);
-        test.expect_not_released(&blocked, "it waits");
-        test.expect_not_released(&later, "it waits behind another");
+        test.expect_not_released(&blocked, "its acquire point is not signalled");
+        test.expect_not_released(&later, "an earlier commit is blocked");
         if destroys_surface {
             test.window.toplevel.destroy();
             test.window.shell.destroy();
@@ -51,12 +51,15 @@ fn buffer_of_a_blocked_commit_is_released_with_its_surface_or_role() {
         } else {
             test.window.toplevel.destroy();
         }
-        test.expect_released(&blocked, "destroyed while it waits");
-        test.expect_released(&later, "destroyed while it waits");
+        test.expect_released(&blocked, "destroyed while the commit is blocked");
+        test.expect_released(&later, "destroyed while the commit is blocked");
         assert_eq!(test.fixture.state.blocked_commits.count(), 0);
         // Signalling the acquire point after that has no effect.
         acquire_timeline.points.reach(1);
-        test.expect_released(&blocked, "and its point came");
+        test.expect_released(
+            &blocked,
+            "its acquire point was signalled after its release",
+        );
         assert!(!test.displayed_pixels().contains(&GREEN));
     }
 }
@@ -174,5 +177,5 @@ fn release_point_whose_signal_fails_transiently_is_signalled_later() {
     test.displayed_pixels();
     test.release.points.fail(&[Errno::NOMEM; 17]);
     test.commit(&top, GREEN);
-    test.expect_released(&first, "its signal failed for a while");
+    test.expect_released(&first, "signalling its release point failed transiently");
 }

@@ -134,7 +134,7 @@ fn buffer_attached_in_a_subsurface_is_shown_only_after_its_own_commit() {
         top.surface.commit();
         assert!(
             !test.displayed_pixels().contains(&GREEN),
-            "it was not committed"
+            "the buffer was not committed"
         );
         child.surface.commit();
         top.surface.commit();

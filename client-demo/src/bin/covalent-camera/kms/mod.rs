@@ -1,8 +1,8 @@
 //! `--display kms`: shows the frames on a display of a card, without a compositor.
 //!
-//! The buffers are planned for the camera and the primary plane. A captured frame is flipped to at the next refresh. While a flip
-//! is pending, the newest captured frame waits, and replaces an older frame that waits. A buffer is queued in the camera again
-//! after the flip to the next frame.
+//! The buffers are planned for the camera and the primary plane. A page flip shows each captured frame at the next refresh. While
+//! a page flip is pending, only the newest captured frame is kept; the next page flip shows it. The buffer on the display is
+//! queued in the camera again after the page flip that replaces it.
 
 mod screen;
 
@@ -238,12 +238,12 @@ impl<'a> Session<'a> {
                 .frame_interval
                 .has_successor(frame.sequence, timestamp, now());
             let is_incomplete = is_incomplete(self.camera_buffers.layout(), frame.bytes_used);
-            let passed_over = if frame.is_damaged || is_incomplete {
+            let skipped_frame = if frame.is_damaged || is_incomplete {
                 Some(frame)
             } else {
                 self.waiting.replace(frame)
             };
-            if let Some(old) = passed_over {
+            if let Some(old) = skipped_frame {
                 match is_incomplete {
                     true => self.stats.incomplete(),
                     false => self.stats.skipped(),
@@ -471,7 +471,7 @@ fn plan(options: &Options, queue: &Queue, screen: &Screen) -> Result<Planned, Fa
 fn handover_failure(error: HandOverError) -> Failure {
     Failure::unexpected(
         anyhow!(error).context(
-            "a buffer is not held as this program expects, which is a bug of this program",
+            "the holder of a buffer is not the one that this program expects, which is a bug of this program",
         ),
     )
 }

@@ -38,7 +38,7 @@ impl Screen {
         card.acquire_master_lock()
             .map_err(anyhow::Error::from)
             .with_context(|| {
-                format!("{path}: another program drives its displays; end it, or use another card")
+                format!("{path}: another program drives the displays of this card; end that program, or use another card")
             })
             .map_err(no_display)?;
         let request = |what: &'static str| {
@@ -105,13 +105,13 @@ impl Screen {
             _ => Failure::new(
                 Exit::NoPlan,
                 anyhow!(
-                    "{path}: no display has a mode of a size that the camera captures; `v4l2-ctl --list-formats-ext` lists its sizes"
+                    "{path}: no display has a mode of a size that the camera captures; `v4l2-ctl --list-formats-ext` lists the camera's sizes"
                 ),
             ),
         })
     }
 
-    /// Returns the card.
+    /// Returns the card that drives the display.
     pub(crate) fn card(&self) -> &Card {
         &self.card
     }
@@ -177,7 +177,7 @@ impl Screen {
             let path = self.card.path().display();
             Failure::new(
                 Exit::CompositorGone,
-                anyhow!("{path}: reading its events failed: {error}"),
+                anyhow!("{path}: reading the page flip events of the card failed: {error}"),
             )
         })?;
         Ok(events

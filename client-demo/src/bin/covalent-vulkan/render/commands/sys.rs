@@ -81,7 +81,7 @@ impl RecordedFrame {
             .queue_family_index(gpu.queue_family());
         // SAFETY: the structure is valid, and the queue family is one of the device.
         let pool = unsafe { raw.create_command_pool(&info, None) }
-            .map_err(|answer| gpu.call_error("vkCreateCommandPool", answer))?;
+            .map_err(|error| gpu.call_error("vkCreateCommandPool", error))?;
         let pool = Pool {
             gpu: gpu.clone(),
             raw: pool,
@@ -93,7 +93,7 @@ impl RecordedFrame {
         // SAFETY: the pool was created by this device, and the command buffer is freed with it.
         let commands = unsafe { raw.allocate_command_buffers(&info) }
             .and_then(|all| all.first().copied().ok_or(vk::Result::ERROR_UNKNOWN))
-            .map_err(|answer| gpu.call_error("vkAllocateCommandBuffers", answer))?;
+            .map_err(|error| gpu.call_error("vkAllocateCommandBuffers", error))?;
         let resources = Resources {
             pool,
             target,
@@ -176,7 +176,7 @@ unsafe fn record(
     let graphics = vk::PipelineBindPoint::GRAPHICS;
     let bytes = frame.bytes();
     let sets: Vec<vk::DescriptorSet> = texture.iter().map(|texture| texture.set).collect();
-    let failed = |operation| move |answer| gpu.call_error(operation, answer);
+    let failed = |operation| move |error| gpu.call_error(operation, error);
     // SAFETY: the caller guarantees the command buffer and the resources. Pipelines, render pass and descriptor sets are
     // compatible, and the dynamic state is set before the draws.
     unsafe {

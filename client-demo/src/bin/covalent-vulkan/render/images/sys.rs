@@ -71,7 +71,7 @@ impl Target {
             .subresource_range(COLOR_SUBRESOURCES);
         // SAFETY: the image is of this device, has this format, and lives as long as the view.
         target.view = unsafe { gpu.handle().create_image_view(&info, None) }
-            .map_err(|answer| gpu.call_error("vkCreateImageView", answer))?;
+            .map_err(|error| gpu.call_error("vkCreateImageView", error))?;
         let extent = target.image.buffer().layout().extent();
         let views = [target.view];
         let info = vk::FramebufferCreateInfo::default()
@@ -82,7 +82,7 @@ impl Target {
             .layers(1);
         // SAFETY: the render pass and the view are of this device, and the view has the pass's format and this size.
         target.framebuffer = unsafe { gpu.handle().create_framebuffer(&info, None) }
-            .map_err(|answer| gpu.call_error("vkCreateFramebuffer", answer))?;
+            .map_err(|error| gpu.call_error("vkCreateFramebuffer", error))?;
         Ok(target)
     }
 
@@ -110,7 +110,8 @@ impl fmt::Debug for Texture {
 impl Drop for Texture {
     fn drop(&mut self) {
         let raw = self.shared.gpu.handle();
-        // SAFETY: as for `Target`; the descriptor set is freed with its pool.
+        // SAFETY: both objects are of this device or null. Pending work holds an Arc of this value, so no work uses them. The
+        // descriptor set is freed with its pool.
         unsafe {
             raw.destroy_descriptor_pool(self.pool, None);
             raw.destroy_image_view(self.view, None);
@@ -143,7 +144,7 @@ impl Texture {
                     .subresource_range(COLOR_SUBRESOURCES);
                 // SAFETY: the structure is valid; the image is of this device and lives as long as the view.
                 unsafe { raw.create_image_view(&info, None) }
-                    .map_err(|answer| gpu.call_error("vkCreateImageView", answer))?
+                    .map_err(|error| gpu.call_error("vkCreateImageView", error))?
             }
         };
         let sizes = [vk::DescriptorPoolSize::default()
@@ -154,14 +155,14 @@ impl Texture {
             .pool_sizes(&sizes);
         // SAFETY: the structures are valid and outlive the call.
         texture.pool = unsafe { raw.create_descriptor_pool(&info, None) }
-            .map_err(|answer| gpu.call_error("vkCreateDescriptorPool", answer))?;
+            .map_err(|error| gpu.call_error("vkCreateDescriptorPool", error))?;
         let layouts = [shared.set_layout];
         let info = vk::DescriptorSetAllocateInfo::default()
             .descriptor_pool(texture.pool)
             .set_layouts(&layouts);
         // SAFETY: the pool and the layout are of this device, and no other thread uses the new pool.
         let sets = unsafe { raw.allocate_descriptor_sets(&info) }
-            .map_err(|answer| gpu.call_error("vkAllocateDescriptorSets", answer))?;
+            .map_err(|error| gpu.call_error("vkAllocateDescriptorSets", error))?;
         texture.set = sets.first().copied().unwrap_or_default();
         let images = [vk::DescriptorImageInfo::default()
             .image_view(texture.view)

@@ -17,7 +17,7 @@ pub(in crate::render) struct SharedLayout {
     pub(in crate::render) gpu: Gpu,
     /// The conversion from Y'CbCr, with its sampler; `None` for RGB.
     pub(in crate::render) conversion: Option<YcbcrConversion>,
-    /// The sampler for RGB; null where the conversion has its own, or nothing is sampled.
+    /// The sampler of RGB textures; null for Y'CbCr textures, whose conversion has its own sampler, and without a camera.
     sampler: vk::Sampler,
     pub(in crate::render) set_layout: vk::DescriptorSetLayout,
     pub(in crate::render) pipeline_layout: vk::PipelineLayout,
@@ -69,7 +69,7 @@ impl SharedLayout {
         }
         // SAFETY: the structures are valid and outlive the call; every device supports 128 bytes of push constants.
         shared.pipeline_layout = unsafe { gpu.handle().create_pipeline_layout(&info, None) }
-            .map_err(|answer| gpu.call_error("vkCreatePipelineLayout", answer))?;
+            .map_err(|error| gpu.call_error("vkCreatePipelineLayout", error))?;
         Ok(shared)
     }
 
@@ -77,8 +77,8 @@ impl SharedLayout {
         let gpu = &self.gpu;
         let raw = gpu.handle();
         let samplers = if let Some(colours) = sampling.colours {
-            let made = gpu.ycbcr_conversion(sampling.format, colours, sampling.filter)?;
-            [self.conversion.insert(made).sampler()]
+            let conversion = gpu.ycbcr_conversion(sampling.format, colours, sampling.filter)?;
+            [self.conversion.insert(conversion).sampler()]
         } else {
             let info = vk::SamplerCreateInfo::default()
                 .mag_filter(sampling.filter)
@@ -89,7 +89,7 @@ impl SharedLayout {
                 .address_mode_w(vk::SamplerAddressMode::CLAMP_TO_EDGE);
             // SAFETY: the structure is valid.
             self.sampler = unsafe { raw.create_sampler(&info, None) }
-                .map_err(|answer| gpu.call_error("vkCreateSampler", answer))?;
+                .map_err(|error| gpu.call_error("vkCreateSampler", error))?;
             [self.sampler]
         };
         // A sampler with a Y'CbCr conversion must be an immutable sampler of the layout.
@@ -101,7 +101,7 @@ impl SharedLayout {
         let info = vk::DescriptorSetLayoutCreateInfo::default().bindings(&bindings);
         // SAFETY: the structures are valid and outlive the call; the sampler lives as long as the layout.
         self.set_layout = unsafe { raw.create_descriptor_set_layout(&info, None) }
-            .map_err(|answer| gpu.call_error("vkCreateDescriptorSetLayout", answer))?;
+            .map_err(|error| gpu.call_error("vkCreateDescriptorSetLayout", error))?;
         Ok(())
     }
 

@@ -68,7 +68,7 @@ impl Pipelines {
         let info = vk::ShaderModuleCreateInfo::default().code(&words);
         // SAFETY: the words are a SPIR-V module that naga has validated.
         let module = unsafe { gpu.handle().create_shader_module(&info, None) }
-            .map_err(|answer| gpu.call_error("vkCreateShaderModule", answer))?;
+            .map_err(|error| gpu.call_error("vkCreateShaderModule", error))?;
         let wanted: &[_] = if pipelines.shared.is_sampling() {
             &[(c"fullscreen", c"camera", FULLSCREEN)]
         } else {
@@ -77,14 +77,14 @@ impl Pipelines {
                 (c"cube", c"face", CUBE),
             ]
         };
-        let made = wanted.iter().try_for_each(|(vertex, fragment, corners)| {
+        let result = wanted.iter().try_for_each(|(vertex, fragment, corners)| {
             let pipeline = pipelines.pipeline(module, vertex, fragment)?;
             pipelines.all.push((pipeline, *corners));
             Ok(())
         });
         // SAFETY: the shader module may be destroyed after its pipelines are created.
         unsafe { gpu.handle().destroy_shader_module(module, None) };
-        made.map(|()| pipelines)
+        result.map(|()| pipelines)
     }
 
     pub(in crate::render) fn format(&self) -> vk::Format {
@@ -138,13 +138,14 @@ impl Pipelines {
         let gpu = &self.shared.gpu;
         // SAFETY: the structures are valid and outlive the call; the layout, the render pass and the module are of this device,
         // and the layout has the resources that the shaders use.
-        let made = unsafe {
+        let created = unsafe {
             gpu.handle()
                 .create_graphics_pipelines(vk::PipelineCache::null(), &[info], None)
         };
-        made.map_err(|(_, answer)| answer)
-            .and_then(|made| made.first().copied().ok_or(vk::Result::ERROR_UNKNOWN))
-            .map_err(|answer| gpu.call_error("vkCreateGraphicsPipelines", answer))
+        created
+            .map_err(|(_, error)| error)
+            .and_then(|created| created.first().copied().ok_or(vk::Result::ERROR_UNKNOWN))
+            .map_err(|error| gpu.call_error("vkCreateGraphicsPipelines", error))
     }
 }
 
@@ -169,5 +170,5 @@ fn pass(gpu: &Gpu, format: vk::Format) -> Result<vk::RenderPass, VulkanError> {
         .subpasses(&subpasses);
     // SAFETY: the structures are valid and outlive the call.
     unsafe { gpu.handle().create_render_pass(&info, None) }
-        .map_err(|answer| gpu.call_error("vkCreateRenderPass", answer))
+        .map_err(|error| gpu.call_error("vkCreateRenderPass", error))
 }
