@@ -72,7 +72,7 @@ impl Decoder {
                 let lumas = plane(0).chunks_exact(word_bytes);
                 let pair_bytes = word_bytes.saturating_mul(2);
                 for (x, (colour, luma)) in into.iter_mut().zip(lumas).enumerate() {
-                    let pair = nth(plane(1), x.checked_div(hsub).unwrap_or(x), pair_bytes);
+                    let pair = element_at(plane(1), x.checked_div(hsub).unwrap_or(x), pair_bytes);
                     let (first, second) = pair.split_at_checked(word_bytes).unwrap_or_default();
                     let (cb, cr) = if is_cr_first {
                         (second, first)
@@ -99,8 +99,8 @@ impl Decoder {
     }
 }
 
-/// Returns the `bytes` bytes of the element with index `number`, or an empty slice past the end of the row.
-fn nth(row: &[u8], number: usize, bytes: usize) -> &[u8] {
+/// Returns the `bytes` bytes of the sample or pixel with index `number` in a row; an empty slice if the row is shorter.
+fn element_at(row: &[u8], number: usize, bytes: usize) -> &[u8] {
     let start = number.saturating_mul(bytes);
     row.get(start..start.saturating_add(bytes))
         .unwrap_or_default()
