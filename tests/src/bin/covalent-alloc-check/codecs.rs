@@ -36,10 +36,10 @@ pub(crate) fn run(runner: &mut CheckRunner) {
         }
         // Each open file of a mem-to-mem device has its own pair of queues.
         let second = Device::open(device.path())?;
-        let (other, _) = queues(&second)?;
+        let (second_output, _) = queues(&second)?;
         let buffers = allocate(&sources.declarations(), &sources, &output, Fourcc::RGB565)?.0;
         let _one = output.import(&buffers)?;
-        other
+        second_output
             .import(&buffers)
             .context("import the buffers into the second open file")?;
         Ok(CheckOutcome::Passed)
@@ -53,8 +53,11 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                 ids.extend(queue.source(&participant)?.map(|source| source.id));
             }
         }
-        // One queue of the encoder and one of the decoder carry coded data, so these two are no sources of pictures.
-        ensure!(ids.len() == 4, "the sources are {ids:?}");
+        // One queue of the encoder and one queue of the decoder carry coded data, so these two queues are no sources of pictures.
+        ensure!(
+            ids.len() == 4,
+            "four queues should be sources, and these are: {ids:?}"
+        );
         ids.sort();
         ids.dedup();
         ensure!(
@@ -85,7 +88,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
             let small = bytes(&sources, Extent::new(4096, 1)?)?;
             match capture.import_coded(FWHT, vga()?, &[small]) {
                 Err(Error::TooSmall { .. }) => Ok(CheckOutcome::Passed),
-                answer => bail!("the call returned {answer:?}"),
+                answer => bail!("importing a buffer that is too small returned {answer:?}"),
             }
         },
     );
@@ -98,7 +101,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
             let mut stream = output.import_coded(FWHT, vga()?, &[coded])?;
             match stream.queue_bytes(0, (4 << 20) + 1) {
                 Err(Error::TooSmall { .. }) => {}
-                answer => bail!("the call returned {answer:?}"),
+                answer => bail!("queueing more bytes than the buffer has returned {answer:?}"),
             }
             ensure!(stream.queued_count() == 0, "a refused buffer is queued");
             Ok(CheckOutcome::Passed)

@@ -199,10 +199,10 @@ fn prediction(explained: &str) -> String {
 pub(crate) fn classify(plan: &Plan, outcome: Result<RowOutcome>) -> Result<RowOutcome> {
     match outcome {
         Err(error) if plan.verdict() == Verdict::Guaranteed => {
-            Err(error.context("the plan was guaranteed and failed"))
+            Err(error.context("the row failed although its plan is guaranteed"))
         }
         Err(error) => Ok(RowOutcome::Skipped(format!(
-            "possible ({}), and not this time: {error:#}",
+            "the plan is possible but not guaranteed ({}), and the row failed: {error:#}",
             plan.caveats().join("; ")
         ))),
         outcome => outcome,

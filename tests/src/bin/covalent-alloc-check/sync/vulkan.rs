@@ -329,7 +329,7 @@ fn unshared(gpu: &Gpu) -> Result<CheckOutcome> {
 fn unsubmitted(gpu: &Gpu) -> Result<CheckOutcome> {
     let not_there = |result: Result<Option<Fence>, VulkanError>| match result {
         Err(VulkanError::NotSubmitted { .. }) => Ok(()),
-        other => bail!("the call returned {other:?}"),
+        other => bail!("exporting a semaphore or fence that was not submitted returned {other:?}"),
     };
     not_there(gpu.semaphore()?.export())?;
     not_there(gpu.fence()?.export())?;
