@@ -249,14 +249,17 @@ fn linked_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     // The same guest solves with a devicetree that has the regions, but in which the camera has no `memory-region` property.
     guest.put("/tmp/unlinked.dtb", unlinked.bytes(), 0o644)?;
     let line = format!("covalent plan {LARGE} --devicetree /tmp/unlinked.dtb");
-    let trusting = run_json(&guest, &format!("{line} --json"))?;
+    let plan_without_link = run_json(&guest, &format!("{line} --json"))?;
     ensure!(
-        trusting["share"]["source"] == "v4l2:vivid@platform:vivid-000:capture",
-        "{trusting}"
+        plan_without_link["share"]["source"] == "v4l2:vivid@platform:vivid-000:capture",
+        "{plan_without_link}"
     );
-    let refuted = run_checked(&guest, &format!("{line} --prove"), LONG_LIMIT)?.text();
-    context.save_artefact("unlinked.txt", refuted.as_bytes())?;
-    ensure!(refuted.contains("refused plan: vivid MMAP"), "{refuted}");
+    let trials_without_link = run_checked(&guest, &format!("{line} --prove"), LONG_LIMIT)?.text();
+    context.save_artefact("unlinked.txt", trials_without_link.as_bytes())?;
+    ensure!(
+        trials_without_link.contains("refused plan: vivid MMAP"),
+        "{trials_without_link}"
+    );
     guest.stop()?;
 
     // On the host, the solver returns the same two plans for the recorded board with these two devicetrees.
@@ -289,7 +292,7 @@ fn pool_remedy(guest: &Guest) -> anyhow::Result<Option<String>> {
     let Some(found) = found else { return Ok(None) };
     ensure!(found["severity"] == "limits", "{found}");
     let line = found["remedy"]["line"].as_str();
-    Ok(Some(line.context("it has no remedy")?.to_owned()))
+    Ok(Some(line.context("the finding has no remedy")?.to_owned()))
 }
 
 /// Boots a board whose camera has no pool. The remedy that `covalent doctor` prints must add one.
@@ -303,7 +306,7 @@ fn remedy_adds_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context.save_artefact("before.txt", before.text().as_bytes())?;
     ensure!(
         before.status == Status::Code(4),
-        "without a pool it ends with {}: {}",
+        "without a pool, `{line}` ended with {}: {}",
         before.status,
         before.text()
     );
@@ -328,7 +331,7 @@ fn remedy_adds_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let log = run_checked(&guest, "dmesg", COMMAND_LIMIT)?.text();
     ensure!(
         log.contains("assigned reserved memory node camera-pool"),
-        "the camera's driver was given no pool: {log}"
+        "the kernel assigned no pool to the camera's driver: {log}"
     );
     let alloc = "covalent alloc heap:camera-pool --size 1920x1080 --format XR24 --count 4";
     run_checked(&guest, alloc, LONG_LIMIT)?;
@@ -379,14 +382,14 @@ fn allocation(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     ensure!(bytes >= 3 * 640 * 480 * 3 / 2, "{report}");
     let after = cma_counters(context, POOL)?;
     // The kernel allocated exactly these pages, only from this region, and all of them were released.
-    let taken = [after[0] - before[0], after[1] - before[1]];
+    let pages = [after[0] - before[0], after[1] - before[1]];
     ensure!(
-        taken == [bytes / 4096; 2],
-        "the kernel allocated and released {taken:?} pages for {bytes} bytes"
+        pages == [bytes / 4096; 2],
+        "for {bytes} bytes, the kernel allocated and released {pages:?} pages"
     );
     ensure!(
         after[2] == before[2],
-        "the number of free pages changed by {}",
+        "after all buffers were freed, the number of free pages differs by {}",
         before[2].abs_diff(after[2])
     );
     ensure!(

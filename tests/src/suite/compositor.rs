@@ -137,7 +137,7 @@ impl TestCompositor {
         )?;
         ensure!(
             pattern.status == 0,
-            "after {after} the compositor shows nothing: {pattern:?}; its log: {}",
+            "after {after} the compositor does not show the frames of a client: {pattern:?}; its log: {}",
             self.log_tail(context)?
         );
         // The kernel frees some memory only after the next flip or after a grace period.
@@ -150,7 +150,7 @@ impl TestCompositor {
             std::thread::sleep(Duration::from_millis(250));
         }
         anyhow::bail!(
-            "after {after} the guest has {} dma-bufs and the compositor has {} file descriptors; before there were {} and {}",
+            "after {after} the guest has {} dma-bufs and the compositor has {} file descriptors; before the first client there were {} dma-bufs and {} file descriptors",
             counted.0,
             counted.1,
             self.buffers,

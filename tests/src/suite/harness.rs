@@ -92,7 +92,7 @@ fn run(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     ensure!(stderr == "a word", "stderr is {stderr:?}");
     ensure!(
         output.status.code() == Some(128 + 10),
-        "it ended with {}",
+        "`./x vm run` ended with {}",
         output.status
     );
     let sum = Command::new("sha256sum")
@@ -100,7 +100,7 @@ fn run(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .output()?;
     ensure!(
         sum.stdout == fs::read(out.join("sum"))?,
-        "what was left in $OUT differs"
+        "the files that the command wrote to $OUT differ from those on the host"
     );
     clean(1537, &temporary)?;
     context.save_artefact("stderr.txt", stderr.as_bytes())?;
@@ -115,7 +115,7 @@ fn deadline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(
         output.status.code() == Some(DEADLINE_STATUS),
-        "it ended with {}: {stderr}",
+        "`./x vm run` with a deadline ended with {}: {stderr}",
         output.status
     );
     ensure!(stderr.contains("2 s"), "stderr is {stderr:?}");
@@ -163,7 +163,7 @@ fn terminated(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     while processes(1541)?.len() < 2 {
         ensure!(started.elapsed() < START_LIMIT, "QEMU does not start");
         if let Some(status) = child.try_wait()? {
-            bail!("it ended by itself with {status}");
+            bail!("`./x vm run` ended by itself with {status}");
         }
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -182,7 +182,7 @@ fn pipeline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let inodes: BTreeSet<u64> = shown.buffers.iter().map(|buffer| buffer.inode).collect();
     ensure!(
         inodes == queued,
-        "the tool lists {inodes:?}, the camera queued {queued:?}"
+        "the tool lists the dma-bufs {inodes:?}, but the client queued {queued:?}"
     );
     for buffer in &shown.buffers {
         let object = listed.iter().find(|object| object.inode == buffer.inode);
@@ -193,11 +193,11 @@ fn pipeline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
                 && buffer.size_bytes == object.size_bytes
                 && buffer.name.as_deref() == Some("covalent-XR24-640x480-2560")
                 && buffer.age_ns.is_some_and(|age| age > 0),
-            "{buffer:?}, and bufinfo has {object:?}"
+            "the tool reports {buffer:?}, but bufinfo has {object:?}"
         );
         ensure!(
             attached == object.attached && attached.iter().any(|device| device.contains("vivid")),
-            "the tool lists {attached:?} as attached devices, and bufinfo has {object:?}"
+            "the tool lists {attached:?} as attached devices, but bufinfo has {object:?}"
         );
         ensure!(
             fd_of(buffer, "covalent-camera").is_some()

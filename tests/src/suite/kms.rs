@@ -274,10 +274,10 @@ fn overlay(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         composited
             .iter()
             .all(|frame| frame.path == Path::Composited),
-        "a plane showed the camera although only the primary plane may"
+        "another plane than the primary plane showed the camera"
     );
     let window = Region::centred(&plane_picture, WINDOW.0, WINDOW.1);
-    let window = window.context("the window does not fit")?;
+    let window = window.context("the picture of the display does not contain the whole window")?;
     check_bars(&plane_picture, window, &BARS_100, 8)?;
     let worst = plane_picture
         .pixels()
@@ -288,7 +288,7 @@ fn overlay(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .context("the pictures are empty")?;
     ensure!(
         worst <= YUV_TOLERANCE,
-        "the picture of the overlay and the drawn one differ by {worst}"
+        "the picture of the overlay and the composited picture differ by {worst} in a channel"
     );
     Ok(Outcome::Passed)
 }

@@ -338,7 +338,7 @@ fn virtual_gpu(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let source = &report["solution"]["share"]["source_name"];
     ensure!(
         source == "virtio_gpu texture",
-        "the memory comes from {source}"
+        "the plan has the source {source}"
     );
     // No plan was rejected by a trial, so the first plan is the final one.
     ensure!(report["given_up"] == json!([]), "{}", report["given_up"]);

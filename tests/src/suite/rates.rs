@@ -104,7 +104,7 @@ fn every_source(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         for operation in ["free", "map", "first_write", "write", "read"] {
             ensure!(
                 operations.contains(operation),
-                "{id} has {operations:?} alone"
+                "the report has only the operations {operations:?} of {id}"
             );
         }
     }

@@ -40,7 +40,7 @@ impl ShownPicture {
         let picture = picture?;
         ensure!(
             output.status.success(),
-            "it ended with {}: {}",
+            "the program ended with {}: {}",
             output.status,
             String::from_utf8_lossy(&output.stderr).trim()
         );

@@ -57,10 +57,14 @@ fn reused_after_reboot(context: &mut TestContext<'_>) -> anyhow::Result<Outcome>
     let line = "covalent plan --from /tmp/small.json --prove --json";
     let tried: Value = serde_json::from_slice(&context.sh(line, LONG_LIMIT)?.stdout)?;
     context.save_artefact("tried.json", tried.to_string().as_bytes())?;
-    ensure!(tried["ending"] == "proved", "it ended {}", tried["ending"]);
+    ensure!(
+        tried["ending"] == "proved",
+        "the trials ended with {}",
+        tried["ending"]
+    );
     ensure!(
         source_of(&tried["solution"]) == "virtio_gpu dumb",
-        "the memory comes from {}",
+        "the plan has the source {}",
         source_of(&tried["solution"])
     );
     let count = tried["learnt"].as_array().map_or(0, Vec::len);
@@ -81,7 +85,7 @@ fn reused_after_reboot(context: &mut TestContext<'_>) -> anyhow::Result<Outcome>
     let source = source_of(&stored);
     ensure!(
         !["dma-heap system", "udmabuf", "vgem dumb"].contains(&source),
-        "the stored results do not apply: the memory comes from {source}"
+        "the stored results do not apply: the plan has the source {source}"
     );
     verify(
         context,
@@ -114,7 +118,11 @@ fn reused_after_reboot(context: &mut TestContext<'_>) -> anyhow::Result<Outcome>
     )?;
     context.save_artefact("more-memory.json", &report.stdout)?;
     judge(&serde_json::from_slice(&report.stdout)?)?;
-    ensure!(report.status.success(), "it ended with {}", report.status);
+    ensure!(
+        report.status.success(),
+        "`covalent matrix --verify` ended with {}",
+        report.status
+    );
     guest.stop()?;
     Ok(Outcome::Passed)
 }

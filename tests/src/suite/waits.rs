@@ -177,7 +177,7 @@ fn only_in_event_loop(
     let found = waits_in(&trace)?;
     ensure!(
         found.is_empty(),
-        "these wait outside of the event loop: {found:#?}"
+        "these system calls wait outside of the event loop: {found:#?}"
     );
     ensure!(
         trace
@@ -229,7 +229,7 @@ fn drawn(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .collect();
     ensure!(
         found.is_empty(),
-        "these wait outside of the event loop: {found:#?}"
+        "these system calls wait outside of the event loop: {found:#?}"
     );
     // The other threads do wait, for example for the driver. If the check found no wait of these threads, it could not detect
     // waits at all.

@@ -70,7 +70,7 @@ fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
     let is_reason = reason.as_str().is_some_and(|why| {
-        // The reasons of the window itself, or of the camera's surface below it.
+        // These are possible reasons for the window itself, and for the camera's surface below it.
         ["not fullscreen", "wl_shm", "a surface above it is drawn"]
             .iter()
             .any(|cause| why.contains(cause))

@@ -83,8 +83,8 @@ fn bare(number: usize, setup: Setup) -> Result<RowOutcome> {
     expect_no_messages(&engine)
 }
 
-/// The device has every extension that its driver supports, and still cannot share images. Checks that the error states for each
-/// missing extension or feature that the driver does not support it.
+/// Checks the error for a device that has every extension of its driver and still cannot share images. For each missing extension
+/// or feature, the error must state that the driver does not support it.
 fn lacking(error: &VulkanError) -> Result<RowOutcome> {
     let VulkanError::Missing { missing, .. } = error else {
         bail!("{error}");

@@ -87,7 +87,7 @@ fn captured(machine: &TestMachine, gpu: &Gpu, display: &Display) -> Result<Strin
     let first = expected.first();
     ensure!(
         expected.iter().any(|colour| Some(colour) != first),
-        "the camera's frame has one colour, which shows no copy"
+        "the camera's frame has only one colour, so the comparison does not show that the frame was copied"
     );
     Ok(words)
 }

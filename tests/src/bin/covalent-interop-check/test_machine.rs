@@ -177,8 +177,8 @@ pub(crate) fn expect_no_complaints(complaints: &ValidationMessages) -> Result<Ro
     Ok(RowOutcome::Passed)
 }
 
-/// Returns the conflicting constraints that the solver's explanation lists, or the first line of the explanation if it lists
-/// none.
+/// Returns why the solver finds no plan: the conflicting constraints in its explanation, or else the first line of the
+/// explanation.
 fn prediction(explained: &str) -> String {
     let first = explained.lines().next().unwrap_or_default();
     let conflicts: Vec<&str> = explained

@@ -21,7 +21,11 @@ pub(crate) fn verify(
     let report: Value = serde_json::from_slice(&output.stdout)
         .with_context(|| format!("`{line}` ended with {}: {stderr}", output.status))?;
     judge(&report)?;
-    ensure!(output.status.success(), "it ended with {}", output.status);
+    ensure!(
+        output.status.success(),
+        "`{line}` ended with {}",
+        output.status
+    );
     Ok(report)
 }
 
@@ -65,11 +69,14 @@ pub(crate) fn judge(report: &Value) -> anyhow::Result<()> {
         .filter(|cell| cell["judgement"] == "untested" && cell["format"]["modifier"] == "INVALID")
         .count();
     let (untested, all) = (of("untested") - implicit, cells.len());
-    ensure!(untested * 20 <= all, "{untested} of {all} were not tried");
+    ensure!(
+        untested * 20 <= all,
+        "{untested} of {all} cells were not tried, more than one in twenty"
+    );
     for verdict in ["guaranteed", "impossible"] {
         ensure!(
             agreeing(verdict) >= 20,
-            "only {} {verdict}",
+            "the verdict {verdict} agrees with the driver in only {} cells",
             agreeing(verdict)
         );
     }
@@ -106,7 +113,7 @@ pub(crate) fn has_drivers(report: &Value) -> anyhow::Result<()> {
 
 pub(crate) fn exit_message(output: &Output) -> String {
     format!(
-        "it ended with {}: {}",
+        "the command ended with {}: {}",
         output.status,
         String::from_utf8_lossy(&output.stderr).trim()
     )
@@ -116,7 +123,7 @@ pub(crate) fn exit_message(output: &Output) -> String {
 pub(crate) fn expect(output: &Output, status: u8, expected: &[&str]) -> anyhow::Result<()> {
     ensure!(
         output.status == Status::Code(status),
-        "{status} was expected: {}",
+        "the exit code {status} was expected: {}",
         exit_message(output)
     );
     let stderr = String::from_utf8_lossy(&output.stderr);
