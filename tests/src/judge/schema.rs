@@ -16,7 +16,7 @@ pub struct Mismatch {
 }
 
 /// Keywords that do not restrict the value.
-const WORDS: [&str; 4] = ["$schema", "title", "description", "$defs"];
+const ANNOTATIONS: [&str; 4] = ["$schema", "title", "description", "$defs"];
 
 /// Checks a value against a schema.
 ///
@@ -41,7 +41,7 @@ impl Checker<'_> {
             .ok_or_else(|| wrong("the schema is not an object here".to_owned()))?;
         for (rule, wanted) in rules {
             match rule.as_str() {
-                word if WORDS.contains(&word) => {}
+                word if ANNOTATIONS.contains(&word) => {}
                 "$ref" => self.check(self.definition(wanted, &wrong)?, value, place)?,
                 "type" => {
                     let name = wanted.as_str().unwrap_or_default();
@@ -132,8 +132,7 @@ impl Checker<'_> {
         if fits == 1 || (fits > 1 && rule == "anyOf") {
             return Ok(());
         }
-        // Among several choices, the one whose error has the longest position matches most of the value, so its error is
-        // reported.
+        // The error of the choice that matches most of the value is reported: the error with the longest position.
         let deepest = answers
             .into_iter()
             .filter_map(Result::err)
@@ -266,7 +265,7 @@ mod tests {
                     }
                     "type" => assert!(value.is_string(), "{value}"),
                     known => assert!(
-                        WORDS.contains(&known)
+                        ANNOTATIONS.contains(&known)
                             || [
                                 "const",
                                 "enum",

@@ -238,8 +238,8 @@ impl Cache {
         self.discard(lock, &self.packages())
     }
 
-    /// Discards a file or a tree. It is moved away by one rename, so that an incomplete item is never found at its path.
-    /// [`Cache::remove_discarded`] deletes it.
+    /// Discards a file or a tree: one rename moves it to the folder `rubbish`, so that no run finds an incomplete item at the
+    /// path. [`Cache::remove_discarded`] deletes it.
     ///
     /// # Errors
     /// The path cannot be moved. A missing path is no error.
@@ -352,7 +352,10 @@ impl Cache {
     ) -> Result<(), CacheError> {
         for item in self.newest_first(kind)?.iter().skip(keep) {
             if is_in_use(item)? {
-                progress.note(&format!("{} stays: another run uses it", item.display()));
+                progress.note(&format!(
+                    "{} is not removed, because another run uses it",
+                    item.display()
+                ));
             } else {
                 self.discard(lock, item)?;
             }

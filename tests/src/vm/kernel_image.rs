@@ -114,7 +114,7 @@ impl KernelMaker<'_> {
             Err(ManifestError::Missing(_)) => {}
             Err(error) => {
                 self.progress.note(&format!(
-                    "the cached kernel is damaged and is made again: {error}"
+                    "the cached kernel is damaged and is built again: {error}"
                 ));
                 self.cache.discard(self.lock, &folder)?;
             }

@@ -16,7 +16,8 @@ use sha2::{Digest as _, Sha256};
 const FILE_NAME: &str = "manifest.json";
 /// The version of the manifest's format.
 const FORMAT: u32 = 2;
-/// The number of blocks in a sample. They are spread evenly over the file, and include the first and the last block.
+/// The number of blocks in the sample of a file. The blocks are spread evenly over the file, and include the first and the last
+/// block.
 const SAMPLE_BLOCKS: u64 = 64;
 /// The size of one block of a sample in bytes.
 const SAMPLE_BLOCK_BYTES: u64 = 16 * 1024;
@@ -26,10 +27,10 @@ const SAMPLE_BLOCK_BYTES: u64 = 16 * 1024;
 #[non_exhaustive]
 pub enum ManifestError {
     /// The image is not complete.
-    #[error("{0} has no manifest: it was not finished")]
+    #[error("{0} has no manifest, so its build was not completed")]
     Missing(PathBuf),
     /// The manifest cannot be parsed.
-    #[error("{path}: not a manifest: {reason}")]
+    #[error("{path} is not a valid manifest: {reason}")]
     Unreadable {
         /// The manifest.
         path: PathBuf,
@@ -37,7 +38,7 @@ pub enum ManifestError {
         reason: String,
     },
     /// A file has changed since the image was built.
-    #[error("{path} is damaged: {what} changed since it was made")]
+    #[error("{path} is damaged: {what} has changed since the file was built")]
     Damaged {
         /// The file.
         path: PathBuf,

@@ -184,7 +184,7 @@ fn undisturbed(
             .iter()
             .zip(&before)
             .all(|(now, before)| !now.holds_more_than(before)),
-        "GEM handles or framebuffers were leaked: the card has {after:?} after the frames, and had {before:?} before"
+        "GEM handles were leaked: the cards have {after:?} after the frames, and had {before:?} before"
     );
     // Resources that are allocated only once are allocated before the middle of the run, so the end is compared with the middle.
     let middle = samples
