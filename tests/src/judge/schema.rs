@@ -46,22 +46,31 @@ impl Checker<'_> {
                 "type" => {
                     let name = wanted.as_str().unwrap_or_default();
                     if !has_type(name, value) {
-                        return Err(wrong(format!("{} is not of type {name}", short(value))));
+                        return Err(wrong(format!(
+                            "{} is not of type {name}",
+                            short_json(value)
+                        )));
                     }
                 }
                 "const" => {
                     if value != wanted {
-                        return Err(wrong(format!("{} is not {wanted}", short(value))));
+                        return Err(wrong(format!("{} is not {wanted}", short_json(value))));
                     }
                 }
                 "enum" => {
                     if !wanted.as_array().is_some_and(|all| all.contains(value)) {
-                        return Err(wrong(format!("{} is not one of {wanted}", short(value))));
+                        return Err(wrong(format!(
+                            "{} is not one of {wanted}",
+                            short_json(value)
+                        )));
                     }
                 }
                 "minimum" => {
                     if value.as_f64() < wanted.as_f64() {
-                        return Err(wrong(format!("{} is less than {wanted}", short(value))));
+                        return Err(wrong(format!(
+                            "{} is less than {wanted}",
+                            short_json(value)
+                        )));
                     }
                 }
                 "required" => {
@@ -173,7 +182,7 @@ fn unknown_field<'a>(
 }
 
 /// Returns the value as JSON, truncated to 60 characters.
-fn short(value: &Value) -> String {
+fn short_json(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{}…", &text[..end]),

@@ -177,7 +177,7 @@ impl Artefact {
             size_bytes: metadata.len(),
             modified_seconds: metadata.mtime(),
             sample_sha256: sample(&file, metadata.len())?,
-            sha256: whole(file)?,
+            sha256: digest_of_file(file)?,
         })
     }
 
@@ -200,7 +200,7 @@ impl Artefact {
         if sample(&file, self.size_bytes).map_err(file_error(&path))? != self.sample_sha256 {
             return damaged("a sample of its content");
         }
-        if in_full && whole(file).map_err(file_error(&path))? != self.sha256 {
+        if in_full && digest_of_file(file).map_err(file_error(&path))? != self.sha256 {
             return damaged("its content");
         }
         Ok(())
@@ -224,7 +224,7 @@ fn sample(file: &File, size_bytes: u64) -> io::Result<String> {
     Ok(hexadecimal(&digest.finalize()))
 }
 
-fn whole(mut file: File) -> io::Result<String> {
+fn digest_of_file(mut file: File) -> io::Result<String> {
     let mut digest = Sha256::new();
     let mut block = vec![0; 1 << 20];
     loop {

@@ -369,7 +369,7 @@ fn bad_fd() -> Result<CheckOutcome> {
 }
 
 /// Allocates a dumb buffer of the card, which the card can always import.
-pub(crate) fn own(sources: &Sources, card: &Card) -> Result<Buffer> {
+pub(crate) fn allocate_dumb_buffer(sources: &Sources, card: &Card) -> Result<Buffer> {
     let id = sources
         .declarations()
         .into_iter()

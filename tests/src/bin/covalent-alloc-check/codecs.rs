@@ -85,7 +85,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
         || {
             let device = Device::open(&encoder()?)?;
             let (_, capture) = queues(&device)?;
-            let small = bytes(&sources, Extent::new(4096, 1)?)?;
+            let small = allocate_coded_buffer(&sources, Extent::new(4096, 1)?)?;
             match capture.import_coded(FWHT, vga()?, &[small]) {
                 Err(Error::TooSmall { .. }) => Ok(CheckOutcome::Passed),
                 answer => bail!("importing a buffer that is too small returned {answer:?}"),
@@ -97,7 +97,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
         || {
             let device = Device::open(&decoder()?)?;
             let (output, _) = queues(&device)?;
-            let coded = bytes(&sources, Extent::new(4096, 1024)?)?;
+            let coded = allocate_coded_buffer(&sources, Extent::new(4096, 1024)?)?;
             let mut stream = output.import_coded(FWHT, vga()?, &[coded])?;
             match stream.queue_bytes(0, (4 << 20) + 1) {
                 Err(Error::TooSmall { .. }) => {}
@@ -129,7 +129,7 @@ fn allocate(
 }
 
 /// Allocates a buffer for coded data.
-fn bytes(sources: &Sources, extent: Extent) -> Result<Buffer> {
+fn allocate_coded_buffer(sources: &Sources, extent: Extent) -> Result<Buffer> {
     let request = Request {
         participants: vec![processor(Fourcc::R8)],
         sources: sources.declarations(),
@@ -154,7 +154,7 @@ fn copies(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<CheckOut
         verdict == Verdict::Guaranteed,
         "vim2m supports any memory, but its plan is not guaranteed"
     );
-    let (into, out) = (first(&read)?, first(&written)?);
+    let (into, out) = (first_buffer(&read)?, first_buffer(&written)?);
     let pattern = pixels::pattern(into, 1)?;
     pixels::write(into, &pattern)?;
     let mut reader = output.import(&read)?;
@@ -170,11 +170,11 @@ fn copies(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<CheckOut
 
 fn round_trip(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<CheckOutcome> {
     let from = std::slice::from_ref(source);
-    let coded = bytes(sources, Extent::new(4096, 1024)?)?;
+    let coded = allocate_coded_buffer(sources, Extent::new(4096, 1024)?)?;
     let device = Device::open(&encoder()?)?;
     let (output, capture) = queues(&device)?;
     let (pictures, _) = allocate(from, sources, &output, fourcc)?;
-    let picture = first(&pictures)?;
+    let picture = first_buffer(&pictures)?;
     let original = smooth(picture)?;
     pixels::write(picture, &original)?;
     let mut reader = output.import(&pictures)?;
@@ -197,7 +197,7 @@ fn round_trip(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<Chec
     // The decoder reads the format and the size from the header of the coded data.
     reader.start()?;
     let (decoded, _) = allocate(from, sources, &capture, fourcc)?;
-    let out = first(&decoded)?;
+    let out = first_buffer(&decoded)?;
     let mut writer = capture.import(&decoded)?;
     writer.queue(0)?;
     writer.start()?;
@@ -210,6 +210,6 @@ fn round_trip(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<Chec
     Ok(CheckOutcome::Passed)
 }
 
-fn first(buffers: &[Buffer]) -> Result<&Buffer> {
+fn first_buffer(buffers: &[Buffer]) -> Result<&Buffer> {
     buffers.first().context("the source allocated no buffer")
 }

@@ -94,14 +94,14 @@ fn is_usable(machine: &TestMachine, device_index: usize) -> bool {
         return false;
     };
     let source = size().and_then(|extent| Ok(gpu.source_of_size(extent)?));
-    gpu.is_cpu() && matches!(source, Ok(Some(_))) || planned(machine, gpu).is_ok()
+    gpu.is_cpu() && matches!(source, Ok(Some(_))) || plan_images(machine, gpu).is_ok()
 }
 
 fn size() -> Result<Extent> {
     Ok(Extent::new(63, 17)?)
 }
 
-fn planned(machine: &TestMachine, gpu: &Gpu) -> Result<Box<covalent_alloc::solve::Plan>> {
+fn plan_images(machine: &TestMachine, gpu: &Gpu) -> Result<Box<covalent_alloc::solve::Plan>> {
     let extent = size()?;
     let source = gpu
         .source_of_size(extent)?
@@ -114,7 +114,7 @@ fn planned(machine: &TestMachine, gpu: &Gpu) -> Result<Box<covalent_alloc::solve
 }
 
 /// Runs as the producer or the consumer, as `word` says, with one Vulkan device.
-fn role(machine: &TestMachine, word: &str, device_index: usize) -> Result<()> {
+fn run_role(machine: &TestMachine, word: &str, device_index: usize) -> Result<()> {
     let socket = Socket::from(rustix::io::dup(rustix::stdio::stdin())?);
     let device = sync_device()?.context("no card has timelines")?;
     let (gpu, _) = machine
@@ -141,10 +141,10 @@ fn role(machine: &TestMachine, word: &str, device_index: usize) -> Result<()> {
 
 /// Runs as the child process that is the producer or the consumer.
 pub(crate) fn serve(machine: &TestMachine, word: &str, device_index: usize) -> Result<()> {
-    role(machine, word, device_index)
+    run_role(machine, word, device_index)
 }
 
-fn other(word: &str, device_index: usize) -> Result<Peer> {
+fn start_peer(word: &str, device_index: usize) -> Result<Peer> {
     Peer::start(&["--role", word, "--place", &device_index.to_string()])
 }
 
@@ -164,7 +164,7 @@ fn undisturbed(
         .get(device_index)
         .context("the machine has no Vulkan device of this index")?;
     let mut producer = Producer::new(machine, gpu, device)?;
-    let peer = other("consumer", device_index)?;
+    let peer = start_peer("consumer", device_index)?;
     producer.send_buffers(&peer.socket, 0)?;
     let cards: Vec<&Card> = machine.sources.cards().collect();
     let handles =
@@ -232,7 +232,7 @@ fn consumer_killed(
     let mut fds = None;
     let mut at = Vec::new();
     for _ in 0..=FURTHER_KILLS {
-        let mut peer = other("consumer", device_index)?;
+        let mut peer = start_peer("consumer", device_index)?;
         producer.send_buffers(&peer.socket, number)?;
         let until = BUFFERS + random_below(MAX_FRAMES_UNTIL_KILL)?;
         for _ in 0..until {
@@ -274,7 +274,7 @@ fn producer_killed(
     let mut fds = None;
     let mut at = Vec::new();
     for _ in 0..=FURTHER_KILLS {
-        let mut peer = other("producer", device_index)?;
+        let mut peer = start_peer("producer", device_index)?;
         let mut consumer = Consumer::receive_buffers(gpu, device, &peer.socket)?;
         let until = BUFFERS + random_below(MAX_FRAMES_UNTIL_KILL)?;
         for _ in 0..until {
@@ -320,7 +320,7 @@ struct Producer {
 
 impl Producer {
     fn new(machine: &TestMachine, gpu: &Gpu, device: &SyncDevice) -> Result<Self> {
-        let plan = planned(machine, gpu)?;
+        let plan = plan_images(machine, gpu)?;
         let mut images = Vec::new();
         for _ in 0..BUFFERS {
             let buffer = machine
@@ -399,11 +399,11 @@ impl Producer {
 
 /// Draws a frame and signals its point.
 fn draw_frame(image: &Image, number: u64, point: &Point) -> Result<()> {
-    image.write(&[frame(number)?])?;
+    image.write(&[frame_pixels(number)?])?;
     Ok(point.signal()?)
 }
 
-fn frame(number: u64) -> Result<Vec<u8>> {
+fn frame_pixels(number: u64) -> Result<Vec<u8>> {
     let word = u32::try_from(number)?.to_le_bytes();
     let extent = size()?;
     let pixels = usize::try_from(extent.width() * extent.height())?;
@@ -460,7 +460,7 @@ impl Consumer {
         let found = image.read()?;
         let wrong = found
             .first()
-            .is_none_or(|found| frame(number).map_or(true, |expected| *found != expected));
+            .is_none_or(|found| frame_pixels(number).map_or(true, |expected| *found != expected));
         ensure!(
             !wrong,
             "the pixels of frame {number} are those of another frame, or torn"
