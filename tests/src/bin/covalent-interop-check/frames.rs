@@ -351,8 +351,7 @@ impl Producer {
         })
     }
 
-    /// Sends the buffers and timelines to a new consumer. Signals the points up to `number` that the previous consumer has not
-    /// signalled.
+    /// Sends the buffers and timelines to a new consumer, and signals the `read` points up to `number` for the last one.
     fn send_buffers(&mut self, socket: &Socket, number: u64) -> Result<()> {
         for image in &self.images {
             let (description, fds) = BufferDescription::of(image.buffer())?;
