@@ -353,7 +353,10 @@ fn displayed() -> anyhow::Result<u32> {
         .into_iter()
         .next()
         .context("no display shows a framebuffer")?;
-    ensure!(found.size == SIZE, "the display shows {found:?}");
+    ensure!(
+        found.size == SIZE,
+        "the display shows a framebuffer of another size: {found:?}"
+    );
     let fourcc = Fourcc::XRGB8888;
     let buffer = Buffer::import(Descriptor {
         extent: Extent::new(SIZE.0, SIZE.1)?,

@@ -267,7 +267,9 @@ fn tool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let found: Value =
         serde_json::from_slice(&context.sh("covalent probe --json", LONG_LIMIT)?.stdout)?;
     context.save_artefact("probe.json", found.to_string().as_bytes())?;
-    let sources = found["sources"].as_array().context("no sources")?;
+    let sources = found["sources"]
+        .as_array()
+        .context("the report has no sources")?;
     let mut allocated = 0;
     for source in sources {
         let id = source["id"].as_str().context("a source without a name")?;
@@ -282,7 +284,9 @@ fn tool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         };
         let line = format!("covalent alloc {id} {picture} --count 2 --json");
         let report: Value = serde_json::from_slice(&context.sh(&line, COMMAND_LIMIT)?.stdout)?;
-        let buffers = report["buffers"].as_array().context("no buffers")?;
+        let buffers = report["buffers"]
+            .as_array()
+            .context("the report has no buffers")?;
         ensure!(buffers.len() == 2, "{} buffers from {id}", buffers.len());
         ensure!(report["written_bytes"] == report["read_bytes"], "{report}");
         allocated += 1;

@@ -105,7 +105,9 @@ fn run_json(guest: &Guest, line: &str) -> anyhow::Result<Value> {
 }
 
 fn source<'a>(report: &'a Value, id: &str) -> anyhow::Result<&'a Value> {
-    let sources = report["sources"].as_array().context("no sources")?;
+    let sources = report["sources"]
+        .as_array()
+        .context("the report has no sources")?;
     sources
         .iter()
         .find(|source| source["id"] == id)
@@ -120,7 +122,9 @@ fn regions_listed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     schema::check(&rules, &report).with_context(|| path.display().to_string())?;
 
     let window = json!({"lowest": POOL_WINDOW.0, "highest": POOL_WINDOW.1});
-    let regions = report["reserved_memory"].as_array().context("no regions")?;
+    let regions = report["reserved_memory"]
+        .as_array()
+        .context("the report has no regions")?;
     let named = |name: &str| {
         let found = regions.iter().find(|region| region["name"] == name);
         found.with_context(|| format!("no region {name} in {regions:?}"))
@@ -209,9 +213,9 @@ fn without_regions(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// The camera's `memory-region` property names two reserved regions, of which the first is too small. With this property the solver
+/// The camera's `memory-region` property names two reserved regions; the first is too small. With this property the solver
 /// chooses the dma-heap of the second region, and the trials of the plan succeed. Without it the solver chooses the memory of the
-/// camera's queue, which the driver allocates from the first region and fails.
+/// camera's queue, and the allocation fails, because the driver allocates from the first region.
 fn linked_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let board = qemu_tree(context)?.with_overlay(CAMERA)?;
     let narrow = board.with_overlay(NARROW)?;
@@ -285,7 +289,9 @@ fn linked_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 /// Returns the remedy that `covalent doctor` prints for a device without a pool; `None` if it does not report such a device.
 fn pool_remedy(guest: &Guest) -> anyhow::Result<Option<String>> {
     let report = run_json(guest, "covalent doctor --json")?;
-    let findings = report["findings"].as_array().context("no findings")?;
+    let findings = report["findings"]
+        .as_array()
+        .context("the report has no findings")?;
     let found = findings
         .iter()
         .find(|finding| finding["id"] == "devicetree-pool");
@@ -367,7 +373,9 @@ fn allocation(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     );
     let line = format!("covalent alloc heap:{POOL} --size 640x480 --format NV12 --count 3 --json");
     let report = run_json(context.guest()?, &line)?;
-    let buffers = report["buffers"].as_array().context("no buffers")?;
+    let buffers = report["buffers"]
+        .as_array()
+        .context("the report has no buffers")?;
     ensure!(buffers.len() == 3, "{report}");
     ensure!(
         buffers.iter().all(|buffer| buffer["exporter"] == POOL),

@@ -91,7 +91,8 @@ fn check_kinds<'a>(sources: impl Iterator<Item = &'a String> + Clone) -> anyhow:
 fn instructions(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let output = context.sh("covalent-alloc-bench cost --json", LONG_LIMIT)?;
     context.save_artefact("cost.json", &output.stdout)?;
-    let costs: Vec<Cost> = serde_json::from_slice(&output.stdout).context("the costs")?;
+    let costs: Vec<Cost> = serde_json::from_slice(&output.stdout)
+        .context("parse the output of covalent-alloc-bench cost")?;
     check_kinds(costs.iter().map(|cost| &cost.source))?;
     for cost in &costs {
         let fail = |cause: &str| format!("{cause}: {cost:?}");
@@ -119,7 +120,8 @@ fn instructions(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 fn calls(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let output = context.sh("covalent-alloc-bench calls --json", LONG_LIMIT)?;
     context.save_artefact("calls.json", &output.stdout)?;
-    let all: Vec<Calls> = serde_json::from_slice(&output.stdout).context("the calls")?;
+    let all: Vec<Calls> = serde_json::from_slice(&output.stdout)
+        .context("parse the output of covalent-alloc-bench calls")?;
     check_kinds(all.iter().map(|calls| &calls.source))?;
     for calls in &all {
         // The reason for each call is in the allocator's DESIGN.md.

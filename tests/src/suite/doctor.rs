@@ -245,7 +245,7 @@ fn container(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let demo = run(&remedy.line, DEMO);
     context.sh(&demo, PIPELINE_LIMIT)?;
     // The note contains the command that makes the devices available in a running container.
-    let note = remedy.note.as_deref().context("no note")?;
+    let note = remedy.note.as_deref().context("the remedy has no note")?;
     let (_, line) = note
         .split_once("permit it: ")
         .context("the note contains no command")?;

@@ -93,11 +93,14 @@ mod status {
 fn expect(exit: &ClientExit, status: i32, expected: &[&str]) -> anyhow::Result<()> {
     ensure!(
         exit.status == status,
-        "status {status} was expected of {exit:?}"
+        "the exit status {status} was expected, and the client ended with {exit:?}"
     );
     ensure!(!exit.stderr.contains("panicked"), "{exit:?}");
     for word in expected {
-        ensure!(exit.stderr.contains(word), "{word:?} is not in {exit:?}");
+        ensure!(
+            exit.stderr.contains(word),
+            "{word:?} is not in the output of the client: {exit:?}"
+        );
     }
     Ok(())
 }

@@ -76,7 +76,7 @@ fn run(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .stdin(Stdio::piped())
         .spawn()?;
     let sent: Vec<u8> = (0..=255).cycle().take(500_000).collect();
-    let mut stdin = child.stdin.take().context("no stdin")?;
+    let mut stdin = child.stdin.take().context("the child has no stdin pipe")?;
     let input = sent.clone();
     let writer = std::thread::spawn(move || stdin.write_all(&input));
     let output = child.wait_with_output()?;
@@ -137,7 +137,10 @@ fn ended_by(context: &TestContext<'_>, signal: Signal, mebibytes: u32) -> anyhow
     let mut child = vm_run(context, mebibytes, scratch.path())
         .args(["--", "sh", "-c", "echo begun; sleep 1000"])
         .spawn()?;
-    let stdout = child.stdout.take().context("no stdout")?;
+    let stdout = child
+        .stdout
+        .take()
+        .context("the child has no stdout pipe")?;
     let mut line = String::new();
     BufReader::new(stdout).read_line(&mut line)?;
     ensure!(line == "begun\n", "the first line is {line:?}");
@@ -176,7 +179,7 @@ fn end(child: &mut Child, signal: Signal) -> anyhow::Result<()> {
     let pid = i32::try_from(child.id())
         .ok()
         .and_then(Pid::from_raw)
-        .context("no process number")?;
+        .context("the process id of the child is not valid")?;
     kill_process(pid, signal)?;
     let status = child.wait()?;
     ensure!(!status.success(), "the run ended with success");

@@ -258,7 +258,9 @@ fn pending(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let output = holder
         .line(Stream::Out, COMMAND_LIMIT)?
         .context("the program printed nothing")?;
-    let (fd, inode) = output.split_once(' ').context("two numbers")?;
+    let (fd, inode) = output
+        .split_once(' ')
+        .context("the program did not print an fd and an inode")?;
     let inode: u64 = inode.trim().parse()?;
     // The process runs as root until it executes `sleep`.
     let named =
@@ -272,7 +274,7 @@ fn pending(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         let [buffer] = shown.buffers.as_slice() else {
             anyhow::bail!("one buffer was expected: {shown:?}");
         };
-        // The exporter of vgem's buffers is the common PRIME code of DRM.
+        // The common PRIME code of DRM exports vgem's buffers, so the exporter is named `drm`.
         ensure!(
             buffer.inode == inode && buffer.exporter == "drm",
             "the tool describes the dma-buf with inode {inode} as {buffer:?}"

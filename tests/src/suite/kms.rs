@@ -110,17 +110,17 @@ fn check_reset(state: &KmsState, left: &LeftState, own: usize) -> anyhow::Result
     let shown: Vec<u32> = state.shown().map(|plane| plane.id).collect();
     ensure!(
         shown.len() == own && !left.planes.iter().any(|plane| shown.contains(plane)),
-        "the planes {shown:?} show a framebuffer; the program left {:?} on",
+        "the planes {shown:?} show a framebuffer instead of {own} planes of the compositor; the program left the planes {:?} on",
         left.planes
     );
     for (id, name, value) in &left.set {
         let object = state
             .object(*id)
-            .context("an object of the program's state no longer exists")?;
+            .context("a KMS object that the program changed no longer exists")?;
         let now = object.value(name);
         ensure!(
             now != Some(*value),
-            "the {name} of object {id} is still {value}"
+            "the property {name} of the KMS object {id} still has the value {value} of the program"
         );
     }
     Ok(())
@@ -311,8 +311,8 @@ fn plane_changes(frames: &[FrameRecord], buffers: &[u64]) -> Vec<Option<String>>
     changes
 }
 
-/// Checks that the frames have numbers without gaps and were flipped in this order, and that the display showed each buffer on a plane
-/// before it was released.
+/// Checks that the frames have numbers without gaps and were flipped in this order. Also checks that the display showed each
+/// buffer on a plane before the buffer was released.
 fn check_no_frame_is_lost(frames: &[FrameRecord]) -> anyhow::Result<()> {
     for pair in frames.windows(2) {
         let [previous, next] = pair else { continue };

@@ -89,7 +89,8 @@ fn numbered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         if !own.contains(&written.buffer) {
             continue;
         }
-        let sum = u64::from_str_radix(&written.checksum, 16).context("a checksum")?;
+        let sum = u64::from_str_radix(&written.checksum, 16)
+            .context("the checksum is not a hexadecimal number")?;
         let span = if shown == 0 {
             LATEST_START
         } else {

@@ -162,7 +162,7 @@ fn console_switch(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         let seen = check_no_frames(&running).with_context(|| format!("away, round {round}"))?;
         ensure!(
             check_bars_shown(guest).is_err(),
-            "the other console shows the camera"
+            "the display still shows the camera after the switch to another console"
         );
         let number = home.trim_start_matches("tty");
         run_checked(guest, &format!("busybox chvt {number}"), COMMAND_LIMIT)?;

@@ -49,8 +49,8 @@ fn sizes(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Checks that a size that has a mode is scanned out, and that another size is composited and the report states the size as the
-/// reason.
+/// Checks that frames of this size are scanned out if the display has such a mode. Otherwise they must be composited, and the
+/// report must state the size as the reason.
 fn check_size(context: &mut TestContext<'_>, size: &str, has_mode: bool) -> anyhow::Result<()> {
     let guest = context.guest()?;
     let pipeline = Pipeline {

@@ -180,7 +180,7 @@ fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
             pipeline.start(context.guest()?)?.finish(FRAMES_LIMIT)?;
         ensure!(
             camera.sync == sync,
-            "with {option:?} the camera reports sync {:?}",
+            "with the option {option:?}, the client reports the synchronisation {:?}",
             camera.sync
         );
         let released = frames.iter().filter(|frame| frame.released_ns.is_some());

@@ -147,7 +147,9 @@ fn interrupted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
             report["interrupted"] == true,
             "SIG{signal}: the report does not state the interruption"
         );
-        let cells = report["cells"].as_array().context("no cells")?;
+        let cells = report["cells"]
+            .as_array()
+            .context("the report has no cells")?;
         let total: usize = log
             .lines()
             .find_map(|line| line.split_once(" of ")?.1.split(' ').next()?.parse().ok())

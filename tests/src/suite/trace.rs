@@ -131,7 +131,9 @@ fn check(
         order.is_sorted(),
         "the slices of the frame are out of order: {client:?} and {compositor:?}"
     );
-    let reported = frame.flipped_ns.context("no flip")?;
+    let reported = frame
+        .flipped_ns
+        .context("the frame has no time of a flip")?;
     let same = |one: f64| (one * 1_000.0 - float(reported)).abs() < 1_000.0;
     ensure!(
         same(flipped.from) && same(shown.from),

@@ -102,7 +102,9 @@ fn reused_after_reboot(context: &mut TestContext<'_>) -> anyhow::Result<Outcome>
     guest.put(&path, &file, 0o644)?;
     let listed = guest.sh("covalent facts list --json", COMMAND_LIMIT)?;
     let listed: Value = serde_json::from_slice(&listed.stdout)?;
-    let listed = listed["facts"].as_array().context("no list")?;
+    let listed = listed["facts"]
+        .as_array()
+        .context("the output has no list of trial results")?;
     let own: Vec<&Value> = listed
         .iter()
         .filter(|one| one["fact"]["origin"]["learnt"].is_object())
@@ -136,7 +138,9 @@ fn gbm_refusal(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     let mut request: Value = serde_json::from_slice(&guest.get(path)?)?;
     request["participants"][0]["constraints"]["memory"]["imports"] = "any".into();
-    let sources = request["sources"].as_array_mut().context("no sources")?;
+    let sources = request["sources"]
+        .as_array_mut()
+        .context("the request has no sources")?;
     sources.retain(|source| source["id"] == "heap:system");
     ensure!(sources.len() == 1, "the request has no heap as source");
     guest.put(path, &serde_json::to_vec(&request)?, 0o644)?;
@@ -184,13 +188,15 @@ fn write_wrong_claim(context: &mut TestContext<'_>, size: &str, path: &str) -> a
     let mut request: Value = serde_json::from_slice(&guest.get(path)?)?;
     let participants = request["participants"]
         .as_array_mut()
-        .context("no participants")?;
+        .context("the request has no participants")?;
     let display = participants
         .iter_mut()
         .find(|participant| participant["role"] == "display")
-        .context("no display")?;
+        .context("the request has no display")?;
     display["constraints"]["memory"]["imports"] = "any".into();
-    let sources = request["sources"].as_array_mut().context("no sources")?;
+    let sources = request["sources"]
+        .as_array_mut()
+        .context("the request has no sources")?;
     let own = sources
         .iter_mut()
         .find(|source| {

@@ -127,7 +127,7 @@ fn explicit_sync(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let seen = number(context, "flowing.png", &flowing, whole, SCENE_BANDS)?;
     ensure!(
         (4711..4711 + FRAMES).contains(&seen),
-        "the display showed frame {seen}"
+        "the display showed frame {seen}, which the client did not draw"
     );
     number(context, "last.png", &last, whole, SCENE_BANDS)?;
     check_scene(&last, whole)?;
@@ -152,7 +152,7 @@ fn explicit_sync(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     ensure!(
         u64::try_from(finished.frames.len())? == report.frames
             && report.frames == u64::from(FRAMES),
-        "the compositor reports {} frames, the client {}",
+        "the compositor reports {} frames, but the client {} frames",
         finished.frames.len(),
         report.frames
     );

@@ -133,7 +133,7 @@ fn steady(trace: &str) -> anyhow::Result<Vec<String>> {
         .collect();
     ensure!(
         frames.len() > 40,
-        "only {} frames are in the trace",
+        "the trace contains only {} frames",
         frames.len()
     );
     let (from, until) = (frames[10.max(frames.len() / 4)], frames[frames.len() - 10]);
@@ -216,7 +216,7 @@ fn drawn(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .collect();
     ensure!(
         frames.len() >= 16,
-        "only {} frames are in the trace",
+        "the trace contains only {} frames",
         frames.len()
     );
     let steady = &own[frames[3]..frames[frames.len() - 3]];

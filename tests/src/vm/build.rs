@@ -99,9 +99,9 @@ pub enum BuildError {
     /// A file operation failed.
     #[error("{operation} {path}: {source}")]
     File {
-        /// The operation.
+        /// The file operation that failed.
         operation: &'static str,
-        /// The path.
+        /// The path of the file or folder.
         path: PathBuf,
         /// The error of the file system.
         source: io::Error,

@@ -54,7 +54,7 @@ pub enum CacheError {
         "the cache {} belongs to user {owner}, and this is user {user}: its programs would be run as you; set COVALENT_CACHE to a folder of yours", .path.display()
     )]
     Owner {
-        /// The folder.
+        /// The cache folder.
         path: PathBuf,
         /// The user to whom the folder belongs.
         owner: u32,
@@ -66,7 +66,7 @@ pub enum CacheError {
         "every user may write to the cache {}, and its programs would be run as you: `chmod o-w` it, or set COVALENT_CACHE to another folder", .path.display()
     )]
     Open {
-        /// The folder.
+        /// The cache folder.
         path: PathBuf,
     },
     /// A file operation failed.
@@ -74,9 +74,9 @@ pub enum CacheError {
         "{operation} {path}: {source}; check the folder's owner and the free disk space, or set COVALENT_CACHE to another folder"
     )]
     File {
-        /// The operation.
+        /// The file operation that failed.
         operation: &'static str,
-        /// The path.
+        /// The path of the file or folder.
         path: PathBuf,
         /// The error of the file system.
         source: io::Error,
@@ -84,7 +84,7 @@ pub enum CacheError {
     /// Another run holds the lock.
     #[error("another run has held {path} for {seconds} s: wait for it, or end it")]
     Busy {
-        /// The lock file.
+        /// The lock file of the cache.
         path: PathBuf,
         /// How long this run has waited, in seconds.
         seconds: u64,

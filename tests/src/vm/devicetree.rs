@@ -39,7 +39,7 @@ pub enum DevicetreeError {
     /// A tool failed.
     #[error("{step}: {message}")]
     Tool {
-        /// The step.
+        /// The step of the build that failed.
         step: &'static str,
         /// The tool's exit status and stderr.
         message: String,
@@ -47,9 +47,9 @@ pub enum DevicetreeError {
     /// A file operation failed.
     #[error("{operation} {path}: {source}")]
     File {
-        /// The operation.
+        /// The file operation that failed.
         operation: &'static str,
-        /// The path.
+        /// The path of the file or folder.
         path: PathBuf,
         /// The error of the file system.
         source: io::Error,

@@ -81,7 +81,7 @@ pub enum GuestError {
     /// This machine cannot run such a guest.
     #[error("this machine cannot run a guest of configuration {config}: {reason}")]
     Unavailable {
-        /// The configuration.
+        /// The configuration of the guest.
         config: Config,
         /// The missing property of this machine.
         reason: String,
@@ -92,11 +92,11 @@ pub enum GuestError {
     /// The guest was not ready within the time limit.
     #[error("the guest ({config}, {memory}) did not start: {source}\nthe end of the guest's log (the whole log is in {}):\n{tail}", .log.display())]
     Boot {
-        /// The configuration.
+        /// The configuration of the guest.
         config: Config,
         /// The guest's memory.
         memory: Memory,
-        /// The cause.
+        /// The error that prevented the boot.
         source: Box<GuestError>,
         /// The last lines of the guest's console.
         tail: String,
@@ -125,7 +125,7 @@ pub enum GuestError {
     /// A file could not be transferred.
     #[error("{operation} {path} in the guest: {message}")]
     File {
-        /// The operation.
+        /// The operation on the file: `read` or `write`.
         operation: &'static str,
         /// The path in the guest.
         path: String,
@@ -138,7 +138,7 @@ pub enum GuestError {
     /// The board's devicetree could not be built.
     #[error("build the board's devicetree: {0}")]
     Devicetree(#[from] DevicetreeError),
-    /// The cache failed.
+    /// An operation on the cache failed.
     #[error(transparent)]
     Cache(#[from] CacheError),
 }

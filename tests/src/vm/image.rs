@@ -56,7 +56,7 @@ pub enum ImageError {
     /// This machine does not allow namespaces and mounts.
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
-    /// The cache failed.
+    /// An operation on the cache failed.
     #[error(transparent)]
     Cache(#[from] CacheError),
     /// The packages could not be resolved or downloaded.
@@ -74,9 +74,9 @@ pub enum ImageError {
     /// A file operation failed.
     #[error("{operation} {path}: {source}")]
     File {
-        /// The operation.
+        /// The file operation that failed.
         operation: &'static str,
-        /// The path.
+        /// The path of the file or folder.
         path: PathBuf,
         /// The error of the file system.
         source: io::Error,

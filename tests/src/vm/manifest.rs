@@ -32,17 +32,17 @@ pub enum ManifestError {
     /// The manifest cannot be parsed.
     #[error("{path} is not a valid manifest: {reason}")]
     Unreadable {
-        /// The manifest.
+        /// The path of the manifest.
         path: PathBuf,
-        /// The reason.
+        /// The reason why the manifest cannot be parsed.
         reason: String,
     },
     /// A file has changed since the image was built.
     #[error("{path} is damaged: {what} has changed since the file was built")]
     Damaged {
-        /// The file.
+        /// The path of the changed file.
         path: PathBuf,
-        /// The property that differs.
+        /// The property of the file that differs, such as its size.
         what: &'static str,
     },
     /// A file operation failed.

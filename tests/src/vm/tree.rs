@@ -75,7 +75,7 @@ const DIGEST: &str =
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TreeError {
-    /// The cache failed.
+    /// An operation on the cache failed.
     #[error(transparent)]
     Cache(#[from] CacheError),
     /// The packages could not be resolved or downloaded.
@@ -92,7 +92,7 @@ pub enum TreeError {
     Damaged {
         /// The path of the root.
         path: PathBuf,
-        /// The difference.
+        /// The difference between the root and its record.
         what: String,
     },
     /// The root lacks a file or a package that this module expects.
@@ -103,9 +103,9 @@ pub enum TreeError {
     /// A file operation failed.
     #[error("{operation} {path}: {source}")]
     File {
-        /// The operation.
+        /// The file operation that failed.
         operation: &'static str,
-        /// The path.
+        /// The path of the file or folder.
         path: PathBuf,
         /// The error of the file system.
         source: io::Error,

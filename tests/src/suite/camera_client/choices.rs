@@ -82,7 +82,7 @@ pub(super) fn listed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         let mut found = formats.iter().filter(|format| format["format"] == name);
         found
             .next()
-            .with_context(|| format!("{name} is not listed"))
+            .with_context(|| format!("the client does not list the format {name}"))
     };
     let (scanned_out, composited, copied) = (of("XR24")?, of("NV12")?, of("NV16")?);
     ensure!(

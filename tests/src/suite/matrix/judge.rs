@@ -31,7 +31,9 @@ pub(crate) fn verify(
 
 /// Checks that a report has no wrong cell, enough cells, and few untested cells.
 pub(crate) fn judge(report: &Value) -> anyhow::Result<()> {
-    let cells = report["cells"].as_array().context("no cells")?;
+    let cells = report["cells"]
+        .as_array()
+        .context("the report has no cells")?;
     let wrong: Vec<String> = cells
         .iter()
         .filter(|cell| ["mismatch", "unlisted"].contains(&cell["judgement"].as_str().unwrap_or("")))
@@ -80,7 +82,10 @@ pub(crate) fn judge(report: &Value) -> anyhow::Result<()> {
             agreeing(verdict)
         );
     }
-    ensure!(report["helper_deaths"] == 0, "helper processes died");
+    ensure!(
+        report["helper_deaths"] == 0,
+        "helper processes of `covalent matrix` crashed or were killed"
+    );
     Ok(())
 }
 
@@ -91,7 +96,9 @@ const DRIVERS: [(&str, &str); 2] = [("gbm:", " GBM"), ("vulkan:", " image")];
 /// Checks that a report has GBM and Vulkan as sources and as participants, each with guaranteed pairs that were tried. Every
 /// guest has lavapipe and a card that GBM supports.
 pub(crate) fn has_drivers(report: &Value) -> anyhow::Result<()> {
-    let cells = report["cells"].as_array().context("no cells")?;
+    let cells = report["cells"]
+        .as_array()
+        .context("the report has no cells")?;
     let guarantees: Vec<&Value> = cells
         .iter()
         .filter(|cell| cell["said"] == "guaranteed" && cell["judgement"] == "agrees")

@@ -65,13 +65,13 @@ impl Report {
         let buffers = u64::try_from(self.buffers().len() + textures)?;
         ensure!(
             self.imports == buffers && self.imports_in_steady_state == 0,
-            "{buffers} buffers were imported {} times, {} of them while frames flowed",
+            "{buffers} buffers were imported {} times, {} of these times in the steady state",
             self.imports,
             self.imports_in_steady_state
         );
         ensure!(
             self.client_copied_bytes == 0 && self.out_of_order == 0,
-            "bytes were copied, or frames out of order: {self:?}"
+            "the client copied bytes, or frames were presented out of order: {self:?}"
         );
         Ok(())
     }
