@@ -109,7 +109,10 @@ pub(crate) const DIFFERENT: u8 = 12;
 pub(crate) const PROBLEM_FOUND: u8 = 13;
 
 #[cfg(test)]
-#[allow(dead_code, reason = "tests/paths.rs uses the other items of the table")]
+#[allow(
+    dead_code,
+    reason = "this test uses only the options of the table; tests/paths.rs uses the rest"
+)]
 #[path = "../tests/paths/table.rs"]
 mod table;
 

@@ -9,10 +9,10 @@ use covalent_alloc::files::{self, FileError, FileKind};
 /// The path that means the standard input.
 const STREAM: &str = "-";
 
-/// Reads a whole file, or the standard input if the path is `-`, of at most `max_bytes` bytes.
+/// Reads a whole file of at most `max_bytes` bytes, or the standard input if the path is `-`.
 ///
 /// # Errors
-/// The file cannot be read, is not a regular file, or is longer.
+/// The file cannot be read, is not a regular file, or is longer than `max_bytes`.
 pub(crate) fn read(path: &Path, max_bytes: usize) -> Result<Vec<u8>> {
     if path.as_os_str() != STREAM {
         return files::read(path, max_bytes).map_err(with_stream);

@@ -1,4 +1,4 @@
-//! Recognises a file of another kind than the verb expects, and names the command that reads it.
+//! Recognises a file that a verb cannot read, such as the output of another tool, and names the command that reads this file.
 
 use std::path::Path;
 
@@ -55,7 +55,7 @@ impl CovalentFileKind {
         }
     }
 
-    /// Returns the field in which a report of `covalent report` contains a file of this kind.
+    /// Returns the name of the field in a `covalent report` file that contains a file of this kind.
     fn report_field(self) -> &'static str {
         match self {
             Self::Machine => "machine",
@@ -65,7 +65,8 @@ impl CovalentFileKind {
         }
     }
 
-    /// Returns `bytes`, or the field with a file of this kind if `bytes` are a report that has this field.
+    /// Returns the part of `bytes` that is a file of this kind: a field if `bytes` are a `covalent report` file, otherwise all of
+    /// `bytes`.
     pub(crate) fn within(self, bytes: &[u8]) -> &[u8] {
         report_part::part(bytes, self.report_field()).unwrap_or(bytes)
     }
@@ -81,8 +82,8 @@ impl CovalentFileKind {
     }
 }
 
-/// Returns the result of reading a file. If the file could not be read as `expected`, and is a dump of another tool or a file of
-/// another verb, the error names that kind and the command that reads it.
+/// Returns the result `read` of reading a file as `expected`. If reading failed and the file is the output of another tool or
+/// belongs to another verb, the error names its kind and the command that reads it.
 ///
 /// # Errors
 /// The error of reading, with the file's name.
@@ -101,8 +102,8 @@ pub(crate) fn read_as<T, E: Into<Error>>(
     })
 }
 
-/// Describes a file of another kind, and names the command that reads it. Returns `None` if the kind is the expected one or is
-/// not known.
+/// Describes a file that is not of the kind `expected`, and names the command that reads it. Returns `None` if the kind of the
+/// file is `expected` or not known.
 fn describe(expected: CovalentFileKind, path: &Path, bytes: &[u8]) -> Option<String> {
     let file = path.to_str().and_then(shell_word);
     let file = file.unwrap_or_else(|| "FILE".to_owned());

@@ -19,7 +19,7 @@ const MAX_DEPTH: usize = 128;
 /// Reads a whole file of at most `max_bytes` bytes.
 ///
 /// # Errors
-/// The file cannot be read, or is longer ([`ErrorKind::FileTooLarge`]).
+/// The file cannot be read, or is longer than `max_bytes` ([`ErrorKind::FileTooLarge`]).
 pub(crate) fn read_file(path: impl AsRef<Path>, max_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let file = File::open(path)?;
@@ -28,7 +28,7 @@ pub(crate) fn read_file(path: impl AsRef<Path>, max_bytes: u64) -> io::Result<Ve
     if u64::try_from(bytes.len()).is_ok_and(|length| length <= max_bytes) {
         return Ok(bytes);
     }
-    let words = format!("it has more than {max_bytes} bytes, the most that are read");
+    let words = format!("the file has more than {max_bytes} bytes, which is the limit");
     Err(io::Error::new(ErrorKind::FileTooLarge, words))
 }
 
@@ -65,21 +65,21 @@ pub(crate) fn each_line(
 #[derive(Debug, Error)]
 pub(crate) enum JsonError {
     /// The text is not JSON, or a value has another type than its field.
-    #[error("{source}{}", InField(place))]
+    #[error("{source}{}", InField(field_path))]
     Shape {
         /// The field, such as `nodes[3].kind`; empty for the whole document.
-        place: String,
+        field_path: String,
         /// The error, with line and column.
         source: serde_json::Error,
     },
     /// A string is longer than [`LONGEST_TEXT`].
     #[error(
         "a string of more than {LONGEST_TEXT} bytes at line {line} column {column}{}",
-        InField(place)
+        InField(field_path)
     )]
     LongText {
         /// The field.
-        place: String,
+        field_path: String,
         /// The line in which it begins, counted from 1.
         line: usize,
         /// The byte of the line, counted from 1.
@@ -105,21 +105,21 @@ impl fmt::Display for InField<'_> {
 /// [`JsonError`].
 pub(crate) fn json<T: DeserializeOwned>(text: &[u8]) -> Result<T, JsonError> {
     let read = serde_json::from_slice(text).map_err(|source| JsonError::Shape {
-        place: place(text, source.line(), source.column()),
+        field_path: field_path(text, source.line(), source.column()),
         source,
     })?;
-    // Strings can only be found in valid JSON, so this check comes second.
+    // find_long_string expects valid JSON, so the text is parsed before this check.
     let Some(start) = find_long_string(text) else {
         return Ok(read);
     };
     let before = text.get(..start).unwrap_or_default();
     let line = before.iter().filter(|byte| **byte == b'\n').count();
     let begin = before.iter().rposition(|byte| *byte == b'\n');
-    let column = start.saturating_sub(begin.map_or(0, |place| place.saturating_add(1)));
+    let column = start.saturating_sub(begin.map_or(0, |offset| offset.saturating_add(1)));
     let (line, column) = (line.saturating_add(1), column.saturating_add(1));
     Err(JsonError::LongText {
-        // The column after the opening quote lies within the string, so [`place`] finds the string's field.
-        place: place(text, line, column.saturating_add(2)),
+        // The column after the opening quote lies within the string, so [`field_path`] finds the string's field.
+        field_path: field_path(text, line, column.saturating_add(2)),
         line,
         column,
     })
@@ -155,7 +155,7 @@ enum Step {
 }
 
 /// Returns the field that contains a line and column, such as `nodes[3].kind`. Columns are bytes; lines and columns count from 1.
-fn place(json: &[u8], line: usize, column: usize) -> String {
+fn field_path(json: &[u8], line: usize, column: usize) -> String {
     let lines = json
         .split_inclusive(|byte| *byte == b'\n')
         .take(line.saturating_sub(1));
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn error_in_json_names_line_column_and_field() {
-        for (text, line, place) in [
+        for (text, line, expected) in [
             ("", "line 1 column 0", ""),
             ("{\"nodes\": 7}", "line 1 column 11", ", in nodes"),
             (
@@ -275,7 +275,7 @@ mod tests {
         ] {
             let error = error_of(text);
             assert!(error.contains(line), "{text}: {error}");
-            assert!(error.contains(place), "{text}: {error}");
+            assert!(error.contains(expected), "{text}: {error}");
             assert!(!error.contains('\x1b'), "{error:?}");
         }
     }
@@ -371,7 +371,7 @@ mod tests {
                     prop_assert!(error.to_string().chars().all(|one| !one.is_control()));
                 }
                 for column in 0..=text.len() + 1 {
-                    let _ = place(text.as_bytes(), 1, column);
+                    let _ = field_path(text.as_bytes(), 1, column);
                 }
             }
         }

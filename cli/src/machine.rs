@@ -43,7 +43,7 @@ pub(crate) fn copiers(size: Extent) -> Vec<CopyDevice> {
     collection.copiers()
 }
 
-/// Returns the nodes of all video devices, ordered by number.
+/// Returns the paths of all V4L2 device nodes, ordered by number.
 pub(crate) fn video_nodes() -> Vec<PathBuf> {
     VideoDevices::list()
 }
@@ -65,8 +65,8 @@ pub(crate) fn queues(path: &Path) -> Result<Vec<Queue>> {
     Ok(queues)
 }
 
-/// Returns the first primary plane of a card as a participant. A card without a primary plane is returned with its PRIME import
-/// instead.
+/// Returns the first primary plane of a card as a participant. For a card without a primary plane, returns the card's PRIME
+/// import as the participant.
 ///
 /// # Errors
 /// A request to the card fails.
@@ -89,7 +89,7 @@ pub(crate) fn planes(card: &Card) -> Result<Vec<Participant>> {
     let mut planes = vec![first];
     let listed = card
         .planes()
-        .with_context(|| format!("asking {} for its planes", printable_path(card.path())))?;
+        .with_context(|| format!("cannot list the planes of {}", printable_path(card.path())))?;
     for plane in listed {
         let other = plane.participant()?;
         if planes.iter().all(|own| own.plane != other.plane) {

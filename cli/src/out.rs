@@ -31,7 +31,7 @@ pub(crate) fn stdout() -> PrintableWriter<StdoutLock<'static>> {
     PrintableWriter::new(io::stdout().lock())
 }
 
-/// Returns the standard output, with colours if they are wanted.
+/// Returns the standard output, with colours if it is a terminal that displays colours.
 pub(crate) fn coloured() -> PrintableWriter<AutoStream<StdoutLock<'static>>> {
     PrintableWriter::with_colours(anstream::stdout().lock())
 }
@@ -77,7 +77,7 @@ pub(crate) fn error_text(error: &anyhow::Error) -> String {
     let own = printable(&joined_causes(
         error.chain().take(lines.unwrap_or(usize::MAX)),
     ));
-    match lines.and_then(|place| error.chain().nth(place)) {
+    match lines.and_then(|index| error.chain().nth(index)) {
         Some(lines) if own.is_empty() => lines.to_string(),
         Some(lines) => format!("{own}: {lines}"),
         None => own,

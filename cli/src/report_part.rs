@@ -14,7 +14,7 @@ pub(crate) fn part<'bytes>(bytes: &'bytes [u8], name: &str) -> Option<&'bytes [u
 /// Returns the JSON text of a field of the outermost object.
 fn field<'bytes>(bytes: &'bytes [u8], name: &str) -> Option<&'bytes [u8]> {
     let mut depth = 0_usize;
-    // The start of the string that is open, and the last key of the outermost object with the position of its end.
+    // `text` is the start of the string that is being read. `key` is the last key of the outermost object.
     let mut text: Option<usize> = None;
     let mut key: &[u8] = &[];
     let mut value: Option<usize> = None;

@@ -9,7 +9,7 @@ use covalent_alloc::machine::{
 use covalent_alloc::model::Extent;
 use covalent_alloc::trial::{Environment, Helper, VendorGpu, environment};
 
-/// The sizes in pixels at which such GPUs are declared for a comparison with another machine.
+/// The sizes in pixels at which the GPUs of a `gpu:` name are declared, so that they can be compared with another machine.
 const SIZES: [(u32, u32); 3] = [(640, 480), (1280, 720), (1920, 1080)];
 
 /// Declares a GPU for images of one size.
@@ -34,7 +34,7 @@ pub(crate) fn declare(name: &str, size: Extent) -> Result<backend::Declared> {
     Ok(declared)
 }
 
-/// Returns a machine that has only these GPUs. The provenance of every value is the GPU's driver.
+/// Returns a machine that has only these GPUs. Each value has the GPU's driver as its provenance.
 ///
 /// # Errors
 /// As for [`declare`].
@@ -84,8 +84,8 @@ pub(crate) fn recorded(names: &[String], size: Extent) -> Result<RecordedSize> {
         size: Some(size),
         ..RecordedSize::default()
     };
-    for (place, name) in names.iter().enumerate() {
-        if names.iter().take(place).any(|other| other == name) {
+    for (index, name) in names.iter().enumerate() {
+        if names.iter().take(index).any(|other| other == name) {
             bail!("the GPU {name} is named twice");
         }
         let gpu = VendorGpu::find(name)?;

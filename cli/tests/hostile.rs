@@ -33,7 +33,7 @@ fn harmless() -> String {
     "x".repeat(printable(HOSTILE).chars().count())
 }
 
-/// Removes colour sequences, which only the tool itself prints.
+/// Removes the escape sequences of colours, which the tool itself prints.
 fn without_colours(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;

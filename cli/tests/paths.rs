@@ -49,7 +49,7 @@ fn assert_refused(option: &PathOption, path: &Path, output: &Output, cause: &str
 fn output_path_that_is_not_a_regular_file_is_refused_and_kept() {
     for option in options_with(&[Use::Write, Use::WriteLate]) {
         let folder = Folder::new();
-        let mut others = folder.others();
+        let mut others = folder.special_files();
         fs::create_dir(folder.path("inner")).unwrap();
         others.push((folder.path("inner"), "a folder"));
         let before = folder.names();
@@ -89,7 +89,9 @@ fn output_path_that_is_a_link_is_not_followed() {
 fn output_file_of_another_user_is_not_replaced() {
     for option in options_with(&[Use::Write, Use::WriteLate]) {
         let folder = Folder::new();
-        let Some(path) = folder.foreign() else { return };
+        let Some(path) = folder.file_of_other_user() else {
+            return;
+        };
         assert_refused(
             option,
             &path,
@@ -158,7 +160,7 @@ fn output_file_that_cannot_be_written_is_an_error_and_the_old_file_is_kept() {
             "that its folder exists",
         );
         if option.path_use == Use::Write {
-            // No user, not even root, can create files there.
+            // /proc contains no ordinary files, so not even root can create a file there.
             let forbidden = Path::new("/proc/covalent-file");
             let output = run(&line(option, forbidden));
             assert_refused(option, forbidden, &output, "cannot write");
@@ -170,7 +172,7 @@ fn output_file_that_cannot_be_written_is_an_error_and_the_old_file_is_kept() {
 fn input_path_that_is_not_a_regular_file_is_refused_and_kept() {
     for option in options_with(&[Use::Read, Use::ReadEnd, Use::ReadTree]) {
         let folder = Folder::new();
-        let mut others = folder.others();
+        let mut others = folder.special_files();
         if option.path_use != Use::ReadTree {
             fs::create_dir(folder.path("inner")).unwrap();
             others.push((folder.path("inner"), "a folder"));
@@ -258,7 +260,7 @@ fn socket_path_where_nothing_listens_is_refused_and_kept() {
 fn output_folder_is_created_and_its_files_are_kept() {
     for option in options_with(&[Use::Folder]) {
         let folder = Folder::new();
-        for (path, kind) in folder.others() {
+        for (path, kind) in folder.special_files() {
             assert_refused(option, &path, &run(&line(option, &path)), kind);
         }
         let new = folder.path("above/new");

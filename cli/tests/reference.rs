@@ -54,7 +54,7 @@ fn jobs() -> Vec<Job> {
 }
 
 /// Runs `covalent plan` for a job and returns its JSON.
-fn answer(job: &Job) -> Value {
+fn solution(job: &Job) -> Value {
     let machine = tests().join(format!("machines/{}.json", job.machine));
     let empty = tempfile::tempdir().unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_covalent"))
@@ -77,20 +77,20 @@ fn answer(job: &Job) -> Value {
 }
 
 /// Runs all jobs in parallel and returns their JSON.
-fn answers(jobs: &[Job]) -> Vec<(&Job, Value)> {
+fn solutions(jobs: &[Job]) -> Vec<(&Job, Value)> {
     let next = AtomicUsize::new(0);
     let run_jobs = || {
-        let mut answers = Vec::new();
+        let mut solutions = Vec::new();
         while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            answers.push((job, answer(job)));
+            solutions.push((job, solution(job)));
         }
-        answers
+        solutions
     };
     thread::scope(|scope| {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(run_jobs)).collect();
-        let answers = workers.into_iter().map(|worker| worker.join().unwrap());
-        answers.flatten().collect()
+        let solutions = workers.into_iter().map(|worker| worker.join().unwrap());
+        solutions.flatten().collect()
     })
 }
 
@@ -125,11 +125,11 @@ fn differences(path: &str, expected: &Value, found: &Value, list: &mut Vec<Strin
 fn plans_of_recorded_machines_match_the_reference_files() {
     let write = std::env::var("COVALENT_REFERENCE").is_ok_and(|word| word == "write");
     let mut found: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
-    for (job, answer) in answers(&jobs()) {
+    for (job, solution) in solutions(&jobs()) {
         let before = found
             .entry(job.machine.clone())
             .or_default()
-            .insert(job.name.clone(), answer);
+            .insert(job.name.clone(), solution);
         assert!(
             before.is_none(),
             "{} {} is listed twice",

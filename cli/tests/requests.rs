@@ -51,21 +51,21 @@ fn plan_that_is_only_possible_has_an_exit_code_where_a_guaranteed_one_is_require
     let code = |request: &Value, options: &[&str]| {
         plan_with(folder.path(), &request.to_string(), options).0
     };
-    let mut asked = request();
+    let mut request_value = request();
     for verdict in ["possible", "guaranteed"] {
-        assert_eq!(code(&asked, &["--require", verdict]), Some(0));
+        assert_eq!(code(&request_value, &["--require", verdict]), Some(0));
     }
-    // No declaration states whether the heap's memory is contiguous.
-    asked["participants"][0]["constraints"] =
+    // No participant and no source declares whether the heap's memory is contiguous.
+    request_value["participants"][0]["constraints"] =
         json!({"version": 2, "memory": {"contiguity": "contiguous"}});
-    assert_eq!(code(&asked, &[]), Some(0));
-    assert_eq!(code(&asked, &["--require", "possible"]), Some(0));
+    assert_eq!(code(&request_value, &[]), Some(0));
+    assert_eq!(code(&request_value, &["--require", "possible"]), Some(0));
     assert_eq!(
-        code(&asked, &["--require", "guaranteed", "--json"]),
+        code(&request_value, &["--require", "guaranteed", "--json"]),
         Some(14)
     );
-    asked["participants"][0]["constraints"]["formats"] = json!([]);
-    assert_eq!(code(&asked, &["--require", "guaranteed"]), Some(4));
+    request_value["participants"][0]["constraints"]["formats"] = json!([]);
+    assert_eq!(code(&request_value, &["--require", "guaranteed"]), Some(4));
 }
 
 #[test]

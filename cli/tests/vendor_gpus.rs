@@ -12,11 +12,11 @@ use covalent_alloc::model::Modifier;
 use covalent_alloc::trial::{Helper, VendorGpu};
 use serde_json::Value;
 
-/// The GPUs whose driver supports no modifiers: those before GFX9. The hardware has none either.
+/// The GPUs whose driver supports no modifiers, because their hardware (older than GFX9) has none.
 const WITHOUT_MODIFIERS: [&str; 3] = ["stoney", "polaris10", "polaris12"];
 
-/// The smallest number of GPUs that must have layouts besides LINEAR.
-const LEAST: usize = 20;
+/// The smallest number of GPUs whose drivers must list modifiers besides LINEAR.
+const MIN_TILED_GPUS: usize = 20;
 
 /// The exit code and the output of a command.
 struct Output {
@@ -106,7 +106,10 @@ fn every_driver_lists_its_layouts_by_names_that_are_read_back() {
         tiled += usize::from(own.len() > 1);
         drivers.insert(gpu.driver());
     }
-    assert!(tiled >= LEAST, "{tiled} GPUs have layouts besides LINEAR");
+    assert!(
+        tiled >= MIN_TILED_GPUS,
+        "{tiled} GPUs have layouts besides LINEAR"
+    );
     assert_eq!(drivers.len(), 4, "only {drivers:?} declare anything");
 }
 

@@ -125,7 +125,10 @@ fn socket_where_nothing_listens_is_an_error_with_a_remedy() {
     let path = folder.path().join("covalent-test");
     drop(UnixListener::bind(&path).unwrap());
     let text = stderr(&tool(&path, &["--once"]));
-    assert!(text.contains("its compositor has ended"), "{text}");
+    assert!(
+        text.contains("the compositor of the socket has ended"),
+        "{text}"
+    );
     let text = stderr(&tool(&folder.path().join("none"), &["--once"]));
     assert!(text.contains("start covalent-compositor"), "{text}");
 }

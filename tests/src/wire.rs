@@ -80,14 +80,14 @@ pub enum ToGuest {
     Start {
         /// The command's number.
         id: u32,
-        /// The command.
+        /// The command to start.
         exec: Exec,
     },
     /// Carries bytes for a command's input.
     Input {
         /// The command's number.
         id: u32,
-        /// The bytes.
+        /// The bytes of the input.
         bytes: Bytes,
     },
     /// Closes a command's input after the bytes that were sent before.
@@ -99,9 +99,9 @@ pub enum ToGuest {
     Taken {
         /// The command's number.
         id: u32,
-        /// The stream.
+        /// The output stream whose bytes are acknowledged.
         stream: Stream,
-        /// The number of bytes.
+        /// The number of acknowledged bytes.
         bytes: u32,
     },
     /// Sends a signal to a command.
@@ -122,7 +122,7 @@ pub enum ToGuest {
     Resize {
         /// The command's number.
         id: u32,
-        /// The new size.
+        /// The new size of the terminal.
         window: Window,
     },
     /// Writes all files to disk and to the shared folder. The reply is [`ToHost::Synced`].
@@ -146,16 +146,16 @@ pub enum ToHost {
     Output {
         /// The command's number.
         id: u32,
-        /// The stream.
+        /// The stream to which the command has written.
         stream: Stream,
-        /// The bytes.
+        /// The written bytes.
         bytes: Bytes,
     },
     /// Acknowledges bytes of a command's input.
     Taken {
         /// The command's number.
         id: u32,
-        /// The number of bytes.
+        /// The number of acknowledged bytes.
         bytes: u32,
     },
     /// A command has ended, and all of its output has been sent.

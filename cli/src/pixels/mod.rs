@@ -45,12 +45,13 @@ impl Decoder {
         match self.sample_layout {
             SampleLayout::Packed { bytes, fields } => {
                 for (colour, pixel) in into.iter_mut().zip(plane(0).chunks_exact(bytes)) {
-                    *colour = packed(pixel, fields);
+                    *colour = packed_colour(pixel, fields);
                 }
             }
             SampleLayout::Half { places } => {
                 for (colour, pixel) in into.iter_mut().zip(plane(0).chunks_exact(8)) {
-                    *colour = places.map(|place| place.map_or(u16::MAX, |at| half(pixel, at)));
+                    *colour = places
+                        .map(|place| place.map_or(u16::MAX, |at| half_float_channel(pixel, at)));
                 }
             }
             SampleLayout::PackedYuv { luma, cb, cr } => {
@@ -72,14 +73,16 @@ impl Decoder {
                 let lumas = plane(0).chunks_exact(word_bytes);
                 let pair_bytes = word_bytes.saturating_mul(2);
                 for (x, (colour, luma)) in into.iter_mut().zip(lumas).enumerate() {
-                    let pair = nth(plane(1), x.checked_div(hsub).unwrap_or(x), pair_bytes);
+                    let pair = element_at(plane(1), x.checked_div(hsub).unwrap_or(x), pair_bytes);
                     let (first, second) = pair.split_at_checked(word_bytes).unwrap_or_default();
                     let (cb, cr) = if is_cr_first {
                         (second, first)
                     } else {
                         (first, second)
                     };
-                    *colour = self.matrix.colour(code(luma), code(cb), code(cr));
+                    *colour =
+                        self.matrix
+                            .colour(sample_value(luma), sample_value(cb), sample_value(cr));
                 }
             }
             SampleLayout::Planar { hsub, is_cr_first } => {
@@ -99,8 +102,8 @@ impl Decoder {
     }
 }
 
-/// Returns the `bytes` bytes of the element with index `number`, or an empty slice past the end of the row.
-fn nth(row: &[u8], number: usize, bytes: usize) -> &[u8] {
+/// Returns the `bytes` bytes of the sample or pixel with index `number` in a row; an empty slice if the row is shorter.
+fn element_at(row: &[u8], number: usize, bytes: usize) -> &[u8] {
     let start = number.saturating_mul(bytes);
     row.get(start..start.saturating_add(bytes))
         .unwrap_or_default()
@@ -111,7 +114,7 @@ fn byte(row: &[u8], place: usize) -> u32 {
 }
 
 /// Reads one sample of luma or chroma: a byte, or ten bits in the upper part of a 16-bit little-endian word.
-fn code(bytes: &[u8]) -> u32 {
+fn sample_value(bytes: &[u8]) -> u32 {
     match *bytes {
         [one] => one.into(),
         [low, high] => u32::from(u16::from_le_bytes([low, high]) >> 6),
@@ -119,7 +122,7 @@ fn code(bytes: &[u8]) -> u32 {
     }
 }
 
-fn packed(pixel: &[u8], fields: [BitField; 4]) -> Colour {
+fn packed_colour(pixel: &[u8], fields: [BitField; 4]) -> Colour {
     let value = pixel
         .iter()
         .rev()
@@ -129,7 +132,7 @@ fn packed(pixel: &[u8], fields: [BitField; 4]) -> Colour {
 
 /// Converts a half-precision float from 0 to 1 to a 16-bit channel. Negative numbers and NaN become 0, and numbers above 1 become
 /// 65535.
-fn half(pixel: &[u8], place: usize) -> u16 {
+fn half_float_channel(pixel: &[u8], place: usize) -> u16 {
     let at = place.saturating_mul(2);
     let Some([low, high]) = pixel.get(at..at.saturating_add(2)) else {
         return 0;

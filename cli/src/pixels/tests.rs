@@ -30,7 +30,7 @@ fn reference(picture: &Picture, colours: Colours, x: u32, y: u32) -> [f64; 4] {
     let part = |value: u32, low: u32, bits: u32| {
         f64::from(value / 2_u32.pow(low) % 2_u32.pow(bits)) / f64::from(2_u32.pow(bits) - 1)
     };
-    let yuv = |luma: u32, cb: u32, cr: u32| real(colours, 8, [luma, cb, cr]);
+    let yuv = |luma: u32, cb: u32, cr: u32| rgb_of_ycbcr(colours, 8, [luma, cb, cr]);
     let semi = |across: u32, down: u32, cb: u32| {
         let pair = |byte| at(1, x / across, y / down, 2, byte);
         yuv(at(0, x, y, 1, 0), pair(cb), pair(1 - cb))
@@ -139,14 +139,14 @@ fn reference(picture: &Picture, colours: Colours, x: u32, y: u32) -> [f64; 4] {
                     / 64
             };
             let chroma = |byte| ten(1, x / 2, y / 2, 4, byte);
-            real(colours, 10, [ten(0, x, y, 2, 0), chroma(0), chroma(2)])
+            rgb_of_ycbcr(colours, 10, [ten(0, x, y, 2, 0), chroma(0), chroma(2)])
         }
         other => panic!("format {other} is new: add its reference decoder here"),
     }
 }
 
 /// The equations of ITU-R BT.601, BT.709 and BT.2020.
-fn real(colours: Colours, bits: i32, [luma, cb, cr]: [u32; 3]) -> [f64; 4] {
+fn rgb_of_ycbcr(colours: Colours, bits: i32, [luma, cb, cr]: [u32; 3]) -> [f64; 4] {
     let scale = 2.0_f64.powi(bits - 8);
     let full = 2.0_f64.powi(bits) - 1.0;
     let middle = 2.0_f64.powi(bits - 1);
@@ -181,7 +181,7 @@ struct Picture {
 }
 
 /// Decodes a whole picture row by row, as the tool does.
-fn decoded(picture: &Picture, colours: Colours) -> Vec<Vec<Colour>> {
+fn decode_picture(picture: &Picture, colours: Colours) -> Vec<Vec<Colour>> {
     let layout = &picture.layout;
     let info = layout.format().fourcc.info().unwrap();
     let decoder = Decoder::new(layout.format().fourcc, colours).unwrap();
@@ -243,7 +243,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
     #[test]
     fn picture_of_any_format_matches_the_reference_decoder(picture in pictures(), colours in yuv_colours()) {
-        for (y, row) in (0..).zip(decoded(&picture, colours)) {
+        for (y, row) in (0..).zip(decode_picture(&picture, colours)) {
             for (x, colour) in (0..).zip(row) {
                 let expected = reference(&picture, colours, x, y).map(|one| one * 65535.0);
                 for (found, expected) in colour.into_iter().zip(expected) {

@@ -62,7 +62,7 @@ struct Report {
     kinds: Vec<&'static str>,
     participants: Vec<String>,
     sources: Vec<String>,
-    /// The devices about which the files do not say enough to record them.
+    /// The devices that cannot be recorded, because the files lack data about them.
     missing: Vec<String>,
     unknown: Vec<String>,
 }
@@ -122,7 +122,7 @@ fn report(machine: &Machine, files: &[DumpFile<'_>]) -> Report {
     report
 }
 
-/// Adds the values of a participant or source that are not known, each value once.
+/// Adds the unknown values of a participant or source to `unknown`, each value once.
 fn add_unknown(unknown: &mut Vec<String>, name: &str, provenance: &ProvenanceByPath) {
     for (_, what) in provenance.unknown() {
         let text = format!("{name}: {what}");

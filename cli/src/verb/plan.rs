@@ -216,7 +216,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 fn recorded_request(path: &Path) -> Result<Request> {
     let bytes = file::read(path, Machine::MAXIMUM_BYTES)?;
     let read = Request::from_json(CovalentFileKind::Request.within(&bytes))
-        .context("it is not a recorded request");
+        .context("the file is not a recorded request");
     foreign::read_as(CovalentFileKind::Request, path, &bytes, read)
 }
 

@@ -32,9 +32,9 @@ impl Folder {
         self.folder.path().join(name.as_ref())
     }
 
-    /// Creates a file of each kind that is neither a regular file nor a link. Returns each with the description that error
+    /// Creates a named pipe, a socket and, if possible, a device node. Returns the path of each, with the description that error
     /// messages use.
-    pub(crate) fn others(&self) -> Vec<(PathBuf, &'static str)> {
+    pub(crate) fn special_files(&self) -> Vec<(PathBuf, &'static str)> {
         let mode = Mode::RUSR | Mode::WUSR;
         let (fifo, device) = (self.path("fifo"), self.path("device"));
         rustix::fs::mknodat(CWD, &fifo, FileType::Fifo, mode, 0).unwrap();
@@ -65,10 +65,14 @@ impl Folder {
         [(one, there), (two, nowhere)]
     }
 
-    /// Creates a path of every kind that is not a regular file; the named pipe is the first. Returns the paths, the file to which
-    /// one link refers, and the missing target of the dangling link.
+    /// Creates a path of every kind that is not a regular file; the named pipe comes first. Returns the paths, the target of the
+    /// valid link, and the missing target of the dangling link.
     pub(crate) fn of_every_kind(&self) -> (Vec<PathBuf>, PathBuf, PathBuf) {
-        let mut paths: Vec<_> = self.others().into_iter().map(|(path, _)| path).collect();
+        let mut paths: Vec<_> = self
+            .special_files()
+            .into_iter()
+            .map(|(path, _)| path)
+            .collect();
         let [(link, target), (dangling, nowhere)] = self.links();
         fs::create_dir(self.path("inner")).unwrap();
         paths.extend([link, dangling, self.path("inner"), self.path("none")]);
@@ -76,7 +80,7 @@ impl Folder {
     }
 
     /// Creates a file that belongs to another user; returns `None` if this user may not change the owner of a file.
-    pub(crate) fn foreign(&self) -> Option<PathBuf> {
+    pub(crate) fn file_of_other_user(&self) -> Option<PathBuf> {
         let path = self.path("foreign");
         fs::write(&path, "theirs").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
@@ -102,22 +106,22 @@ pub(crate) fn line(option: &PathOption, path: &Path) -> Vec<OsString> {
     let machine = sample("tests/machines/raspberry-pi-4.json");
     let matrix = sample("docs/matrix/bochs.json");
     let mut words: Vec<OsString> = option.verbs.iter().map(OsString::from).collect();
-    let others: Vec<OsString> = match (option.verbs, option.name) {
+    let special_files: Vec<OsString> = match (option.verbs, option.name) {
         (["diff"], "two") => vec![machine.clone().into()],
         (["import"], "--out") => vec![sample("tests/cases/24-pasted-dumps/drm_info.json").into()],
         (["import"], "files") => vec!["--json".into()],
         (["matrix"], "--svg") => vec!["--from".into(), matrix.into()],
         (["plan"], "--devicetree" | "--record") => {
             let words = ["--camera", "/dev/video0", "--display", "vc4"];
-            let mut others = vec![OsString::from("--machine"), machine.clone().into()];
-            others.extend(words.map(OsString::from));
-            others
+            let mut special_files = vec![OsString::from("--machine"), machine.clone().into()];
+            special_files.extend(words.map(OsString::from));
+            special_files
         }
         (["report"], _) => vec!["--no-matrix".into()],
         (["plan"], "--machine") => ["--camera", "/dev/video0"].map(OsString::from).to_vec(),
         _ => Vec::new(),
     };
-    words.extend(others);
+    words.extend(special_files);
     if option.name.starts_with("--") {
         words.push(option.name.into());
     }

@@ -45,7 +45,8 @@ enum FencePath {
     NoFence,
 }
 
-/// Shows `frames` frames with each kind of fence path. With `planted` the compositor gets no fences, and every check must fail.
+/// Shows `frames` frames with each kind of fence path. If `planted` is set, the compositor gets no fences, so every check must
+/// fail.
 pub(crate) fn run(frames: u32, sources: &[String], planted: bool) -> bool {
     let mut passed = true;
     for source in sources {
@@ -84,14 +85,14 @@ impl Random {
 }
 
 /// Runs the simulated device, which draws the frames in the order in which the jobs arrive.
-fn work(jobs: &Receiver<Job>, views: &[DeviceView], stride: usize) -> anyhow::Result<()> {
+fn run_device(jobs: &Receiver<Job>, views: &[DeviceView], stride: usize) -> anyhow::Result<()> {
     let pattern = Pattern::new(SIZE.0, SIZE.1)?;
     for job in jobs {
         thread::sleep(job.delay);
         let rows = pattern.rows(job.number);
         let view = views.get(job.index).context("the buffer has no mapping")?;
-        for (y, place) in (0..SIZE.1).zip((0..).step_by(stride)) {
-            view.write(place, rows.row(y));
+        for (y, offset) in (0..SIZE.1).zip((0..).step_by(stride)) {
+            view.write(offset, rows.row(y));
         }
         if let Some(sw_sync) = job.sw_sync {
             sw_sync.advance(1)?;
@@ -140,7 +141,7 @@ fn show(frames: u32, source: &str, path: FencePath) -> anyhow::Result<()> {
     let stride = usize::try_from(stride)?;
     thread::scope(|scope| {
         let (jobs, queue) = channel();
-        let device = scope.spawn(move || work(&queue, &views, stride));
+        let device = scope.spawn(move || run_device(&queue, &views, stride));
         let shown = window.show_pairs(frames, jobs);
         let worked = device
             .join()
@@ -352,7 +353,10 @@ fn displayed() -> anyhow::Result<u32> {
         .into_iter()
         .next()
         .context("no display shows a framebuffer")?;
-    ensure!(found.size == SIZE, "the display shows {found:?}");
+    ensure!(
+        found.size == SIZE,
+        "the display shows a framebuffer of another size: {found:?}"
+    );
     let fourcc = Fourcc::XRGB8888;
     let buffer = Buffer::import(Descriptor {
         extent: Extent::new(SIZE.0, SIZE.1)?,

@@ -28,8 +28,8 @@ const RUN_LIMIT_SECONDS: u32 = 150;
 /// The time limit for the script: two runs of the clients, the start of a compositor and the clean-up.
 const LIMIT: Duration = Duration::from_secs(2 * 150 + 120);
 
-/// The costs of a pipeline in one round, or the reason why it could not be measured.
-pub type Measured = Result<BTreeMap<Column, f64>, String>;
+/// The costs of a pipeline in one round, by column; or the reason why the pipeline could not be measured.
+pub type PipelineCosts = Result<BTreeMap<Column, f64>, String>;
 
 /// The output of the measurement script.
 #[derive(Debug, Default, PartialEq)]
@@ -96,7 +96,7 @@ fn parse(text: &str) -> anyhow::Result<ScriptOutput> {
         if let Some((name, number)) = line.split_once(' ') {
             // A line whose value is not a number is a message of a program.
             if let Ok(number) = number.trim().parse::<f64>() {
-                // If the pipeline has several clients, the script prints one line of system calls for each client.
+                // For a pipeline with several clients, the script prints one line with a number of system calls for each client.
                 *printed.numbers.entry(name.to_owned()).or_default() += number;
             }
         }

@@ -14,7 +14,7 @@ mod scenario;
 mod svg;
 mod table;
 
-pub use measure::{Measured, measure};
+pub use measure::{PipelineCosts, measure};
 pub use scenario::{Scenario, Subject};
 pub use svg::draw;
 pub use table::{Column, Row, Rows, Spread};

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use super::measure::Measured;
+use super::measure::PipelineCosts;
 use super::scenario::Scenario;
 
 /// A quantity that is measured for each pipeline.
@@ -157,7 +157,7 @@ pub struct Rows {
 impl Row {
     /// Creates a row from the measurements of all rounds. If a round failed, the row contains the first failure.
     #[must_use]
-    pub fn new(scenario: &Scenario, rounds: &[Measured]) -> Self {
+    pub fn new(scenario: &Scenario, rounds: &[PipelineCosts]) -> Self {
         let mut values: BTreeMap<Column, Vec<f64>> = BTreeMap::new();
         for (column, value) in rounds.iter().flatten().flatten() {
             values.entry(*column).or_default().push(*value);
@@ -206,7 +206,7 @@ impl Rows {
             }
             let _ = write!(text, "{:width$}", row.name);
             if row.columns.is_empty() {
-                let reason = row.failed.as_deref().unwrap_or("it was not run");
+                let reason = row.failed.as_deref().unwrap_or("the pipeline was not run");
                 let _ = writeln!(text, "  not measured: {reason}");
                 continue;
             }

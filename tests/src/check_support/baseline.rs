@@ -15,7 +15,8 @@ use crate::judge::process::fd_count;
 /// closed, and driver threads close a submission's fds shortly after its completion.
 const ATTEMPTS: u32 = 20;
 
-/// The number of this process's fds, the number of the machine's dma-bufs, and the handles of each card's open file.
+/// The resources in use at one time: the fds of this process, the dma-bufs of the machine, and the handles of each card's open
+/// file.
 #[derive(Debug)]
 pub struct Baseline<'a> {
     fds: usize,
@@ -53,7 +54,7 @@ impl<'a> Baseline<'a> {
             let now = CardHandles::of(card)?;
             ensure!(
                 now == *before,
-                "the open file of {} has {now:?}, and had {before:?}",
+                "GEM handles or framebuffers were leaked: the open file of {} has {now:?}, and had {before:?} before",
                 card.path().display()
             );
         }

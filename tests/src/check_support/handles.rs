@@ -1,15 +1,15 @@
-//! Detects leaked GEM handles and framebuffers of a card's open file. The handles are counted by creating a new one, because
-//! neither `/proc` nor debugfs lists them.
+//! Detects leaked GEM handles and framebuffers of a card's open file. Neither `/proc` nor debugfs lists the handles, so the
+//! lowest free handle is read by creating a dumb buffer.
 
 use anyhow::Result;
 use covalent_alloc::backend::drm::Card;
 use drm::buffer::{Buffer as _, DrmFourcc};
 use drm::control::Device as _;
 
-/// The next GEM handle and the number of framebuffers of a card's open file.
+/// The lowest free GEM handle and the number of framebuffers of a card's open file.
 #[derive(Debug, PartialEq, Eq)]
 pub struct CardHandles {
-    /// The next GEM handle. The kernel allocates the lowest free handle, so a leaked handle increases it.
+    /// The lowest free GEM handle. The kernel allocates the lowest free handle first, so a leaked handle increases this number.
     next_handle: u32,
     framebuffers: usize,
 }
@@ -33,7 +33,7 @@ impl CardHandles {
         })
     }
 
-    /// Returns whether there are more handles or framebuffers than in `before`.
+    /// Returns whether more GEM handles are in use than in `before`. The numbers of framebuffers are not compared.
     #[must_use]
     pub fn holds_more_than(&self, before: &Self) -> bool {
         self.next_handle > before.next_handle

@@ -28,7 +28,7 @@ pub fn same(found: &[Vec<u8>], expected: &[Vec<u8>]) -> Result<()> {
         let differ = found.iter().zip(expected).filter(|(one, two)| one != two);
         let first = found.iter().zip(expected).position(|(one, two)| one != two);
         bail!(
-            "in plane {plane}, {} bytes differ; the index of the first is {first:?}",
+            "in plane {plane}, {} bytes differ; the first of them has the index {first:?}",
             differ.count()
         );
     }
@@ -45,8 +45,9 @@ pub fn pattern(buffer: &Buffer, seed: usize) -> Result<Vec<Vec<u8>>> {
     pattern_of(layout.visible().extent(), layout.format().fourcc, seed)
 }
 
-/// The period of the pattern's values, and the difference between a byte of a row and the byte before it.
+/// The number of different values in the pattern.
 const PERIOD: usize = 251;
+/// The difference between a byte of a row and the byte before it.
 const STEP: usize = 7;
 
 /// Returns the pattern of [`pattern`] for a size and a format.

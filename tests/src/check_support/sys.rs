@@ -121,8 +121,8 @@ impl Pixels {
 
     /// Writes a frame's number to all words, with a pause after half of them.
     pub fn fill(&self, number: u32) {
-        for (place, word) in self.words().iter().enumerate() {
-            if place == self.words / 2 {
+        for (index, word) in self.words().iter().enumerate() {
+            if index == self.words / 2 {
                 std::thread::yield_now();
             }
             word.store(number, Ordering::Relaxed);
@@ -130,7 +130,7 @@ impl Pixels {
     }
 
     /// Returns whether all words contain this frame's number, both before and after a pause.
-    pub fn are(&self, number: u32) -> bool {
+    pub fn all_equal(&self, number: u32) -> bool {
         let same = || {
             self.words()
                 .iter()

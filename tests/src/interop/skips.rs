@@ -38,8 +38,8 @@ struct Skip {
     reason: String,
     /// The reason why the guest cannot run these rows.
     because: String,
-    /// A condition, other than the guest's configuration, on which it depends whether the row is skipped. An entry without such a
-    /// condition must match a row.
+    /// What decides whether the row is skipped, besides the guest's configuration, such as a property of the host. An entry with
+    /// such a condition need not match a row.
     depends_on: Option<String>,
 }
 
@@ -77,7 +77,7 @@ impl Skips {
         toml::from_str(CHECKS)
     }
 
-    /// Returns the list for a run of only some of the rows, in which entries need not match.
+    /// Returns the list for a run with only some of the rows. No entry of this list has to match a row.
     #[must_use]
     pub fn for_part(mut self) -> Self {
         for skip in &mut self.skip {
@@ -211,7 +211,7 @@ mod tests {
         );
         let lines = "passed a NV12\nskipped a XR24: no card\n";
         assert_eq!(list("").check("vkms", &rows(lines)), Ok(1));
-        // The configuration of the same skip has no entry.
+        // The list has no entry for the configuration in which this row is skipped.
         let message = list("").check("full", &rows(lines)).unwrap_err();
         assert!(
             message.starts_with("skipped cards/a XR24: no card"),

@@ -66,7 +66,7 @@ fn parse(fd: u32, text: &[u8]) -> Option<HeldDmabuf> {
 ///
 /// # Errors
 /// `/proc` cannot be listed.
-pub fn named(name: &str) -> io::Result<Vec<u32>> {
+pub fn processes_named(name: &str) -> io::Result<Vec<u32>> {
     // The kernel truncates the name of a process to 15 characters (TASK_COMM_LEN).
     let short: String = name.chars().take(15).collect();
     let mut found = Vec::new();
@@ -90,24 +90,24 @@ pub fn named(name: &str) -> io::Result<Vec<u32>> {
 
 /// Returns a process and all its descendants; the process is the first.
 #[must_use]
-pub fn family(root: u32) -> Vec<u32> {
-    let mut family = vec![root];
+pub fn with_descendants(root: u32) -> Vec<u32> {
+    let mut processes = vec![root];
     let mut next = 0;
-    while let Some(&process) = family.get(next) {
+    while let Some(&process) = processes.get(next) {
         next += 1;
         let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else {
             continue;
         };
         for thread in threads.flatten() {
             let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
-            family.extend(
+            processes.extend(
                 children
                     .split_whitespace()
                     .filter_map(|child| child.parse::<u32>().ok()),
             );
         }
     }
-    family
+    processes
 }
 
 #[cfg(test)]
@@ -119,6 +119,6 @@ mod tests {
         let me = std::process::id();
         assert!(fd_count(me).unwrap() >= 3);
         assert!(held(me).unwrap().is_empty());
-        assert_eq!(family(me).first(), Some(&me));
+        assert_eq!(with_descendants(me).first(), Some(&me));
     }
 }

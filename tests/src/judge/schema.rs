@@ -16,7 +16,7 @@ pub struct Mismatch {
 }
 
 /// Keywords that do not restrict the value.
-const WORDS: [&str; 4] = ["$schema", "title", "description", "$defs"];
+const ANNOTATIONS: [&str; 4] = ["$schema", "title", "description", "$defs"];
 
 /// Checks a value against a schema.
 ///
@@ -41,27 +41,36 @@ impl Checker<'_> {
             .ok_or_else(|| wrong("the schema is not an object here".to_owned()))?;
         for (rule, wanted) in rules {
             match rule.as_str() {
-                word if WORDS.contains(&word) => {}
+                word if ANNOTATIONS.contains(&word) => {}
                 "$ref" => self.check(self.definition(wanted, &wrong)?, value, place)?,
                 "type" => {
                     let name = wanted.as_str().unwrap_or_default();
                     if !has_type(name, value) {
-                        return Err(wrong(format!("{} is not of type {name}", short(value))));
+                        return Err(wrong(format!(
+                            "{} is not of type {name}",
+                            short_json(value)
+                        )));
                     }
                 }
                 "const" => {
                     if value != wanted {
-                        return Err(wrong(format!("{} is not {wanted}", short(value))));
+                        return Err(wrong(format!("{} is not {wanted}", short_json(value))));
                     }
                 }
                 "enum" => {
                     if !wanted.as_array().is_some_and(|all| all.contains(value)) {
-                        return Err(wrong(format!("{} is not one of {wanted}", short(value))));
+                        return Err(wrong(format!(
+                            "{} is not one of {wanted}",
+                            short_json(value)
+                        )));
                     }
                 }
                 "minimum" => {
                     if value.as_f64() < wanted.as_f64() {
-                        return Err(wrong(format!("{} is less than {wanted}", short(value))));
+                        return Err(wrong(format!(
+                            "{} is less than {wanted}",
+                            short_json(value)
+                        )));
                     }
                 }
                 "required" => {
@@ -132,8 +141,7 @@ impl Checker<'_> {
         if fits == 1 || (fits > 1 && rule == "anyOf") {
             return Ok(());
         }
-        // Among several choices, the one whose error has the longest position matches most of the value, so its error is
-        // reported.
+        // The error of the choice that matches most of the value is reported: the error with the longest position.
         let deepest = answers
             .into_iter()
             .filter_map(Result::err)
@@ -174,7 +182,7 @@ fn unknown_field<'a>(
 }
 
 /// Returns the value as JSON, truncated to 60 characters.
-fn short(value: &Value) -> String {
+fn short_json(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -266,7 +274,7 @@ mod tests {
                     }
                     "type" => assert!(value.is_string(), "{value}"),
                     known => assert!(
-                        WORDS.contains(&known)
+                        ANNOTATIONS.contains(&known)
                             || [
                                 "const",
                                 "enum",

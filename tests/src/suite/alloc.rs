@@ -125,8 +125,8 @@ fn wrong_descriptors(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     check(context, "hostile")
 }
 
-/// Runs one theme of `covalent-alloc-check`. Its output is saved as `checks.txt`. A check that it skips must be listed in
-/// `tests/checks.toml`.
+/// Runs one theme of `covalent-alloc-check`, and saves its output as `checks.txt`. Each check that the theme skips must be listed
+/// in `tests/checks.toml`.
 pub(super) fn check(context: &mut TestContext<'_>, theme: &str) -> anyhow::Result<Outcome> {
     check_within(context, theme, LONG_LIMIT)
 }
@@ -168,7 +168,7 @@ fn plan(context: &mut TestContext<'_>, camera: &str) -> anyhow::Result<Value> {
     solution
         .get("share")
         .cloned()
-        .context("no buffer serves all")
+        .context("the solver has no buffer that the camera and the card share")
 }
 
 fn own_memory(
@@ -179,15 +179,19 @@ fn own_memory(
     let plan = plan(context, "/dev/video0")?;
     ensure!(
         plan["source_name"] == source,
-        "the memory comes from {}",
+        "the plan has the source {} instead of {source}",
         plan["source_name"]
     );
     let format = &plan["layout"]["format"];
     ensure!(
         format["fourcc"] == fourcc && format["modifier"] == "LINEAR",
-        "it is in {format}"
+        "the plan has the format {format}"
     );
-    ensure!(plan["verdict"] == "guaranteed", "it is {}", plan["verdict"]);
+    ensure!(
+        plan["verdict"] == "guaranteed",
+        "the plan is {}",
+        plan["verdict"]
+    );
     Ok(Outcome::Passed)
 }
 
@@ -208,22 +212,30 @@ fn contiguous_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let plan = plan(context, "/dev/video2")?;
     // Fewer devices can import the camera's own memory than the memory of the CMA heap, and the guarantee is as strong, so the
     // solver prefers it.
-    ensure!(plan["verdict"] == "guaranteed", "it is {}", plan["verdict"]);
+    ensure!(
+        plan["verdict"] == "guaranteed",
+        "the plan is {}",
+        plan["verdict"]
+    );
     let name = plan["source_name"].as_str().unwrap_or_default();
     ensure!(
         ["vivid MMAP", "dma-heap default_cma_region"].contains(&name),
-        "the memory comes from {name}"
+        "the plan has the source {name}"
     );
     Ok(Outcome::Passed)
 }
 
 fn unguaranteed_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let plan = plan(context, "/dev/video2")?;
-    ensure!(plan["verdict"] == "possible", "it is {}", plan["verdict"]);
+    ensure!(
+        plan["verdict"] == "possible",
+        "the plan is {}",
+        plan["verdict"]
+    );
     let caveats = plan["doubts"].to_string();
     ensure!(
         caveats.contains("physically contiguous"),
-        "its caveats are {caveats}"
+        "the caveats of the plan are {caveats}"
     );
     Ok(Outcome::Passed)
 }
@@ -235,7 +247,7 @@ fn no_format(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let text = output.text();
     ensure!(
         output.status == Status::Code(4),
-        "it ended with {}",
+        "`{line}` ended with {}",
         output.status
     );
     for expected in [
@@ -243,7 +255,10 @@ fn no_format(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         "accepts only NV12 LINEAR",
         "copies 1228800 bytes a frame",
     ] {
-        ensure!(text.contains(expected), "`{expected}` is missing in {text}");
+        ensure!(
+            text.contains(expected),
+            "`{expected}` is missing in the output: {text}"
+        );
     }
     Ok(Outcome::Passed)
 }
@@ -252,7 +267,9 @@ fn tool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let found: Value =
         serde_json::from_slice(&context.sh("covalent probe --json", LONG_LIMIT)?.stdout)?;
     context.save_artefact("probe.json", found.to_string().as_bytes())?;
-    let sources = found["sources"].as_array().context("no sources")?;
+    let sources = found["sources"]
+        .as_array()
+        .context("the report has no sources")?;
     let mut allocated = 0;
     for source in sources {
         let id = source["id"].as_str().context("a source without a name")?;
@@ -267,7 +284,9 @@ fn tool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         };
         let line = format!("covalent alloc {id} {picture} --count 2 --json");
         let report: Value = serde_json::from_slice(&context.sh(&line, COMMAND_LIMIT)?.stdout)?;
-        let buffers = report["buffers"].as_array().context("no buffers")?;
+        let buffers = report["buffers"]
+            .as_array()
+            .context("the report has no buffers")?;
         ensure!(buffers.len() == 2, "{} buffers from {id}", buffers.len());
         ensure!(report["written_bytes"] == report["read_bytes"], "{report}");
         allocated += 1;

@@ -105,7 +105,9 @@ fn run_json(guest: &Guest, line: &str) -> anyhow::Result<Value> {
 }
 
 fn source<'a>(report: &'a Value, id: &str) -> anyhow::Result<&'a Value> {
-    let sources = report["sources"].as_array().context("no sources")?;
+    let sources = report["sources"]
+        .as_array()
+        .context("the report has no sources")?;
     sources
         .iter()
         .find(|source| source["id"] == id)
@@ -120,7 +122,9 @@ fn regions_listed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     schema::check(&rules, &report).with_context(|| path.display().to_string())?;
 
     let window = json!({"lowest": POOL_WINDOW.0, "highest": POOL_WINDOW.1});
-    let regions = report["reserved_memory"].as_array().context("no regions")?;
+    let regions = report["reserved_memory"]
+        .as_array()
+        .context("the report has no regions")?;
     let named = |name: &str| {
         let found = regions.iter().find(|region| region["name"] == name);
         found.with_context(|| format!("no region {name} in {regions:?}"))
@@ -209,9 +213,9 @@ fn without_regions(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// The camera's `memory-region` property names two reserved regions, of which the first is too small. With this property the solver
+/// The camera's `memory-region` property names two reserved regions; the first is too small. With this property the solver
 /// chooses the dma-heap of the second region, and the trials of the plan succeed. Without it the solver chooses the memory of the
-/// camera's queue, which the driver allocates from the first region and fails.
+/// camera's queue, and the allocation fails, because the driver allocates from the first region.
 fn linked_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let board = qemu_tree(context)?.with_overlay(CAMERA)?;
     let narrow = board.with_overlay(NARROW)?;
@@ -249,14 +253,17 @@ fn linked_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     // The same guest solves with a devicetree that has the regions, but in which the camera has no `memory-region` property.
     guest.put("/tmp/unlinked.dtb", unlinked.bytes(), 0o644)?;
     let line = format!("covalent plan {LARGE} --devicetree /tmp/unlinked.dtb");
-    let trusting = run_json(&guest, &format!("{line} --json"))?;
+    let plan_without_link = run_json(&guest, &format!("{line} --json"))?;
     ensure!(
-        trusting["share"]["source"] == "v4l2:vivid@platform:vivid-000:capture",
-        "{trusting}"
+        plan_without_link["share"]["source"] == "v4l2:vivid@platform:vivid-000:capture",
+        "{plan_without_link}"
     );
-    let refuted = run_checked(&guest, &format!("{line} --prove"), LONG_LIMIT)?.text();
-    context.save_artefact("unlinked.txt", refuted.as_bytes())?;
-    ensure!(refuted.contains("refused plan: vivid MMAP"), "{refuted}");
+    let trials_without_link = run_checked(&guest, &format!("{line} --prove"), LONG_LIMIT)?.text();
+    context.save_artefact("unlinked.txt", trials_without_link.as_bytes())?;
+    ensure!(
+        trials_without_link.contains("refused plan: vivid MMAP"),
+        "{trials_without_link}"
+    );
     guest.stop()?;
 
     // On the host, the solver returns the same two plans for the recorded board with these two devicetrees.
@@ -282,14 +289,16 @@ fn linked_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 /// Returns the remedy that `covalent doctor` prints for a device without a pool; `None` if it does not report such a device.
 fn pool_remedy(guest: &Guest) -> anyhow::Result<Option<String>> {
     let report = run_json(guest, "covalent doctor --json")?;
-    let findings = report["findings"].as_array().context("no findings")?;
+    let findings = report["findings"]
+        .as_array()
+        .context("the report has no findings")?;
     let found = findings
         .iter()
         .find(|finding| finding["id"] == "devicetree-pool");
     let Some(found) = found else { return Ok(None) };
     ensure!(found["severity"] == "limits", "{found}");
     let line = found["remedy"]["line"].as_str();
-    Ok(Some(line.context("it has no remedy")?.to_owned()))
+    Ok(Some(line.context("the finding has no remedy")?.to_owned()))
 }
 
 /// Boots a board whose camera has no pool. The remedy that `covalent doctor` prints must add one.
@@ -303,7 +312,7 @@ fn remedy_adds_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context.save_artefact("before.txt", before.text().as_bytes())?;
     ensure!(
         before.status == Status::Code(4),
-        "without a pool it ends with {}: {}",
+        "without a pool, `{line}` ended with {}: {}",
         before.status,
         before.text()
     );
@@ -328,7 +337,7 @@ fn remedy_adds_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let log = run_checked(&guest, "dmesg", COMMAND_LIMIT)?.text();
     ensure!(
         log.contains("assigned reserved memory node camera-pool"),
-        "the camera's driver was given no pool: {log}"
+        "the kernel assigned no pool to the camera's driver: {log}"
     );
     let alloc = "covalent alloc heap:camera-pool --size 1920x1080 --format XR24 --count 4";
     run_checked(&guest, alloc, LONG_LIMIT)?;
@@ -364,7 +373,9 @@ fn allocation(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     );
     let line = format!("covalent alloc heap:{POOL} --size 640x480 --format NV12 --count 3 --json");
     let report = run_json(context.guest()?, &line)?;
-    let buffers = report["buffers"].as_array().context("no buffers")?;
+    let buffers = report["buffers"]
+        .as_array()
+        .context("the report has no buffers")?;
     ensure!(buffers.len() == 3, "{report}");
     ensure!(
         buffers.iter().all(|buffer| buffer["exporter"] == POOL),
@@ -379,14 +390,14 @@ fn allocation(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     ensure!(bytes >= 3 * 640 * 480 * 3 / 2, "{report}");
     let after = cma_counters(context, POOL)?;
     // The kernel allocated exactly these pages, only from this region, and all of them were released.
-    let taken = [after[0] - before[0], after[1] - before[1]];
+    let pages = [after[0] - before[0], after[1] - before[1]];
     ensure!(
-        taken == [bytes / 4096; 2],
-        "the kernel allocated and released {taken:?} pages for {bytes} bytes"
+        pages == [bytes / 4096; 2],
+        "for {bytes} bytes, the kernel allocated and released {pages:?} pages"
     );
     ensure!(
         after[2] == before[2],
-        "the number of free pages changed by {}",
+        "after all buffers were freed, the number of free pages differs by {}",
         before[2].abs_diff(after[2])
     );
     ensure!(

@@ -25,9 +25,9 @@ use super::{Case, Outcome, TestContext};
 /// The size of a 640x480 frame in XRGB8888, in bytes.
 const FRAME_BYTES: u64 = 640 * 480 * 4;
 /// The number of frames of the long run.
-const MANY: u32 = 3000;
+const LONG_RUN_FRAMES: u32 = 3000;
 /// The number of frames of the soak run.
-const SOAK: u32 = 20_000;
+const SOAK_FRAMES: u32 = 20_000;
 /// The time limit for each frame of these runs on a busy machine without KVM.
 const FRAME_LIMIT: Duration = Duration::from_millis(200);
 
@@ -108,7 +108,8 @@ fn scanned_out_buffers(context: &mut TestContext<'_>) -> anyhow::Result<Outcome>
     let [held] = held.as_slice() else {
         anyhow::bail!("one camera client was expected: {held:?}");
     };
-    // The process's dma-bufs. The client queues only dma-bufs, so each queued buffer is one of these.
+    // These are all dma-bufs of the process. The client queues only dma-bufs, so each buffer in the camera's queue is one of
+    // them.
     let queued: BTreeSet<u64> = held.dma_bufs.iter().map(|held| held.inode).collect();
     let ioctls = String::from_utf8_lossy(&context.guest()?.get("/tmp/ioctls")?).into_owned();
     let (others, imports) = count_queued_memory_types(&ioctls);
@@ -120,7 +121,7 @@ fn scanned_out_buffers(context: &mut TestContext<'_>) -> anyhow::Result<Outcome>
     let reported: BTreeSet<u64> = finished.camera.buffers.iter().copied().collect();
     ensure!(
         queued == reported,
-        "queued are {queued:?}, reported {reported:?}"
+        "the client holds the dma-bufs {queued:?}, and its report lists {reported:?}"
     );
 
     let mut shown = BTreeSet::new();
@@ -139,13 +140,16 @@ fn scanned_out_buffers(context: &mut TestContext<'_>) -> anyhow::Result<Outcome>
             shown.insert(scanout.inode);
         }
     }
-    ensure!(shown.len() >= 2, "the plane was seen with {shown:?} alone");
+    ensure!(
+        shown.len() >= 2,
+        "the plane showed only the dma-buf {shown:?}, although several are queued"
+    );
     let listed: Vec<Object> = serde_json::from_str(&listed).context("covalent-judge bufinfo")?;
     for inode in &queued {
         let object = listed.iter().find(|object| object.inode == *inode);
         ensure!(
             object.is_some_and(|object| object.exporter == "virtio_gpu"),
-            "bufinfo has {object:?} for {inode}"
+            "bufinfo has {object:?} for the dma-buf with inode {inode}"
         );
     }
     Ok(Outcome::Passed)
@@ -186,19 +190,21 @@ fn attached(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         let object = listed
             .iter()
             .find(|object| object.inode == *inode)
-            .with_context(|| format!("{inode} is not in bufinfo: {listed:?}"))?;
+            .with_context(|| {
+                format!("the dma-buf with inode {inode} is not in bufinfo: {listed:?}")
+            })?;
         ensure!(
             object
                 .attached
                 .iter()
                 .any(|device| device.contains("vivid")),
-            "the camera's queue is not among the attached: {object:?}"
+            "the camera's queue has not attached the dma-buf: {object:?}"
         );
     }
     let direct = finished.camera_frames();
     ensure!(
         direct.iter().all(|frame| frame.path == Path::Direct) && !direct.is_empty(),
-        "not scanned out: {:?}",
+        "a frame of the camera was not scanned out: {:?}",
         direct.iter().find(|frame| frame.path != Path::Direct)
     );
     Ok(Outcome::Passed)
@@ -249,7 +255,7 @@ fn check_no_copies(
     }
     if finished.camera.cpu_copied_bytes_per_frame != Some(0.0) {
         faults.push(format!(
-            "the client counts {} bytes a frame of its own, and {:?} in all",
+            "the client counts {} bytes a frame that it copied, and {:?} together with the compositor",
             finished.camera.client_copied_bytes_per_frame,
             finished.camera.cpu_copied_bytes_per_frame
         ));
@@ -263,7 +269,7 @@ fn check_no_copies(
         .find(|frame| frame.path != Path::Direct || frame.cpu_copied_bytes != 0);
     if let Some(frame) = copied {
         faults.push(format!(
-            "the compositor did not scan out, or copied: {frame:?}"
+            "the compositor copied a frame, or did not scan it out: {frame:?}"
         ));
     }
     if faults.is_empty() {
@@ -285,14 +291,14 @@ fn planted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context.put_variant("covalent-camera", feature, FOLDER)?;
     let (finished, seen) = run_watched(context, &format!("env PATH={FOLDER}:$PATH"))?;
     let faults = match check_no_copies(&finished, &seen) {
-        Ok(()) => anyhow::bail!("no copy was found of a client that reads every frame"),
+        Ok(()) => anyhow::bail!("the check did not detect a client that reads every frame"),
         Err(faults) => faults,
     };
     // Both the counters of the programs and the mappings must show the copy.
     for word in ["covalent-camera mapped", "the client counts"] {
         ensure!(
             faults.contains(word),
-            "{word:?} is not among the faults found: {faults}"
+            "the reported faults do not contain {word:?}: {faults}"
         );
     }
     #[expect(
@@ -302,7 +308,7 @@ fn planted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let frame_bytes = FRAME_BYTES as f64;
     ensure!(
         finished.camera.client_copied_bytes_per_frame >= frame_bytes,
-        "a whole frame was read, and {} bytes a frame counted",
+        "the client read every whole frame, but counts only {} bytes a frame",
         finished.camera.client_copied_bytes_per_frame
     );
     Ok(Outcome::Passed)
@@ -330,7 +336,7 @@ fn no_syscalls(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         calls
             .lines()
             .any(|line| line.contains("/dev/dri/card") && line.contains("read(")),
-        "strace saw no read of the card's events, so it would not see others either"
+        "strace recorded no read of the card's events, so it may have missed other calls too"
     );
     ensure!(
         finished.camera_frames().len() >= 50,
@@ -365,11 +371,11 @@ fn touches_a_frame(line: &str) -> bool {
 }
 
 fn many(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    long_run(context, MANY)
+    long_run(context, LONG_RUN_FRAMES)
 }
 
 fn soak(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    long_run(context, SOAK)
+    long_run(context, SOAK_FRAMES)
 }
 
 fn long_run(context: &mut TestContext<'_>, count: u32) -> anyhow::Result<Outcome> {
@@ -393,7 +399,7 @@ fn long_run(context: &mut TestContext<'_>, count: u32) -> anyhow::Result<Outcome
         }
         ensure!(
             started.elapsed() < limit,
-            "it takes longer than {} s",
+            "the client takes longer than {} s",
             limit.as_secs()
         );
         let shown: usize = context
@@ -414,7 +420,7 @@ fn long_run(context: &mut TestContext<'_>, count: u32) -> anyhow::Result<Outcome
     let record = parse_camera_record(&report)?;
     ensure!(
         record.frames == u64::from(count),
-        "{} frames were shown",
+        "only {} frames were shown",
         record.frames
     );
     ensure!(
@@ -438,7 +444,10 @@ fn long_run(context: &mut TestContext<'_>, count: u32) -> anyhow::Result<Outcome
     );
     check_order(&frames)?;
     let composited = frames.iter().find(|frame| frame.path != Path::Direct);
-    ensure!(composited.is_none(), "not scanned out: {composited:?}");
+    ensure!(
+        composited.is_none(),
+        "a frame of the camera was not scanned out: {composited:?}"
+    );
     compositor.check_nothing_left(context, "3,000 frames")?;
     compositor.stop(context)?;
     // A framebuffer keeps its GEM objects alive. debugfs lists the process that created each framebuffer.

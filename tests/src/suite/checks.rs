@@ -23,7 +23,7 @@ use super::record::{Record, Verdict};
 use super::run::judge_skip;
 use super::skips::Skips;
 
-use tools::{Place, Tools};
+use tools::{CargoEnvironment, Tools};
 
 /// The names of all checks, in the order in which they start and are reported.
 pub const NAMES: [&str; 12] = [
@@ -90,9 +90,9 @@ pub fn run(
 ) -> Vec<Record> {
     let started = Instant::now();
     let place = if needs(name, !toolchain().is_debian()).root {
-        Place::Root(root)
+        CargoEnvironment::Root(root)
     } else {
-        Place::Host(toolchain())
+        CargoEnvironment::Host(toolchain())
     };
     let tools = Tools::new(place, progress.step(name));
     let mut records = records(name, &tools, is_full, skips, started);

@@ -137,7 +137,7 @@ impl TestCompositor {
         )?;
         ensure!(
             pattern.status == 0,
-            "after {after} the compositor shows nothing: {pattern:?}; its log: {}",
+            "after {after} the compositor does not show the frames of a client: {pattern:?}; the compositor's log: {}",
             self.log_tail(context)?
         );
         // The kernel frees some memory only after the next flip or after a grace period.
@@ -150,7 +150,7 @@ impl TestCompositor {
             std::thread::sleep(Duration::from_millis(250));
         }
         anyhow::bail!(
-            "after {after} the guest has {} dma-bufs and the compositor has {} file descriptors; before there were {} and {}",
+            "after {after} the guest has {} dma-bufs and the compositor has {} file descriptors; before the first client there were {} dma-bufs and {} file descriptors",
             counted.0,
             counted.1,
             self.buffers,
@@ -199,7 +199,7 @@ impl TestCompositor {
         let output = self.process.wait(COMMAND_LIMIT)?;
         ensure!(
             output.status.success(),
-            "the compositor ended with {}; its log: {log}",
+            "the compositor ended with {}; the compositor's log: {log}",
             output.status
         );
         check_no_dmabufs(context, &self.before)

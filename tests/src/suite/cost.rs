@@ -33,14 +33,15 @@ pub(super) const CASES: &[Case] = &[
 /// The time limit to emulate a few billion instructions on a busy machine.
 const LONG_LIMIT: Duration = Duration::from_secs(1800);
 
-/// For buffers of at least this many bytes, covalent-alloc may take at most five percent more instructions than the ioctl.
+/// The smallest buffer size in bytes for which the limit of five percent applies: an allocation through covalent-alloc may take
+/// at most five percent more instructions than the ioctl.
 const LARGE_BYTES: u32 = 1 << 20;
 
-/// The number of additional instructions that an allocation may take if the kernel allocates the pages later. 13,000 were
-/// counted; seven tenths of them are the kernel's, for the system calls that `covalent-alloc-bench calls` lists.
+/// The number of instructions that covalent-alloc may take in addition to the ioctl if the kernel allocates the pages later.
+/// 13,000 were counted; seven tenths of them are the kernel's, for the system calls that `covalent-alloc-bench calls` lists.
 const MAX_EXTRA_INSTRUCTIONS: u64 = 16_000;
 
-/// An allocation must cost at least as much as this number of buffers from a pool.
+/// The smallest ratio between the instructions of an allocation and the instructions of taking a buffer from a pool.
 const MIN_POOL_RATIO: u64 = 50;
 
 #[derive(Debug, Deserialize)]
@@ -65,7 +66,7 @@ struct Calls {
     pool: BTreeMap<String, usize>,
 }
 
-/// The kinds of sources that the program must have measured.
+/// The kinds of sources that `covalent-alloc-bench` must have measured.
 const KINDS: [&str; 7] = [
     "heap:system",
     "heap:default_cma_region",
@@ -90,7 +91,8 @@ fn check_kinds<'a>(sources: impl Iterator<Item = &'a String> + Clone) -> anyhow:
 fn instructions(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let output = context.sh("covalent-alloc-bench cost --json", LONG_LIMIT)?;
     context.save_artefact("cost.json", &output.stdout)?;
-    let costs: Vec<Cost> = serde_json::from_slice(&output.stdout).context("the costs")?;
+    let costs: Vec<Cost> = serde_json::from_slice(&output.stdout)
+        .context("parse the output of covalent-alloc-bench cost")?;
     check_kinds(costs.iter().map(|cost| &cost.source))?;
     for cost in &costs {
         let fail = |cause: &str| format!("{cause}: {cost:?}");
@@ -118,7 +120,8 @@ fn instructions(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 fn calls(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let output = context.sh("covalent-alloc-bench calls --json", LONG_LIMIT)?;
     context.save_artefact("calls.json", &output.stdout)?;
-    let all: Vec<Calls> = serde_json::from_slice(&output.stdout).context("the calls")?;
+    let all: Vec<Calls> = serde_json::from_slice(&output.stdout)
+        .context("parse the output of covalent-alloc-bench calls")?;
     check_kinds(all.iter().map(|calls| &calls.source))?;
     for calls in &all {
         // The reason for each call is in the allocator's DESIGN.md.

@@ -43,7 +43,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// The test patterns of vivid that have a single colour: the number and the colour of each.
-const SINGLE: [(u8, [u8; 3]); 4] = [
+const SINGLE_COLOUR_PATTERNS: [(u8, [u8; 3]); 4] = [
     (6, [255; 3]),
     (7, [255, 0, 0]),
     (8, [0, 255, 0]),
@@ -79,9 +79,8 @@ impl Picture {
         picture.write_to(&mut png, image::ImageFormat::Png)?;
         let path = context.save_artefact(name, png.get_ref())?;
         let region = match *window {
-            Some((width, height)) => {
-                Region::centred(picture, width, height).context("the window does not fit")?
-            }
+            Some((width, height)) => Region::centred(picture, width, height)
+                .context("the picture of the display does not contain the whole window")?,
             None => Region::whole(picture),
         };
         check_bars(picture, region, bars, 1)
@@ -122,7 +121,7 @@ fn direct(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         window: None,
         bars: &BARS_75,
     };
-    let (pattern, colour) = SINGLE[random_below(SINGLE.len())?];
+    let (pattern, colour) = SINGLE_COLOUR_PATTERNS[random_below(SINGLE_COLOUR_PATTERNS.len())?];
     set_pattern(guest, pattern)?;
     running.wait_for_frames(seen + 20, FRAMES_LIMIT)?;
     let single = guest.screendump()?;
@@ -133,7 +132,7 @@ fn direct(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let found = single_colour(&single, Region::whole(&single), 1);
     ensure!(
         found == Some(colour),
-        "pattern {pattern} is {colour:?}, and the display shows {found:?}"
+        "test pattern {pattern} has the colour {colour:?}, but the display shows {found:?}"
     );
     let frames = finished.camera_frames();
     ensure!(
@@ -153,12 +152,12 @@ fn direct(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     }
     ensure!(
         finished.camera.cpu_copied_bytes_per_frame == Some(0.0),
-        "the client copied: {:?}",
+        "the client reports that bytes were copied: {:?}",
         finished.camera
     );
     ensure!(
         finished.camera.source == "virtio_gpu dumb",
-        "the memory comes from {}",
+        "the buffers come from the source {}",
         finished.camera.source
     );
     Ok(Outcome::Passed)
@@ -214,7 +213,7 @@ fn window(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     for frame in steady {
         ensure!(
             frame.path == Path::Composited && frame.cpu_copied_bytes == drawn,
-            "frame {} was {:?} with {} bytes copied, and the window has {drawn}",
+            "frame {} was {:?} with {} bytes copied, but the window has {drawn} bytes",
             frame.frame,
             frame.path,
             frame.cpu_copied_bytes
@@ -273,6 +272,9 @@ fn bochs(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .camera_frames()
         .into_iter()
         .find(|frame| frame.path != Path::Direct);
-    ensure!(composited.is_none(), "not scanned out: {composited:?}");
+    ensure!(
+        composited.is_none(),
+        "a frame of the camera was not scanned out: {composited:?}"
+    );
     Ok(Outcome::Passed)
 }

@@ -87,9 +87,9 @@ impl Report {
     fn remedy(&self, id: &str, severity: &str) -> anyhow::Result<&Remedy> {
         let finding = self
             .find(id)
-            .with_context(|| format!("{id} was not found: {self:?}"))?;
+            .with_context(|| format!("`covalent doctor` does not report {id}: {self:?}"))?;
         ensure!(finding.severity == severity, "{finding:?}");
-        finding.remedy.as_ref().context("it has no remedy")
+        finding.remedy.as_ref().context("the finding has no remedy")
     }
 }
 
@@ -108,7 +108,7 @@ fn doctor(context: &mut TestContext<'_>, before: &str) -> anyhow::Result<Report>
     let expected = if blocks { BLOCKED } else { 0 };
     ensure!(
         output.status == Status::Code(expected),
-        "it ended with {}: {report:?}",
+        "`{line}` ended with {}: {report:?}",
         output.status
     );
     Ok(report)
@@ -140,7 +140,7 @@ fn healthy(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Runs the demo with memory of this source, and checks whether it runs.
+/// Runs the demo with memory of this source. Checks that the demo succeeds if `runs` is set, and fails otherwise.
 fn demo_of(context: &mut TestContext<'_>, source: &str, runs: bool) -> anyhow::Result<()> {
     let line = format!("{DEMO} --source {source}");
     let output = context.guest()?.sh(&line, PIPELINE_LIMIT)?;
@@ -245,7 +245,7 @@ fn container(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let demo = run(&remedy.line, DEMO);
     context.sh(&demo, PIPELINE_LIMIT)?;
     // The note contains the command that makes the devices available in a running container.
-    let note = remedy.note.as_deref().context("no note")?;
+    let note = remedy.note.as_deref().context("the remedy has no note")?;
     let (_, line) = note
         .split_once("permit it: ")
         .context("the note contains no command")?;

@@ -93,11 +93,14 @@ mod status {
 fn expect(exit: &ClientExit, status: i32, expected: &[&str]) -> anyhow::Result<()> {
     ensure!(
         exit.status == status,
-        "status {status} was expected of {exit:?}"
+        "the exit status {status} was expected, and the client ended with {exit:?}"
     );
     ensure!(!exit.stderr.contains("panicked"), "{exit:?}");
     for word in expected {
-        ensure!(exit.stderr.contains(word), "{word:?} is not in {exit:?}");
+        ensure!(
+            exit.stderr.contains(word),
+            "{word:?} is not in the output of the client: {exit:?}"
+        );
     }
     Ok(())
 }
@@ -172,13 +175,13 @@ fn in_use(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 fn fd_limit(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
-    let mut in_the_middle = 0;
+    let mut allocation_failures = 0;
     for limit in (4..200).step_by(2) {
         let exit = compositor.run_camera(context, &format!("ulimit -n {limit};"), "--frames 1")?;
         if exit.status == status::DONE {
             ensure!(
-                in_the_middle >= 3,
-                "only {in_the_middle} limits hit an allocation, the last was {limit}"
+                allocation_failures >= 3,
+                "only {allocation_failures} of the fd limits below {limit} made an allocation fail"
             );
             compositor.check_nothing_left(context, "fd limits")?;
             compositor.stop(context)?;
@@ -189,7 +192,7 @@ fn fd_limit(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
             "with {limit} fds: {exit:?}"
         );
         if exit.status == status::ALLOCATION {
-            in_the_middle += 1;
+            allocation_failures += 1;
         }
     }
     anyhow::bail!("even 200 fds are not enough for a camera")

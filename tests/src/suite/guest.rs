@@ -206,7 +206,7 @@ fn blobs(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let blob = text
         .lines()
         .any(|line| line.contains("blob") && line.contains("yes"));
-    ensure!(blob, "the card has no blobs: {text}");
+    ensure!(blob, "the virtio-gpu has no blob resources: {text}");
     Ok(Outcome::Passed)
 }
 
@@ -215,7 +215,10 @@ fn memory(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .sh("awk '/MemTotal/ { print $2 }' /proc/meminfo", COMMAND_LIMIT)?
         .text();
     let kibibytes: u64 = text.parse().with_context(|| text.clone())?;
-    ensure!(kibibytes > 3_700_000, "the guest has {kibibytes} KiB");
+    ensure!(
+        kibibytes > 3_700_000,
+        "the guest has only {kibibytes} KiB of memory"
+    );
     // This memory size is chosen so that a part of the memory is above 4 GiB.
     let above = context
         .sh(
@@ -332,11 +335,11 @@ fn deadline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
                 "the error lacks the output of the killed command: {output:?}"
             );
         }
-        other => anyhow::bail!("not the deadline's error: {other}"),
+        other => anyhow::bail!("the error is not that of the exceeded time limit: {other}"),
     }
     ensure!(
         started.elapsed() < limit + Duration::from_secs(15),
-        "it took {:?}",
+        "the command was ended only after {:?}",
         started.elapsed()
     );
     let left = context
@@ -351,7 +354,7 @@ fn deadline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .text();
     ensure!(
         groups == "1",
-        "{groups} control groups are there for one command"
+        "there are {groups} control groups, but only one command runs"
     );
     Ok(Outcome::Passed)
 }
@@ -397,7 +400,7 @@ fn terminal(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let text = output.text().replace('\r', "");
     ensure!(
         output.status == Status::Code(6),
-        "it ended with {}: {text}",
+        "the command in the terminal ended with {}: {text}",
         output.status
     );
     ensure!(
@@ -414,7 +417,7 @@ fn files(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     guest.put("/tmp/files/deep", &bytes, 0o750)?;
     ensure!(
         guest.get("/tmp/files/deep")? == bytes,
-        "the file that was read differs"
+        "the guest returned other bytes than were written to the file"
     );
     let mode = context
         .sh(
@@ -422,7 +425,7 @@ fn files(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
             COMMAND_LIMIT,
         )?
         .text();
-    ensure!(mode == "750", "its mode is {mode}");
+    ensure!(mode == "750", "the mode of the file is {mode}");
     let error = context
         .guest()?
         .get("/no/such/file")

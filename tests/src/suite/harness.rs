@@ -76,7 +76,7 @@ fn run(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .stdin(Stdio::piped())
         .spawn()?;
     let sent: Vec<u8> = (0..=255).cycle().take(500_000).collect();
-    let mut stdin = child.stdin.take().context("no stdin")?;
+    let mut stdin = child.stdin.take().context("the child has no stdin pipe")?;
     let input = sent.clone();
     let writer = std::thread::spawn(move || stdin.write_all(&input));
     let output = child.wait_with_output()?;
@@ -92,7 +92,7 @@ fn run(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     ensure!(stderr == "a word", "stderr is {stderr:?}");
     ensure!(
         output.status.code() == Some(128 + 10),
-        "it ended with {}",
+        "`./x vm run` ended with {}",
         output.status
     );
     let sum = Command::new("sha256sum")
@@ -100,7 +100,7 @@ fn run(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .output()?;
     ensure!(
         sum.stdout == fs::read(out.join("sum"))?,
-        "what was left in $OUT differs"
+        "the files that the command wrote to $OUT differ from those on the host"
     );
     clean(1537, &temporary)?;
     context.save_artefact("stderr.txt", stderr.as_bytes())?;
@@ -115,7 +115,7 @@ fn deadline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(
         output.status.code() == Some(DEADLINE_STATUS),
-        "it ended with {}: {stderr}",
+        "`./x vm run` with a deadline ended with {}: {stderr}",
         output.status
     );
     ensure!(stderr.contains("2 s"), "stderr is {stderr:?}");
@@ -137,7 +137,10 @@ fn ended_by(context: &TestContext<'_>, signal: Signal, mebibytes: u32) -> anyhow
     let mut child = vm_run(context, mebibytes, scratch.path())
         .args(["--", "sh", "-c", "echo begun; sleep 1000"])
         .spawn()?;
-    let stdout = child.stdout.take().context("no stdout")?;
+    let stdout = child
+        .stdout
+        .take()
+        .context("the child has no stdout pipe")?;
     let mut line = String::new();
     BufReader::new(stdout).read_line(&mut line)?;
     ensure!(line == "begun\n", "the first line is {line:?}");
@@ -163,7 +166,7 @@ fn terminated(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     while processes(1541)?.len() < 2 {
         ensure!(started.elapsed() < START_LIMIT, "QEMU does not start");
         if let Some(status) = child.try_wait()? {
-            bail!("it ended by itself with {status}");
+            bail!("`./x vm run` ended by itself with {status}");
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -176,7 +179,7 @@ fn end(child: &mut Child, signal: Signal) -> anyhow::Result<()> {
     let pid = i32::try_from(child.id())
         .ok()
         .and_then(Pid::from_raw)
-        .context("no process number")?;
+        .context("the process id of the child is not valid")?;
     kill_process(pid, signal)?;
     let status = child.wait()?;
     ensure!(!status.success(), "the run ended with success");

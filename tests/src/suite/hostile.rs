@@ -20,20 +20,26 @@ const SECONDS: u32 = 6;
 /// The number of seconds for which the hostile clients run with `--full`.
 const SECONDS_IN_FULL: u32 = 3600;
 
-/// The bounds that matter to a user: 99 of 100 round trips take at most 100 ms, and SIGTERM ends the compositor within two
-/// seconds. The guest has one processor with a billion instructions in a second, which the hostile clients also use.
-const IN_TIME: &str = "--round-trip 100 --terminate 2000";
+/// The bounds that matter to a user: 99 of 100 round trips take at most 100 ms, and the compositor ends within two seconds after
+/// SIGTERM. The guest has one processor that executes a billion instructions in a second; the hostile clients use it too.
+const RESPONSE_BOUNDS: &str = "--round-trip 100 --terminate 2000";
 
-/// The bound for a guest whose clock follows the host's clock. By this clock the emulated compositor is ten to a hundred times
-/// slower, so this bound only detects a compositor that hangs.
-const AT_ALL: &str = "--terminate 60000";
+/// The bound for a guest whose clock follows the host's clock. In this time the emulated compositor is ten to a hundred times
+/// slower, so the bound only detects a compositor that hangs.
+const HANG_BOUNDS: &str = "--terminate 60000";
 
 pub(super) const CASES: &[Case] = &[
     // The guest's clock counts instructions, so the time limits do not depend on other programs of the host.
     Case::new(
         "hostile::bystander_of_ten_clients_is_served_in_time",
         Config::Virtio,
-        |context| check(context, "--backend headless --mode 640x480@60", IN_TIME),
+        |context| {
+            check(
+                context,
+                "--backend headless --mode 640x480@60",
+                RESPONSE_BOUNDS,
+            )
+        },
     )
     .counted()
     .limit(CHECK_LIMIT)
@@ -41,7 +47,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "hostile::ten_clients_on_a_display_leave_nothing_behind",
         Config::Virtio,
-        |context| check(context, "--mode 640x480", AT_ALL),
+        |context| check(context, "--mode 640x480", HANG_BOUNDS),
     )
     .limit(CHECK_LIMIT)
     .seconds(60),

@@ -60,7 +60,7 @@ impl ImageKind {
 /// The images of a run. Each image is not built yet, is built, or could not be built.
 #[derive(Debug)]
 pub struct Images {
-    made: BTreeMap<ImageKind, OnceLock<Result<Image, String>>>,
+    images: BTreeMap<ImageKind, OnceLock<Result<Image, String>>>,
     complete: OnceLock<()>,
 }
 
@@ -72,7 +72,7 @@ impl Default for Images {
             .into_iter()
             .chain(older);
         Self {
-            made: kinds.map(|kind| (kind, OnceLock::new())).collect(),
+            images: kinds.map(|kind| (kind, OnceLock::new())).collect(),
             complete: OnceLock::new(),
         }
     }
@@ -82,8 +82,8 @@ impl Images {
     /// Returns the image of a kind, or why it could not be built; `None` if it is not built yet.
     #[must_use]
     pub fn get(&self, kind: ImageKind) -> Option<Result<&Image, &str>> {
-        let made = self.made.get(&kind)?.get()?;
-        Some(made.as_ref().map_err(String::as_str))
+        let image = self.images.get(&kind)?.get()?;
+        Some(image.as_ref().map_err(String::as_str))
     }
 
     /// Returns the versions of the software in the PC's image; `None` until the image is built.
@@ -98,26 +98,31 @@ impl Images {
         self.complete.get().is_some()
     }
 
-    /// Builds the image of the PC, and then the other images that are needed. Calls `made` after each image.
-    pub(super) fn make(&self, needed: &BTreeSet<ImageKind>, progress: &Progress, made: impl Fn()) {
+    /// Builds the image of the PC, and then the other images that are needed. Calls `on_image` after each image.
+    pub(super) fn make(
+        &self,
+        needed: &BTreeSet<ImageKind>,
+        progress: &Progress,
+        on_image: impl Fn(),
+    ) {
         let make = |kind: ImageKind| ensure_with(kind.platform(), kind.options(), progress);
         self.set(ImageKind::PC, || make(ImageKind::PC));
         if self.versions().is_some() {
             for kind in needed.iter().filter(|kind| **kind != ImageKind::PC) {
-                made();
+                on_image();
                 self.set(*kind, || make(*kind));
             }
         }
         // `set` cannot fail, because only this function sets the value, and it runs once.
         let _ = self.complete.set(());
-        made();
+        on_image();
     }
 
     /// Stores the image that `make` returns, or its error. A panic is stored as an error too, because workers wait for the image.
     fn set(&self, kind: ImageKind, make: impl FnOnce() -> Result<Image, ImageError>) {
         let result = match catch_unwind(AssertUnwindSafe(make)) {
             Ok(made) => made.map_err(|error| error.to_string()),
-            Err(_) => Err("the thread that built it panicked".to_owned()),
+            Err(_) => Err("the thread that built the image panicked".to_owned()),
         };
         let result = result.map_err(|message| match kind {
             ImageKind::PC => message,
@@ -125,7 +130,7 @@ impl Images {
             ImageKind::Peers => format!("the disk with other projects' programs: {message}"),
             ImageKind::Board => format!("the board's image: {message}"),
         });
-        if let Some(cell) = self.made.get(&kind) {
+        if let Some(cell) = self.images.get(&kind) {
             // `set` cannot fail, because only one thread builds images, and it builds each of them once.
             let _ = cell.set(result);
         }

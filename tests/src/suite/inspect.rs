@@ -182,7 +182,7 @@ fn pipeline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let inodes: BTreeSet<u64> = shown.buffers.iter().map(|buffer| buffer.inode).collect();
     ensure!(
         inodes == queued,
-        "the tool lists {inodes:?}, the camera queued {queued:?}"
+        "the tool lists the dma-bufs {inodes:?}, but the client queued {queued:?}"
     );
     for buffer in &shown.buffers {
         let object = listed.iter().find(|object| object.inode == buffer.inode);
@@ -193,11 +193,11 @@ fn pipeline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
                 && buffer.size_bytes == object.size_bytes
                 && buffer.name.as_deref() == Some("covalent-XR24-640x480-2560")
                 && buffer.age_ns.is_some_and(|age| age > 0),
-            "{buffer:?}, and bufinfo has {object:?}"
+            "the tool reports {buffer:?}, but bufinfo has {object:?}"
         );
         ensure!(
             attached == object.attached && attached.iter().any(|device| device.contains("vivid")),
-            "the tool lists {attached:?} as attached devices, and bufinfo has {object:?}"
+            "the tool lists {attached:?} as attached devices, but bufinfo has {object:?}"
         );
         ensure!(
             fd_of(buffer, "covalent-camera").is_some()
@@ -258,7 +258,9 @@ fn pending(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let output = holder
         .line(Stream::Out, COMMAND_LIMIT)?
         .context("the program printed nothing")?;
-    let (fd, inode) = output.split_once(' ').context("two numbers")?;
+    let (fd, inode) = output
+        .split_once(' ')
+        .context("the program did not print an fd and an inode")?;
     let inode: u64 = inode.trim().parse()?;
     // The process runs as root until it executes `sleep`.
     let named =
@@ -272,7 +274,7 @@ fn pending(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         let [buffer] = shown.buffers.as_slice() else {
             anyhow::bail!("one buffer was expected: {shown:?}");
         };
-        // The exporter of vgem's buffers is the common PRIME code of DRM.
+        // The common PRIME code of DRM exports vgem's buffers, so the exporter is named `drm`.
         ensure!(
             buffer.inode == inode && buffer.exporter == "drm",
             "the tool describes the dma-buf with inode {inode} as {buffer:?}"

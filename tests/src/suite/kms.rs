@@ -110,17 +110,17 @@ fn check_reset(state: &KmsState, left: &LeftState, own: usize) -> anyhow::Result
     let shown: Vec<u32> = state.shown().map(|plane| plane.id).collect();
     ensure!(
         shown.len() == own && !left.planes.iter().any(|plane| shown.contains(plane)),
-        "the planes {shown:?} show a framebuffer; the program left {:?} on",
+        "the planes {shown:?} show a framebuffer instead of {own} planes of the compositor; the program left the planes {:?} on",
         left.planes
     );
     for (id, name, value) in &left.set {
         let object = state
             .object(*id)
-            .context("an object of the program's state no longer exists")?;
+            .context("a KMS object that the program changed no longer exists")?;
         let now = object.value(name);
         ensure!(
             now != Some(*value),
-            "the {name} of object {id} is still {value}"
+            "the property {name} of the KMS object {id} still has the value {value} of the program"
         );
     }
     Ok(())
@@ -274,10 +274,10 @@ fn overlay(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         composited
             .iter()
             .all(|frame| frame.path == Path::Composited),
-        "a plane showed the camera although only the primary plane may"
+        "another plane than the primary plane showed the camera"
     );
     let window = Region::centred(&plane_picture, WINDOW.0, WINDOW.1);
-    let window = window.context("the window does not fit")?;
+    let window = window.context("the picture of the display does not contain the whole window")?;
     check_bars(&plane_picture, window, &BARS_100, 8)?;
     let worst = plane_picture
         .pixels()
@@ -288,7 +288,7 @@ fn overlay(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .context("the pictures are empty")?;
     ensure!(
         worst <= YUV_TOLERANCE,
-        "the picture of the overlay and the drawn one differ by {worst}"
+        "the picture of the overlay and the composited picture differ by {worst} in a channel"
     );
     Ok(Outcome::Passed)
 }
@@ -311,8 +311,8 @@ fn plane_changes(frames: &[FrameRecord], buffers: &[u64]) -> Vec<Option<String>>
     changes
 }
 
-/// Checks that the frames have numbers without gaps and were flipped in this order, and that the display showed each buffer on a plane
-/// before it was released.
+/// Checks that the frames have numbers without gaps and were flipped in this order. Also checks that the display showed each
+/// buffer on a plane before the buffer was released.
 fn check_no_frame_is_lost(frames: &[FrameRecord]) -> anyhow::Result<()> {
     for pair in frames.windows(2) {
         let [previous, next] = pair else { continue };

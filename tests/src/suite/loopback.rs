@@ -25,8 +25,8 @@ const FRAMES_IN_FULL: u32 = 3000;
 /// The largest difference between the numbers of two successive frames that are shown. A busy machine without KVM drops frames.
 const LARGEST_GAP: u32 = 600;
 
-/// The largest number of the first frame that is shown. The video output runs at 60 frames a second while the compositor and the
-/// camera client start, which takes at most two minutes.
+/// The largest frame number that the first shown frame may have. The video output runs at 60 frames a second while the compositor
+/// and the camera client start, which takes at most two minutes.
 const LATEST_START: u32 = 7200;
 
 pub(super) const CASES: &[Case] = &[Case::new(
@@ -89,7 +89,8 @@ fn numbered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         if !own.contains(&written.buffer) {
             continue;
         }
-        let sum = u64::from_str_radix(&written.checksum, 16).context("a checksum")?;
+        let sum = u64::from_str_radix(&written.checksum, 16)
+            .context("the checksum is not a hexadecimal number")?;
         let span = if shown == 0 {
             LATEST_START
         } else {
@@ -98,7 +99,7 @@ fn numbered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         let number = pattern::identify(sum, previous, span, written.width, written.height);
         previous = number.with_context(|| {
             format!(
-                "frame {} (buffer {}) is none of the pattern's frames from {previous} on: it is torn, older, or something else",
+                "written-back frame {} (buffer {}) has the checksum of no frame of the pattern from {previous} on: the frame is torn, older, or another picture",
                 written.frame, written.buffer
             )
         })?;
@@ -111,6 +112,9 @@ fn numbered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let frames = finished.camera_frames();
     check_order(&frames)?;
     let composited = frames.iter().find(|frame| frame.path != Path::Direct);
-    ensure!(composited.is_none(), "not scanned out: {composited:?}");
+    ensure!(
+        composited.is_none(),
+        "a frame of the camera was not scanned out: {composited:?}"
+    );
     Ok(Outcome::Passed)
 }

@@ -140,7 +140,7 @@ pub(super) fn compare(
         context.save_artefact("live.json", live.to_string().as_bytes())?;
         ensure!(
             recorded == live,
-            "{options}: the recording gives another plan than the guest made"
+            "{options}: solving for the recording gives another plan than the guest"
         );
     }
     // The committed recording must be that of the same guest.
@@ -152,7 +152,7 @@ pub(super) fn compare(
         let difference = Difference::between(&committed, &machine);
         ensure!(
             difference.plans.is_empty(),
-            "tests/machines has an older guest: record it anew\n{}",
+            "tests/machines has a recording of an older guest: record the guest again\n{}",
             difference.explain()
         );
     }
@@ -165,7 +165,7 @@ fn vgem(config: Config) -> anyhow::Result<String> {
         .cards()
         .iter()
         .position(|driver| *driver == "vgem")
-        .context("no vgem")?;
+        .context("the configuration has no vgem card")?;
     Ok(format!("/dev/dri/card{number}"))
 }
 

@@ -203,7 +203,9 @@ fn wrong_results(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         judge(&report).is_err(),
         "the suite accepts a matrix with wrong results"
     );
-    let cells = report["cells"].as_array().context("no cells")?;
+    let cells = report["cells"]
+        .as_array()
+        .context("the report has no cells")?;
     let mut wrong: Vec<&str> = cells
         .iter()
         .filter(|cell| cell["judgement"] == "mismatch")
@@ -237,7 +239,9 @@ fn aborted_helper(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     )?;
     let report: Value = serde_json::from_slice(&output.stdout)?;
     ensure!(report["helper_deaths"] == 1, "{}", report["helper_deaths"]);
-    let cells = report["cells"].as_array().context("no cells")?;
+    let cells = report["cells"]
+        .as_array()
+        .context("the report has no cells")?;
     let proved = |part: &str| {
         cells.iter().any(|cell| {
             cell["outcome"] == "proved"
@@ -315,7 +319,9 @@ fn virtual_gpu(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         left_out.contains("Venus") && left_out.contains("needs /dev/udmabuf on the host"),
         "{left_out}"
     );
-    let cells = report["cells"].as_array().context("no cells")?;
+    let cells = report["cells"]
+        .as_array()
+        .context("the report has no cells")?;
     for part in [" GBM", " primary plane", " import"] {
         let own = cells.iter().find(|cell| {
             cell["source"] == "heap:system"
@@ -338,7 +344,7 @@ fn virtual_gpu(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let source = &report["solution"]["share"]["source_name"];
     ensure!(
         source == "virtio_gpu texture",
-        "the memory comes from {source}"
+        "the plan has the source {source}"
     );
     // No plan was rejected by a trial, so the first plan is the final one.
     ensure!(report["given_up"] == json!([]), "{}", report["given_up"]);

@@ -88,13 +88,15 @@ fn solution(context: &mut TestContext<'_>, line: &str) -> anyhow::Result<Value> 
     let output = context.guest()?.sh(line, LIMIT)?;
     context.save_artefact("plan.json", &output.stdout)?;
     serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("{line} ended with {} and no JSON", output.status))
+        .with_context(|| format!("`{line}` ended with {} and printed no JSON", output.status))
 }
 
 /// Returns the reason why a source was rejected for the buffers that all participants share.
 fn rejection(solution: &Value, source: &str) -> anyhow::Result<String> {
     let whole = solution.get("share").unwrap_or(&solution["split"]);
-    let rejections = whole["rejections"].as_array().context("no rejections")?;
+    let rejections = whole["rejections"]
+        .as_array()
+        .context("the solution has no list of rejections")?;
     let own = rejections.iter().find(|own| own["source"] == source);
     let own = own.with_context(|| format!("{source} is not rejected: {solution}"))?;
     Ok(own["words"].as_str().unwrap_or_default().to_owned())

@@ -79,7 +79,9 @@ fn every_source(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     }
 
     let probed: Value = serde_json::from_slice(&probed.stdout)?;
-    let sources = probed["sources"].as_array().context("no sources")?;
+    let sources = probed["sources"]
+        .as_array()
+        .context("the report has no sources")?;
     ensure!(sources.len() >= 5, "{} sources", sources.len());
     let of = |source: &str| -> BTreeSet<&str> {
         let rows = report.rows.iter().filter(|row| row.source == source);
@@ -104,7 +106,7 @@ fn every_source(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         for operation in ["free", "map", "first_write", "write", "read"] {
             ensure!(
                 operations.contains(operation),
-                "{id} has {operations:?} alone"
+                "the report has only the operations {operations:?} of {id}"
             );
         }
     }

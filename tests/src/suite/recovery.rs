@@ -104,16 +104,18 @@ grep -c '"retries"' frames.jsonl
     context.save_artefact("stdout.txt", exit.stdout.as_bytes())?;
     ensure!(
         exit.status == 0,
-        "{exit:?}; its log: {}",
+        "{exit:?}; the compositor's log: {}",
         compositor.log_tail(context)?
     );
     let mut lines = exit.stdout.lines();
     for errno in ERRORS {
-        let line = lines.next().context("a line for each error")?;
+        let line = lines
+            .next()
+            .context("the script did not print a line for each error")?;
         let count = line.strip_prefix(errno).map(str::trim);
         ensure!(
             count.is_some_and(|count| count.parse::<u32>().is_ok_and(|count| count > 0)),
-            "no commit failed by {errno}: {line}"
+            "no commit failed with {errno}: {line}"
         );
     }
     let retried: u32 = lines.next().context("the report")?.parse()?;
@@ -154,7 +156,7 @@ injected
                         .trim()
                         .parse::<u32>()
                         .is_ok_and(|count| count >= 8),
-                "{client}, {errno}: {exit:?}; its log: {}",
+                "{client}, {errno}: {exit:?}; the compositor's log: {}",
                 compositor.log_tail(context)?
             );
             // A client reports on stderr if the compositor does not release its buffers for a long time.
@@ -221,7 +223,7 @@ kill -INT $client; wait $client || true
         .collect();
     ensure!(
         exit.status == 0 && counts.len() == 3 && counts.iter().all(|count| *count > 3),
-        "{exit:?}; its log: {}",
+        "{exit:?}; the compositor's log: {}",
         compositor.log_tail(context)?
     );
     compositor.check_nothing_left(context, "a display plugged into a busy card again")?;

@@ -45,7 +45,7 @@ impl ReportOrder {
     /// Returns the records that are not printed yet, because a check before them has not ended. This is for a run that ended
     /// early.
     #[must_use]
-    pub fn rest(self) -> Vec<Record> {
+    pub fn unprinted(self) -> Vec<Record> {
         let ended = self.checks.into_iter().filter_map(|(_, records)| records);
         ended.flatten().collect()
     }
@@ -78,7 +78,7 @@ mod tests {
         assert_eq!(end(&mut order, "b", Verdict::Skipped), "");
         assert_eq!(end(&mut order, "a", Verdict::Passed), "abc");
         assert_eq!(end(&mut order, "d", Verdict::Passed), "d");
-        assert_eq!(names(order.rest()), "");
+        assert_eq!(names(order.unprinted()), "");
     }
 
     #[test]
@@ -102,6 +102,6 @@ mod tests {
         let mut order = ReportOrder::new(&CHECKS);
         assert_eq!(end(&mut order, "b", Verdict::Passed), "");
         assert_eq!(end(&mut order, "d", Verdict::Passed), "");
-        assert_eq!(names(order.rest()), "bd");
+        assert_eq!(names(order.unprinted()), "bd");
     }
 }

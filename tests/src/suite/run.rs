@@ -282,12 +282,12 @@ impl Runner<'_> {
                 },
                 Timed::InTime(Err(panic)) => (
                     Verdict::Failed,
-                    format!("it panicked: {}", panic_message(&*panic)),
+                    format!("the case panicked: {}", panic_message(&*panic)),
                 ),
                 Timed::TooLate => (
                     Verdict::Failed,
                     format!(
-                        "it took longer than {} s and its guest was ended",
+                        "the case took longer than {} s and its guest was ended",
                         case.limit.as_secs()
                     ),
                 ),

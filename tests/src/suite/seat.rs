@@ -57,10 +57,10 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// A running seatd, and the prefix that starts programs as the user. When the value is dropped, seatd is ended.
+/// A running seatd, and the command prefix that starts programs as an ordinary user. When the value is dropped, seatd is ended.
 struct Session {
     seatd: Process,
-    wrapper: String,
+    user_prefix: String,
 }
 
 impl Session {
@@ -76,18 +76,18 @@ impl Session {
             COMMAND_LIMIT,
         )?;
         let groups = output.text();
-        let wrapper = format!(
+        let user_prefix = format!(
             "setpriv --reuid=1000 --regid=1000 --groups={groups} --no-new-privs env XDG_RUNTIME_DIR=/tmp/user HOME=/tmp/user"
         );
-        Ok(Self { seatd, wrapper })
+        Ok(Self { seatd, user_prefix })
     }
 
-    /// Returns a pipeline whose compositor and camera client run as this user. Root creates the folder of the reports and gives
-    /// it to the user.
+    /// Returns a pipeline whose compositor and camera client run as the ordinary user. Root creates the folder of the reports and
+    /// gives it to the user.
     fn pipeline(&self, frames: u32) -> Pipeline {
         Pipeline {
             client: format!("--size 640x480 --fps 30 --frames {frames}"),
-            outer_wrapper: format!("chown 1000:1000 /tmp/pipeline && {}", self.wrapper),
+            outer_wrapper: format!("chown 1000:1000 /tmp/pipeline && {}", self.user_prefix),
             ..Pipeline::default()
         }
     }
@@ -136,9 +136,16 @@ fn user(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let finished = running.finish(FRAMES_LIMIT)?;
     session.end()?;
     let frames = finished.camera_frames();
-    ensure!(frames.len() >= 100, "{} frames were shown", frames.len());
+    ensure!(
+        frames.len() >= 100,
+        "only {} frames were shown",
+        frames.len()
+    );
     let composited = frames.iter().find(|frame| frame.path != Path::Direct);
-    ensure!(composited.is_none(), "not scanned out: {composited:?}");
+    ensure!(
+        composited.is_none(),
+        "a frame of the camera was not scanned out: {composited:?}"
+    );
     Ok(Outcome::Passed)
 }
 
@@ -155,7 +162,7 @@ fn console_switch(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         let seen = check_no_frames(&running).with_context(|| format!("away, round {round}"))?;
         ensure!(
             check_bars_shown(guest).is_err(),
-            "the other console shows the camera"
+            "the display still shows the camera after the switch to another console"
         );
         let number = home.trim_start_matches("tty");
         run_checked(guest, &format!("busybox chvt {number}"), COMMAND_LIMIT)?;
@@ -247,7 +254,10 @@ fn freeze(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
             matches!(pair, [one, two] if two.flipped_ns > one.flipped_ns.map(|flipped| flipped + GAP_NS))
         })
         .count();
-    ensure!(gaps >= ROUNDS, "{gaps} times nothing was shown for seconds");
+    ensure!(
+        gaps >= ROUNDS,
+        "the freezer stopped the frames only {gaps} times in {ROUNDS} rounds"
+    );
     Ok(Outcome::Passed)
 }
 
@@ -299,6 +309,9 @@ fn match_mode(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .iter()
         .skip(15)
         .find(|frame| frame.path != Path::Direct);
-    ensure!(composited.is_none(), "not scanned out: {composited:?}");
+    ensure!(
+        composited.is_none(),
+        "a frame of the camera was not scanned out: {composited:?}"
+    );
     Ok(Outcome::Passed)
 }

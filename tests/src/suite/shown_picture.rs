@@ -40,7 +40,7 @@ impl ShownPicture {
         let picture = picture?;
         ensure!(
             output.status.success(),
-            "it ended with {}: {}",
+            "the program ended with {}: {}",
             output.status,
             String::from_utf8_lossy(&output.stderr).trim()
         );
@@ -54,7 +54,11 @@ impl ShownPicture {
             return Ok(());
         };
         let shown: Vec<[u8; 3]> = picture.pixels().map(|pixel| pixel.0).collect();
-        let expected = self.detail.split(' ').next().context("a checksum")?;
+        let expected = self
+            .detail
+            .split(' ')
+            .next()
+            .context("the line has no checksum")?;
         let found = format!("{:016x}", checksum(&shown));
         ensure!(
             found == expected,

@@ -44,14 +44,14 @@ pub(super) const CASES: &[Case] = &[
 fn sizes(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     set_pattern(context.guest()?, 1)?;
     for (size, has_mode) in SIZES {
-        one(context, size, has_mode).with_context(|| size.to_owned())?;
+        check_size(context, size, has_mode).with_context(|| size.to_owned())?;
     }
     Ok(Outcome::Passed)
 }
 
-/// Checks that a size that has a mode is scanned out, and that another size is composited and the report states the size as the
-/// reason.
-fn one(context: &mut TestContext<'_>, size: &str, has_mode: bool) -> anyhow::Result<()> {
+/// Checks that frames of this size are scanned out if the display has such a mode. Otherwise they must be composited, and the
+/// report must state the size as the reason.
+fn check_size(context: &mut TestContext<'_>, size: &str, has_mode: bool) -> anyhow::Result<()> {
     let guest = context.guest()?;
     let pipeline = Pipeline {
         client: format!("--fullscreen --size {size} --frames 100000"),
@@ -70,7 +70,11 @@ fn one(context: &mut TestContext<'_>, size: &str, has_mode: bool) -> anyhow::Res
     ensure!(ended.status.success(), "no camera: {}", ended.status);
     let finished = running.finish(FRAMES_LIMIT)?;
     let frames = finished.camera_frames();
-    ensure!(frames.len() >= 19, "{} frames were shown", frames.len());
+    ensure!(
+        frames.len() >= 19,
+        "only {} frames were shown",
+        frames.len()
+    );
     let expected = if has_mode {
         check_bars(&picture, Region::whole(&picture), &BARS_100, 1)?;
         Path::Direct

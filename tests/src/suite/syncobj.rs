@@ -95,14 +95,14 @@ fn pending_fences(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let (direct, composed) = count_paths(&compositor.frames(context)?);
     ensure!(
         direct >= 60 && composed >= 60,
-        "{direct} frames were scanned out, {composed} were composed"
+        "only {direct} frames were scanned out and {composed} were composited"
     );
     let planted = compositor.run_client(context, "", &format!("{check} --planted --frames 20"))?;
     context.save_artefact("planted.txt", planted.stdout.as_bytes())?;
     let failed = |line: &&str| line.starts_with("failed ");
     ensure!(
         planted.status == 1 && planted.stdout.lines().filter(failed).count() == 2,
-        "without fences the client noticed no wrong frame: {planted:?}"
+        "the check client did not detect the wrong frames without fences: {planted:?}"
     );
     compositor.check_nothing_left(context, "frames with pending fences")?;
     compositor.stop(context)?;
@@ -180,7 +180,7 @@ fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
             pipeline.start(context.guest()?)?.finish(FRAMES_LIMIT)?;
         ensure!(
             camera.sync == sync,
-            "with {option:?} the camera reports sync {:?}",
+            "with the option {option:?}, the client reports the synchronisation {:?}",
             camera.sync
         );
         let released = frames.iter().filter(|frame| frame.released_ns.is_some());

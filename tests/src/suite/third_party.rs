@@ -45,7 +45,7 @@ fn vulkan_programs(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let shown = compositor.frames(context)?.len().saturating_sub(before);
     ensure!(
         cube.status == 0 && cube.stdout.contains("llvmpipe") && shown + 5 >= FRAMES,
-        "{shown} frames were shown: {cube:?}"
+        "vkcube failed, or showed too few frames ({shown}): {cube:?}"
     );
     let before = compositor.frames(context)?.len();
     let mark = compositor.run_client(
@@ -57,7 +57,7 @@ fn vulkan_programs(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let shown = compositor.frames(context)?.len().saturating_sub(before);
     ensure!(
         mark.status == 0 && mark.stdout.contains("vkmark Score") && shown >= 5,
-        "{shown} frames were shown: {mark:?}"
+        "vkmark failed, or showed too few frames ({shown}): {mark:?}"
     );
     compositor.check_nothing_left(context, "vkcube and vkmark")?;
     compositor.stop(context)?;

@@ -139,7 +139,7 @@ fn interrupted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         let ended = context.sh(&line, LONG_LIMIT)?.text();
         ensure!(
             ended == code.to_string(),
-            "SIG{signal}: it ended with {ended}"
+            "after SIG{signal}, `covalent matrix` ended with {ended}"
         );
         let log = context.sh("cat /tmp/cut.log", COMMAND_LIMIT)?.text();
         let report: Value = serde_json::from_slice(&context.guest()?.get("/tmp/cut.json")?)?;
@@ -147,14 +147,16 @@ fn interrupted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
             report["interrupted"] == true,
             "SIG{signal}: the report does not state the interruption"
         );
-        let cells = report["cells"].as_array().context("no cells")?;
+        let cells = report["cells"]
+            .as_array()
+            .context("the report has no cells")?;
         let total: usize = log
             .lines()
             .find_map(|line| line.split_once(" of ")?.1.split(' ').next()?.parse().ok())
             .with_context(|| format!("no total in {log:?}"))?;
         ensure!(
             !cells.is_empty() && cells.len() < total,
-            "SIG{signal}: {} of {total} cells",
+            "after SIG{signal}, the report has {} of {total} cells",
             cells.len()
         );
         // The signal must not make any cell wrong.

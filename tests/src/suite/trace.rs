@@ -129,13 +129,15 @@ fn check(
     }
     ensure!(
         order.is_sorted(),
-        "the steps are out of order: {client:?} and {compositor:?}"
+        "the slices of the frame are out of order: {client:?} and {compositor:?}"
     );
-    let reported = frame.flipped_ns.context("no flip")?;
+    let reported = frame
+        .flipped_ns
+        .context("the frame has no time of a flip")?;
     let same = |one: f64| (one * 1_000.0 - float(reported)).abs() < 1_000.0;
     ensure!(
         same(flipped.from) && same(shown.from),
-        "the report has {reported} ns, the traces {} and {} us",
+        "the frame was flipped at {reported} ns in the report, but at {} and {} us in the traces",
         flipped.from,
         shown.from
     );

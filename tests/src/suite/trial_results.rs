@@ -57,10 +57,14 @@ fn reused_after_reboot(context: &mut TestContext<'_>) -> anyhow::Result<Outcome>
     let line = "covalent plan --from /tmp/small.json --prove --json";
     let tried: Value = serde_json::from_slice(&context.sh(line, LONG_LIMIT)?.stdout)?;
     context.save_artefact("tried.json", tried.to_string().as_bytes())?;
-    ensure!(tried["ending"] == "proved", "it ended {}", tried["ending"]);
+    ensure!(
+        tried["ending"] == "proved",
+        "the trials ended with {}",
+        tried["ending"]
+    );
     ensure!(
         source_of(&tried["solution"]) == "virtio_gpu dumb",
-        "the memory comes from {}",
+        "the plan has the source {}",
         source_of(&tried["solution"])
     );
     let count = tried["learnt"].as_array().map_or(0, Vec::len);
@@ -81,7 +85,7 @@ fn reused_after_reboot(context: &mut TestContext<'_>) -> anyhow::Result<Outcome>
     let source = source_of(&stored);
     ensure!(
         !["dma-heap system", "udmabuf", "vgem dumb"].contains(&source),
-        "the stored results do not apply: the memory comes from {source}"
+        "the stored results do not apply: the plan has the source {source}"
     );
     verify(
         context,
@@ -98,7 +102,9 @@ fn reused_after_reboot(context: &mut TestContext<'_>) -> anyhow::Result<Outcome>
     guest.put(&path, &file, 0o644)?;
     let listed = guest.sh("covalent facts list --json", COMMAND_LIMIT)?;
     let listed: Value = serde_json::from_slice(&listed.stdout)?;
-    let listed = listed["facts"].as_array().context("no list")?;
+    let listed = listed["facts"]
+        .as_array()
+        .context("the output has no list of trial results")?;
     let own: Vec<&Value> = listed
         .iter()
         .filter(|one| one["fact"]["origin"]["learnt"].is_object())
@@ -114,7 +120,11 @@ fn reused_after_reboot(context: &mut TestContext<'_>) -> anyhow::Result<Outcome>
     )?;
     context.save_artefact("more-memory.json", &report.stdout)?;
     judge(&serde_json::from_slice(&report.stdout)?)?;
-    ensure!(report.status.success(), "it ended with {}", report.status);
+    ensure!(
+        report.status.success(),
+        "`covalent matrix --verify` ended with {}",
+        report.status
+    );
     guest.stop()?;
     Ok(Outcome::Passed)
 }
@@ -128,7 +138,9 @@ fn gbm_refusal(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     let mut request: Value = serde_json::from_slice(&guest.get(path)?)?;
     request["participants"][0]["constraints"]["memory"]["imports"] = "any".into();
-    let sources = request["sources"].as_array_mut().context("no sources")?;
+    let sources = request["sources"]
+        .as_array_mut()
+        .context("the request has no sources")?;
     sources.retain(|source| source["id"] == "heap:system");
     ensure!(sources.len() == 1, "the request has no heap as source");
     guest.put(path, &serde_json::to_vec(&request)?, 0o644)?;
@@ -176,13 +188,15 @@ fn write_wrong_claim(context: &mut TestContext<'_>, size: &str, path: &str) -> a
     let mut request: Value = serde_json::from_slice(&guest.get(path)?)?;
     let participants = request["participants"]
         .as_array_mut()
-        .context("no participants")?;
+        .context("the request has no participants")?;
     let display = participants
         .iter_mut()
         .find(|participant| participant["role"] == "display")
-        .context("no display")?;
+        .context("the request has no display")?;
     display["constraints"]["memory"]["imports"] = "any".into();
-    let sources = request["sources"].as_array_mut().context("no sources")?;
+    let sources = request["sources"]
+        .as_array_mut()
+        .context("the request has no sources")?;
     let own = sources
         .iter_mut()
         .find(|source| {

@@ -127,7 +127,7 @@ fn explicit_sync(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let seen = number(context, "flowing.png", &flowing, whole, SCENE_BANDS)?;
     ensure!(
         (4711..4711 + FRAMES).contains(&seen),
-        "the display showed frame {seen}"
+        "the display showed frame {seen}, which the client did not draw"
     );
     number(context, "last.png", &last, whole, SCENE_BANDS)?;
     check_scene(&last, whole)?;
@@ -145,11 +145,14 @@ fn explicit_sync(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .frames
         .iter()
         .find(|frame| frame.path != Path::Direct);
-    ensure!(composited.is_none(), "not scanned out: {composited:?}");
+    ensure!(
+        composited.is_none(),
+        "a frame of the client was not scanned out: {composited:?}"
+    );
     ensure!(
         u64::try_from(finished.frames.len())? == report.frames
             && report.frames == u64::from(FRAMES),
-        "the compositor reports {} frames, the client {}",
+        "the compositor reports {} frames, but the client {} frames",
         finished.frames.len(),
         report.frames
     );
@@ -168,7 +171,8 @@ fn implicit_sync(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let last = running.wait_for_number(7, window, SCENE_BANDS)?;
     running.stop()?;
     let finished = running.finish()?;
-    let window = window(&last).context("the window does not fit")?;
+    let window =
+        window(&last).context("the picture of the display does not contain the whole window")?;
     number(context, "window.png", &last, window, SCENE_BANDS)?;
     let report = &finished.report;
     ensure!(
@@ -204,7 +208,8 @@ fn recreated(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
             && second.source != first.source,
         "{second:?}"
     );
-    let window = window(&last).context("the window does not fit")?;
+    let window =
+        window(&last).context("the picture of the display does not contain the whole window")?;
     number(context, "window.png", &last, window, SCENE_BANDS)?;
     for (chain, path) in [(first, Path::Direct), (second, Path::Composited)] {
         let mut own = finished.frames.iter().filter(|frame| {
@@ -374,7 +379,7 @@ fn device_choice(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(
         output.status.as_shell() == 2 && stderr.contains("Venus") && stderr.contains("VK_EXT_"),
-        "it ended with {}: {stderr}",
+        "the compositor ended with {}: {stderr}",
         output.status
     );
     Ok(Outcome::Passed)

@@ -133,7 +133,7 @@ fn steady(trace: &str) -> anyhow::Result<Vec<String>> {
         .collect();
     ensure!(
         frames.len() > 40,
-        "only {} frames are in the trace",
+        "the trace contains only {} frames",
         frames.len()
     );
     let (from, until) = (frames[10.max(frames.len() / 4)], frames[frames.len() - 10]);
@@ -177,7 +177,7 @@ fn only_in_event_loop(
     let found = waits_in(&trace)?;
     ensure!(
         found.is_empty(),
-        "these wait outside of the event loop: {found:#?}"
+        "these system calls wait outside of the event loop: {found:#?}"
     );
     ensure!(
         trace
@@ -216,7 +216,7 @@ fn drawn(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .collect();
     ensure!(
         frames.len() >= 16,
-        "only {} frames are in the trace",
+        "the trace contains only {} frames",
         frames.len()
     );
     let steady = &own[frames[3]..frames[frames.len() - 3]];
@@ -229,7 +229,7 @@ fn drawn(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .collect();
     ensure!(
         found.is_empty(),
-        "these wait outside of the event loop: {found:#?}"
+        "these system calls wait outside of the event loop: {found:#?}"
     );
     // The other threads do wait, for example for the driver. If the check found no wait of these threads, it could not detect
     // waits at all.

@@ -33,7 +33,9 @@ fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let camera = compositor.start_camera(context)?;
     let report = watch(context)?;
     context.save_artefact("watch.json", report.to_string().as_bytes())?;
-    let snapshot = report.get("snapshot").context("no snapshot")?;
+    let snapshot = report
+        .get("snapshot")
+        .context("the report has no snapshot")?;
     let at = |pointer: &str| snapshot.pointer(pointer).unwrap_or(&Value::Null);
     ensure!(at("/outputs/0/device") == "/dev/dri/card0", "{snapshot}");
     ensure!(at("/outputs/0/last/path") == "direct", "{snapshot}");
@@ -70,7 +72,7 @@ fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
     let is_reason = reason.as_str().is_some_and(|why| {
-        // The reasons of the window itself, or of the camera's surface below it.
+        // These are possible reasons for the window itself, and for the camera's surface below it.
         [
             "not fullscreen",
             "wl_shm",
@@ -79,7 +81,10 @@ fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .iter()
         .any(|cause| why.contains(cause))
     });
-    ensure!(is_reason, "the reason is {reason}");
+    ensure!(
+        is_reason,
+        "the snapshot has the reason {reason} for the window"
+    );
     for client in [window, camera] {
         let exit = wait_for_exit(client, Some(SIGTERM))?;
         ensure!(exit.status == 0, "{exit:?}");
@@ -100,7 +105,10 @@ fn another_user(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let mode = context
         .sh(&format!("stat -c '%a %U' {SOCKET}"), COMMAND_LIMIT)?
         .text();
-    ensure!(mode == "600 root", "the socket is {mode}");
+    ensure!(
+        mode == "600 root",
+        "the mode of the control socket is {mode}"
+    );
     // The folder is made accessible for the other user, so that only the mode of the socket refuses the connection.
     let line = format!(
         "chmod 711 $XDG_RUNTIME_DIR; setpriv --reuid=65534 --clear-groups covalent watch --once --socket {SOCKET}; \

@@ -66,7 +66,7 @@ pub fn check_unsignalled(fence: &Fence) -> Result<()> {
     let status = fence.status()?;
     ensure!(
         status == FenceStatus::Unsignalled,
-        "the fence is {status:?}"
+        "the fence should be unsignalled, and is {status:?}"
     );
     ensure!(
         !fence.is_signalled()?,
@@ -81,7 +81,10 @@ pub fn check_unsignalled(fence: &Fence) -> Result<()> {
 /// The fence is unsignalled or signalled with an error, or does not poll as readable.
 pub fn check_signalled(fence: &Fence) -> Result<()> {
     let status = fence.status()?;
-    ensure!(status == FenceStatus::Signalled, "the fence is {status:?}");
+    ensure!(
+        status == FenceStatus::Signalled,
+        "the fence should be signalled without an error, and is {status:?}"
+    );
     ensure!(
         fence.is_signalled()?,
         "a signalled fence does not poll as signalled"

@@ -49,7 +49,9 @@ pub enum AptError {
     )]
     NoKeyring,
     /// No mirror has package lists whose signatures can be verified.
-    #[error("no mirror has {suites}; tried {tried}. The last error: {last}")]
+    #[error(
+        "no mirror of Debian has {suites}; these mirrors were tried: {tried}. The error of the last mirror: {last}"
+    )]
     NoMirror {
         /// The names of the suites, separated by commas.
         suites: String,
@@ -72,9 +74,9 @@ pub enum AptError {
     /// A file operation failed.
     #[error("{operation} {path}: {source}")]
     File {
-        /// The operation.
+        /// The file operation that failed.
         operation: &'static str,
-        /// The path.
+        /// The path of the file or folder.
         path: PathBuf,
         /// The error of the file system.
         source: io::Error,

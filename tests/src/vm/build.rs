@@ -51,7 +51,7 @@ const EXAMPLES: [&str; 11] = [
 ];
 
 /// The packages that only unit tests use.
-const TESTS_ALONE: [&str; 2] = ["covalent-machine-tests", "covalent-solver-tests"];
+const TEST_PACKAGES: [&str; 2] = ["covalent-machine-tests", "covalent-solver-tests"];
 
 /// The longest time that cargo needs on a busy machine to find that nothing has changed.
 const QUIET_LIMIT: Duration = Duration::from_secs(8);
@@ -99,9 +99,9 @@ pub enum BuildError {
     /// A file operation failed.
     #[error("{operation} {path}: {source}")]
     File {
-        /// The operation.
+        /// The file operation that failed.
         operation: &'static str,
-        /// The path.
+        /// The path of the file or folder.
         path: PathBuf,
         /// The error of the file system.
         source: io::Error,
@@ -192,7 +192,7 @@ fn build(
     share: &str,
 ) -> Result<PathBuf, BuildError> {
     let mut args = vec!["build", "--workspace", "--profile", profile, "--locked"];
-    args.extend(TESTS_ALONE.iter().flat_map(|name| ["--exclude", *name]));
+    args.extend(TEST_PACKAGES.iter().flat_map(|name| ["--exclude", *name]));
     args.extend(programs);
     let all = format!("{FEATURES},{features}");
     args.extend(["--features", all.trim_end_matches(',')]);

@@ -54,7 +54,7 @@ pub enum CacheError {
         "the cache {} belongs to user {owner}, and this is user {user}: its programs would be run as you; set COVALENT_CACHE to a folder of yours", .path.display()
     )]
     Owner {
-        /// The folder.
+        /// The cache folder.
         path: PathBuf,
         /// The user to whom the folder belongs.
         owner: u32,
@@ -66,7 +66,7 @@ pub enum CacheError {
         "every user may write to the cache {}, and its programs would be run as you: `chmod o-w` it, or set COVALENT_CACHE to another folder", .path.display()
     )]
     Open {
-        /// The folder.
+        /// The cache folder.
         path: PathBuf,
     },
     /// A file operation failed.
@@ -74,9 +74,9 @@ pub enum CacheError {
         "{operation} {path}: {source}; check the folder's owner and the free disk space, or set COVALENT_CACHE to another folder"
     )]
     File {
-        /// The operation.
+        /// The file operation that failed.
         operation: &'static str,
-        /// The path.
+        /// The path of the file or folder.
         path: PathBuf,
         /// The error of the file system.
         source: io::Error,
@@ -84,7 +84,7 @@ pub enum CacheError {
     /// Another run holds the lock.
     #[error("another run has held {path} for {seconds} s: wait for it, or end it")]
     Busy {
-        /// The lock file.
+        /// The lock file of the cache.
         path: PathBuf,
         /// How long this run has waited, in seconds.
         seconds: u64,
@@ -238,8 +238,8 @@ impl Cache {
         self.discard(lock, &self.packages())
     }
 
-    /// Discards a file or a tree. It is moved away by one rename, so that an incomplete item is never found at its path.
-    /// [`Cache::remove_discarded`] deletes it.
+    /// Discards a file or a tree: one rename moves it to the folder `rubbish`, so that no run finds an incomplete item at the
+    /// path. [`Cache::remove_discarded`] deletes it.
     ///
     /// # Errors
     /// The path cannot be moved. A missing path is no error.
@@ -352,7 +352,10 @@ impl Cache {
     ) -> Result<(), CacheError> {
         for item in self.newest_first(kind)?.iter().skip(keep) {
             if is_in_use(item)? {
-                progress.note(&format!("{} stays: another run uses it", item.display()));
+                progress.note(&format!(
+                    "{} is not removed, because another run uses it",
+                    item.display()
+                ));
             } else {
                 self.discard(lock, item)?;
             }

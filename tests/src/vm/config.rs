@@ -2,11 +2,11 @@
 //!
 //! Every configuration of the PC has cameras, the CMA heap, udmabuf, the system heap and vgem:
 //!
-//! | node | is |
+//! | node | device |
 //! | --- | --- |
-//! | `/dev/video0` | vivid, capture: input 0 a webcam, input 1 HDMI. Its queue takes scattered memory (vmalloc) |
+//! | `/dev/video0` | vivid, capture: input 0 a webcam, input 1 HDMI. Its queue imports scattered memory (vmalloc) |
 //! | `/dev/video1` | vivid, output over HDMI; it can be looped back into the capture's HDMI input |
-//! | `/dev/video2`, `/dev/video3` | the same again, with queues that take contiguous memory only (dma-contig) |
+//! | `/dev/video2`, `/dev/video3` | a second instance of vivid, capture and output, whose queues import only contiguous memory (dma-contig) |
 //!
 //! Cards have the same number in every boot. The displays of the configuration come first, and vgem is the last card.
 //!
@@ -297,14 +297,14 @@ impl Memory {
     pub const SIX_GIBIBYTES: Self = Self { mebibytes: 6144 };
 
     /// The smallest memory with which the guest boots, in MiB.
-    const LEAST: u32 = 512;
+    const MIN_MEBIBYTES: u32 = 512;
     /// The largest accepted memory size, in MiB. It is more than a host has.
-    const MOST: u32 = 1 << 20;
+    const MAX_MEBIBYTES: u32 = 1 << 20;
 
     /// Returns a memory size of this many MiB; `None` if no guest can have it.
     #[must_use]
     pub fn mebibytes(mebibytes: u32) -> Option<Self> {
-        (Self::LEAST..=Self::MOST)
+        (Self::MIN_MEBIBYTES..=Self::MAX_MEBIBYTES)
             .contains(&mebibytes)
             .then_some(Self { mebibytes })
     }

@@ -34,10 +34,15 @@ pub(super) fn append_registers(monitor: UnixStream, log: &Path) -> Option<String
 
 /// Writes the log of a guest to the cache. Returns the last lines of the log and the path.
 pub(super) fn save_log(qemu: &Qemu, config: Config) -> (String, PathBuf) {
-    let lost = |error: &dyn Display| (format!("(lost: {error})"), PathBuf::from("/dev/null"));
+    let unavailable = |error: &dyn Display| {
+        (
+            format!("(the log cannot be read or saved: {error})"),
+            PathBuf::from("/dev/null"),
+        )
+    };
     let bytes = match qemu.log() {
         Ok(bytes) => bytes,
-        Err(error) => return lost(&error),
+        Err(error) => return unavailable(&error),
     };
     let tail = &bytes[bytes.len().saturating_sub(TAIL_BYTES)..];
     let tail = String::from_utf8_lossy(tail)
@@ -46,7 +51,7 @@ pub(super) fn save_log(qemu: &Qemu, config: Config) -> (String, PathBuf) {
         .to_owned();
     let folder = match Cache::from_environment() {
         Ok(cache) => cache.folder().join("logs"),
-        Err(error) => return lost(&error),
+        Err(error) => return unavailable(&error),
     };
     let path = folder.join(format!("guest-{config}.log"));
     match fs::create_dir_all(&folder)

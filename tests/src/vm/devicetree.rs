@@ -39,7 +39,7 @@ pub enum DevicetreeError {
     /// A tool failed.
     #[error("{step}: {message}")]
     Tool {
-        /// The step.
+        /// The step of the build that failed.
         step: &'static str,
         /// The tool's exit status and stderr.
         message: String,
@@ -47,9 +47,9 @@ pub enum DevicetreeError {
     /// A file operation failed.
     #[error("{operation} {path}: {source}")]
     File {
-        /// The operation.
+        /// The file operation that failed.
         operation: &'static str,
-        /// The path.
+        /// The path of the file or folder.
         path: PathBuf,
         /// The error of the file system.
         source: io::Error,
@@ -69,15 +69,15 @@ impl Devicetree {
     /// # Errors
     /// QEMU does not write the devicetree.
     pub fn from_qemu(image: &Image, machine: &Machine) -> Result<Self, DevicetreeError> {
-        let mut step = Step::new(&image.root)?;
-        step.run("dump QEMU's devicetree", DUMP, |command| {
+        let mut work_folder = WorkFolder::new(&image.root)?;
+        work_folder.run("dump QEMU's devicetree", DUMP, |command| {
             command
                 .arg(image.platform.qemu())
                 .args(qemu::hardware(machine));
         })?;
         Ok(Self {
             root: image.root.clone(),
-            bytes: step.read("own.dtb")?,
+            bytes: work_folder.read("own.dtb")?,
         })
     }
 
@@ -99,10 +99,10 @@ impl Devicetree {
     /// # Errors
     /// The source does not compile, or the overlay does not apply to this devicetree.
     pub fn with_overlay(&self, source: &str) -> Result<Self, DevicetreeError> {
-        let mut step = Step::new(&self.root)?;
-        step.write("overlay.dts", source.as_bytes())?;
-        step.run("compile an overlay", COMPILE, |_| {})?;
-        self.apply(step, "overlay.dtbo")
+        let mut work_folder = WorkFolder::new(&self.root)?;
+        work_folder.write("overlay.dts", source.as_bytes())?;
+        work_folder.run("compile an overlay", COMPILE, |_| {})?;
+        self.apply(work_folder, "overlay.dtbo")
     }
 
     /// Returns this devicetree with the overlay that a shell command writes to `file`. This runs a command that a tool printed as
@@ -111,19 +111,19 @@ impl Devicetree {
     /// # Errors
     /// The command fails, writes no file of this name, or the overlay does not apply to this devicetree.
     pub fn with_overlay_from(&self, line: &str, file: &str) -> Result<Self, DevicetreeError> {
-        let mut step = Step::new(&self.root)?;
-        step.run("run the line that makes an overlay", line, |_| {})?;
-        self.apply(step, file)
+        let mut work_folder = WorkFolder::new(&self.root)?;
+        work_folder.run("run the line that makes an overlay", line, |_| {})?;
+        self.apply(work_folder, file)
     }
 
-    fn apply(&self, mut step: Step, overlay: &str) -> Result<Self, DevicetreeError> {
-        step.write("tree.dtb", &self.bytes)?;
-        step.run("apply an overlay to the devicetree", APPLY, |command| {
+    fn apply(&self, mut work_folder: WorkFolder, overlay: &str) -> Result<Self, DevicetreeError> {
+        work_folder.write("tree.dtb", &self.bytes)?;
+        work_folder.run("apply an overlay to the devicetree", APPLY, |command| {
             command.arg(overlay);
         })?;
         Ok(Self {
             root: self.root.clone(),
-            bytes: step.read("made.dtb")?,
+            bytes: work_folder.read("made.dtb")?,
         })
     }
 
@@ -138,19 +138,19 @@ impl Devicetree {
     /// # Errors
     /// `dtc` cannot read the devicetree.
     pub fn source(&self) -> Result<String, DevicetreeError> {
-        let mut step = Step::new(&self.root)?;
-        step.write("tree.dtb", &self.bytes)?;
-        step.run("read the tree", SOURCE, |_| {})
+        let mut work_folder = WorkFolder::new(&self.root)?;
+        work_folder.write("tree.dtb", &self.bytes)?;
+        work_folder.run("read the tree", SOURCE, |_| {})
     }
 }
 
 /// A temporary folder in which programs of the root run.
-struct Step {
+struct WorkFolder {
     root: Root,
     folder: tempfile::TempDir,
 }
 
-impl Step {
+impl WorkFolder {
     fn new(root: &Root) -> Result<Self, DevicetreeError> {
         Ok(Self {
             root: root.clone(),

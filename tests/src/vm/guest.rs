@@ -79,9 +79,9 @@ fn is_half_patched(console: &str) -> bool {
 #[non_exhaustive]
 pub enum GuestError {
     /// This machine cannot run such a guest.
-    #[error("no guest of configuration {config} here: {reason}")]
+    #[error("this machine cannot run a guest of configuration {config}: {reason}")]
     Unavailable {
-        /// The configuration.
+        /// The configuration of the guest.
         config: Config,
         /// The missing property of this machine.
         reason: String,
@@ -90,13 +90,13 @@ pub enum GuestError {
     #[error("start QEMU: {0}")]
     Start(#[source] io::Error),
     /// The guest was not ready within the time limit.
-    #[error("the guest ({config}, {memory}) did not start: {source}\nthe end of its log (all of it: {}):\n{tail}", .log.display())]
+    #[error("the guest ({config}, {memory}) did not start: {source}\nthe end of the guest's log (the whole log is in {}):\n{tail}", .log.display())]
     Boot {
-        /// The configuration.
+        /// The configuration of the guest.
         config: Config,
         /// The guest's memory.
         memory: Memory,
-        /// The cause.
+        /// The error that prevented the boot.
         source: Box<GuestError>,
         /// The last lines of the guest's console.
         tail: String,
@@ -104,10 +104,10 @@ pub enum GuestError {
         log: PathBuf,
     },
     /// The folder for `$OUT` cannot be shared, or its files cannot be made safe for the host.
-    #[error("the folder for $OUT: {0}")]
+    #[error("share the folder for $OUT with the guest: {0}")]
     Shared(#[source] io::Error),
     /// The guest ended while it was used.
-    #[error("{source}\nthe end of its log (all of it: {}):\n{tail}", .log.display())]
+    #[error("{source}\nthe end of the guest's log (the whole log is in {}):\n{tail}", .log.display())]
     Ended {
         /// The error of the connection.
         source: LinkError,
@@ -125,7 +125,7 @@ pub enum GuestError {
     /// A file could not be transferred.
     #[error("{operation} {path} in the guest: {message}")]
     File {
-        /// The operation.
+        /// The operation on the file: `read` or `write`.
         operation: &'static str,
         /// The path in the guest.
         path: String,
@@ -136,9 +136,9 @@ pub enum GuestError {
     #[error("the guest did not power off within {} s and was ended", STOP_LIMIT.as_secs())]
     NotStopped,
     /// The board's devicetree could not be built.
-    #[error("the board's devicetree: {0}")]
+    #[error("build the board's devicetree: {0}")]
     Devicetree(#[from] DevicetreeError),
-    /// The cache failed.
+    /// An operation on the cache failed.
     #[error(transparent)]
     Cache(#[from] CacheError),
 }

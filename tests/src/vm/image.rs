@@ -43,7 +43,7 @@ const DISK_SCRIPT: &str = include_str!("scripts/disk.sh");
 /// The time limit to build the disk, which takes ten seconds on an idle machine.
 const DISK_DEADLINE: Duration = Duration::from_secs(300);
 
-/// The name of the file whose existence makes the next run read every byte of the image.
+/// The name of a file in the image's folder. If the file exists, the next run reads every byte of the image.
 const FULL_CHECK_FILE: &str = "suspect";
 
 /// The reason why there is no image.
@@ -51,12 +51,12 @@ const FULL_CHECK_FILE: &str = "suspect";
 #[non_exhaustive]
 pub enum ImageError {
     /// The architecture of this machine is not supported.
-    #[error("make the image: its tools run on x86_64 alone, and this machine is {0}")]
+    #[error("build the image: its tools run only on x86_64, and this machine is {0}")]
     Architecture(&'static str),
     /// This machine does not allow namespaces and mounts.
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
-    /// The cache failed.
+    /// An operation on the cache failed.
     #[error(transparent)]
     Cache(#[from] CacheError),
     /// The packages could not be resolved or downloaded.
@@ -74,9 +74,9 @@ pub enum ImageError {
     /// A file operation failed.
     #[error("{operation} {path}: {source}")]
     File {
-        /// The operation.
+        /// The file operation that failed.
         operation: &'static str,
-        /// The path.
+        /// The path of the file or folder.
         path: PathBuf,
         /// The error of the file system.
         source: io::Error,
@@ -330,7 +330,7 @@ impl ImageMaker<'_> {
             Err(ManifestError::Missing(_)) => {}
             Err(error) => {
                 self.progress.note(&format!(
-                    "the cached image is damaged and is made again: {error}"
+                    "the cached image is damaged and is built again: {error}"
                 ));
                 self.cache.discard(self.lock, folder)?;
             }

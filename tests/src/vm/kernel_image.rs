@@ -114,7 +114,7 @@ impl KernelMaker<'_> {
             Err(ManifestError::Missing(_)) => {}
             Err(error) => {
                 self.progress.note(&format!(
-                    "the cached kernel is damaged and is made again: {error}"
+                    "the cached kernel is damaged and is built again: {error}"
                 ));
                 self.cache.discard(self.lock, &folder)?;
             }
@@ -151,7 +151,7 @@ impl KernelMaker<'_> {
         command
             .args(["-c", MODULES, "kernel-modules", &release])
             .arg("/usr/lib/modules")
-            .args(wanted())
+            .args(module_names())
             .bind_read_only(&unpacked.join("usr/src"), "/usr/src")
             .bind(&modules, "/usr/lib/modules");
         let log = self.run("compile kernel modules", "modules", &mut command)?;
@@ -243,7 +243,7 @@ fn unpacked(resolution: &Resolution) -> Vec<Package> {
 }
 
 /// Returns the names of the modules that guests load, and of the modules that are compiled for the image's kernel.
-fn wanted() -> Vec<String> {
+fn module_names() -> Vec<String> {
     let mut names: Vec<String> = Config::ALL
         .iter()
         .flat_map(|config| config.modules())
@@ -265,7 +265,7 @@ fn key(root_key: &str, packages: &[Package]) -> String {
     )];
     let [initrd, init] = initrd::scripts(Platform::Pc);
     parts.extend([UNPACK, MODULES, DISK, initrd, init].map(str::to_owned));
-    parts.extend(wanted());
+    parts.extend(module_names());
     parts.extend(
         packages
             .iter()

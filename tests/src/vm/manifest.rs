@@ -16,7 +16,8 @@ use sha2::{Digest as _, Sha256};
 const FILE_NAME: &str = "manifest.json";
 /// The version of the manifest's format.
 const FORMAT: u32 = 2;
-/// The number of blocks in a sample. They are spread evenly over the file, and include the first and the last block.
+/// The number of blocks in the sample of a file. The blocks are spread evenly over the file, and include the first and the last
+/// block.
 const SAMPLE_BLOCKS: u64 = 64;
 /// The size of one block of a sample in bytes.
 const SAMPLE_BLOCK_BYTES: u64 = 16 * 1024;
@@ -26,22 +27,22 @@ const SAMPLE_BLOCK_BYTES: u64 = 16 * 1024;
 #[non_exhaustive]
 pub enum ManifestError {
     /// The image is not complete.
-    #[error("{0} has no manifest: it was not finished")]
+    #[error("{0} has no manifest, so its build was not completed")]
     Missing(PathBuf),
     /// The manifest cannot be parsed.
-    #[error("{path}: not a manifest: {reason}")]
+    #[error("{path} is not a valid manifest: {reason}")]
     Unreadable {
-        /// The manifest.
+        /// The path of the manifest.
         path: PathBuf,
-        /// The reason.
+        /// The reason why the manifest cannot be parsed.
         reason: String,
     },
     /// A file has changed since the image was built.
-    #[error("{path} is damaged: {what} changed since it was made")]
+    #[error("{path} is damaged: {what} has changed since the file was built")]
     Damaged {
-        /// The file.
+        /// The path of the changed file.
         path: PathBuf,
-        /// The property that differs.
+        /// The property of the file that differs, such as its size.
         what: &'static str,
     },
     /// A file operation failed.
@@ -176,7 +177,7 @@ impl Artefact {
             size_bytes: metadata.len(),
             modified_seconds: metadata.mtime(),
             sample_sha256: sample(&file, metadata.len())?,
-            sha256: whole(file)?,
+            sha256: digest_of_file(file)?,
         })
     }
 
@@ -199,7 +200,7 @@ impl Artefact {
         if sample(&file, self.size_bytes).map_err(file_error(&path))? != self.sample_sha256 {
             return damaged("a sample of its content");
         }
-        if in_full && whole(file).map_err(file_error(&path))? != self.sha256 {
+        if in_full && digest_of_file(file).map_err(file_error(&path))? != self.sha256 {
             return damaged("its content");
         }
         Ok(())
@@ -223,7 +224,7 @@ fn sample(file: &File, size_bytes: u64) -> io::Result<String> {
     Ok(hexadecimal(&digest.finalize()))
 }
 
-fn whole(mut file: File) -> io::Result<String> {
+fn digest_of_file(mut file: File) -> io::Result<String> {
     let mut digest = Sha256::new();
     let mut block = vec![0; 1 << 20];
     loop {

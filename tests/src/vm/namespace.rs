@@ -64,7 +64,7 @@ pub enum NamespaceError {
     #[error("start setpriv: {0}; is util-linux installed?")]
     Start(io::Error),
     /// The kernel or a security policy refuses namespaces or mounts.
-    #[error("this machine refuses namespaces and mounts of our own: {message}\n{remedy}")]
+    #[error("this machine refuses to create namespaces or to mount in them: {message}\n{remedy}")]
     Refused {
         /// The error message of unshare or mount.
         message: String,
@@ -97,7 +97,7 @@ pub fn check() -> Result<(), NamespaceError> {
         "in a container: give it the capability SYS_ADMIN, and seccomp and AppArmor profiles that allow mounts (as \
          --privileged does)"
     } else {
-        "it needs newuidmap (package uidmap), lines for you in /etc/subuid and /etc/subgid, util-linux 2.38, and user \
+        "this program needs newuidmap (package uidmap), lines for your user in /etc/subuid and /etc/subgid, util-linux 2.38, and user \
          namespaces that the system allows (sysctl kernel.apparmor_restrict_unprivileged_userns=0 where AppArmor forbids \
          them); or run it as root"
     };

@@ -98,7 +98,7 @@ impl PeersMaker<'_> {
             Err(ManifestError::Missing(_)) => {}
             Err(error) => {
                 self.progress.note(&format!(
-                    "the cached disk with other projects' programs is damaged and is made again: {error}"
+                    "the cached disk with other projects' programs is damaged and is built again: {error}"
                 ));
                 self.cache.discard(self.lock, &folder)?;
             }

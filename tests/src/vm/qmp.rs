@@ -30,7 +30,7 @@ pub enum QmpError {
     /// The socket failed, or no reply arrived in time.
     #[error("QEMU's monitor, {operation}: {source}")]
     Stream {
-        /// The command.
+        /// The monitor's command that failed.
         operation: String,
         /// The error of the socket.
         source: io::Error,
@@ -38,13 +38,13 @@ pub enum QmpError {
     /// QEMU has closed the monitor, because it ends or has ended.
     #[error("QEMU's monitor, {operation}: QEMU has ended")]
     Closed {
-        /// The command.
+        /// The monitor's command that failed.
         operation: String,
     },
     /// QEMU refused the command.
     #[error("QEMU refuses {operation}: {description}")]
     Refused {
-        /// The command.
+        /// The monitor's command that failed.
         operation: String,
         /// The reason that QEMU states.
         description: String,
@@ -52,7 +52,7 @@ pub enum QmpError {
     /// The reply does not follow the protocol.
     #[error("QEMU's monitor, {operation}: unexpected answer {answer:?}")]
     Unexpected {
-        /// The command.
+        /// The monitor's command that failed.
         operation: String,
         /// The text of the reply.
         answer: String,

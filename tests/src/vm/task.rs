@@ -24,9 +24,9 @@ pub enum TaskError {
     Start {
         /// The title of the task.
         title: String,
-        /// The operation.
+        /// The operation that failed: starting the command, or waiting for it.
         operation: &'static str,
-        /// The error.
+        /// The kernel's error.
         source: io::Error,
     },
     /// The command ended with an exit status other than 0.
@@ -34,7 +34,7 @@ pub enum TaskError {
     Failed {
         /// The title of the task.
         title: String,
-        /// The exit status.
+        /// The exit status of the command.
         status: ExitStatus,
         /// The file with all output of the command.
         log: PathBuf,

@@ -75,7 +75,7 @@ const DIGEST: &str =
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TreeError {
-    /// The cache failed.
+    /// An operation on the cache failed.
     #[error(transparent)]
     Cache(#[from] CacheError),
     /// The packages could not be resolved or downloaded.
@@ -85,14 +85,14 @@ pub enum TreeError {
     #[error(transparent)]
     Task(#[from] TaskError),
     /// The root is not complete.
-    #[error("{0} was not finished")]
+    #[error("the root {0} was not built completely")]
     Unfinished(PathBuf),
     /// The root has changed since it was built.
     #[error("{path} is damaged: {what}")]
     Damaged {
         /// The path of the root.
         path: PathBuf,
-        /// The difference.
+        /// The difference between the root and its record.
         what: String,
     },
     /// The root lacks a file or a package that this module expects.
@@ -103,9 +103,9 @@ pub enum TreeError {
     /// A file operation failed.
     #[error("{operation} {path}: {source}")]
     File {
-        /// The operation.
+        /// The file operation that failed.
         operation: &'static str,
-        /// The path.
+        /// The path of the file or folder.
         path: PathBuf,
         /// The error of the file system.
         source: io::Error,
@@ -162,7 +162,7 @@ impl TreeMaker<'_> {
             Err(TreeError::Unfinished(_)) => {}
             Err(error) => {
                 self.progress
-                    .note(&format!("the root is made again: {error}"));
+                    .note(&format!("the root is built again: {error}"));
                 self.cache.discard(self.lock, &folder)?;
             }
         }
@@ -306,12 +306,14 @@ impl Tree {
         };
         let mut required = self.platform.required_files().iter();
         if let Some(file) = required.find(|file| !folder.join(file).exists()) {
-            return damaged(format!("it has no {file}"));
+            return damaged(format!("the root has no {file}"));
         }
         if in_full
             && digest(&self.root, &folder.with_file_name("check.log"), progress)? != self.sha256
         {
-            return damaged("its files changed since it was made".to_owned());
+            return damaged(
+                "the files of the root have changed since the root was built".to_owned(),
+            );
         }
         Ok(())
     }

@@ -187,7 +187,7 @@ fn sources(
 
 /// Returns whether a participant's imports are measured.
 fn is_selected(options: &Options, participant: &Participant) -> bool {
-    // CPU access has measurements of its own for every source, and is no import.
+    // A CPU participant imports nothing. The benchmark measures CPU access for every source separately.
     if matches!(participant.role, Role::CpuRead | Role::CpuWrite) {
         return false;
     }

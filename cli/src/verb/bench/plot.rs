@@ -22,7 +22,7 @@ const BAR: f64 = 12.0;
 const HEADING: f64 = 34.0;
 const TOP: f64 = 78.0;
 
-/// The logarithmic scale, from one power of ten of nanoseconds to another.
+/// The logarithmic scale of the chart, from 10^`first` to 10^`last` nanoseconds.
 struct Scale {
     first: i32,
     last: i32,

@@ -76,16 +76,21 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let snapshot = match &options.from {
         Some(path) => {
             let text = file::read(path, MAXIMUM_BYTES)?;
-            let own = CovalentFileKind::Snapshot.within(&text);
-            if own.len() > Snapshot::MAXIMUM_BYTES {
+            let recording = CovalentFileKind::Snapshot.within(&text);
+            if recording.len() > Snapshot::MAXIMUM_BYTES {
                 bail!(
-                    "{}: it has {} bytes, and at most {} are read",
+                    "{}: the recording has {} bytes, and at most {} are read",
                     printable_path(path),
-                    own.len(),
+                    recording.len(),
                     Snapshot::MAXIMUM_BYTES
                 );
             }
-            foreign::read_as(CovalentFileKind::Snapshot, path, &text, Snapshot::read(own))?
+            foreign::read_as(
+                CovalentFileKind::Snapshot,
+                path,
+                &text,
+                Snapshot::read(recording),
+            )?
         }
         None => collect::snapshot(),
     };

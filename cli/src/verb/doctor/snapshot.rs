@@ -245,17 +245,18 @@ pub(crate) enum SnapshotError {
     #[error("the file is not a recording of `covalent doctor --record`: {0}")]
     Damaged(#[from] JsonError),
     /// The recording has another version.
-    #[error("it has version {0}, and this program reads version {VERSION}")]
+    #[error("the recording has version {0}, and this program reads version {VERSION}")]
     Version(u32),
     /// A list has more than [`Snapshot::MAXIMUM_ENTRIES`] entries.
-    #[error("it has {count} entries in {field}, and at most {max} are read", max = Snapshot::MAXIMUM_ENTRIES)]
+    #[error("the recording has {count} entries in {field}, and at most {max} are read", max = Snapshot::MAXIMUM_ENTRIES)]
     TooMany { field: &'static str, count: usize },
 }
 
 impl Snapshot {
     /// The longest recording that is read, in bytes; a usual one has about ten KiB.
     pub(crate) const MAXIMUM_BYTES: usize = 1 << 20;
-    /// The most entries of each list. The number is limited because some checks compare every entry with every other one.
+    /// The most entries that a list may have. Some checks compare each entry of a list with all others, so longer lists would
+    /// take too long.
     pub(crate) const MAXIMUM_ENTRIES: usize = 1024;
 
     /// Reads a recording. It takes at most 48 bytes of memory for each byte of the text.
@@ -306,7 +307,7 @@ impl Snapshot {
         self.nodes.iter().filter(move |node| node.kind == kind)
     }
 
-    /// Returns whether a dma-heap or udmabuf can allocate memory, which does not belong to a device.
+    /// Returns whether this user can allocate memory that belongs to no device: from a dma-heap or udmabuf.
     pub(crate) fn has_memory(&self) -> bool {
         self.of_kind(NodeKind::Heap)
             .chain(self.of_kind(NodeKind::Udmabuf))

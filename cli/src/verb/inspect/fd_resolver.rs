@@ -58,7 +58,8 @@ impl<'a> FdResolver<'a> {
         Ok(duplicate)
     }
 
-    /// Returns the process to which the fd numbers belong: the only selected holder of the dma-buf.
+    /// Returns the process to which the fd numbers in `--layout` belong: the only holder of the dma-buf that `--pid` and `--fd`
+    /// select.
     fn holder<'b>(&self, report: &'b BufferReport, fd: u32) -> Result<&'b Holder> {
         let named: Vec<&Holder> = report
             .holders
@@ -69,7 +70,7 @@ impl<'a> FdResolver<'a> {
         match named.as_slice() {
             [only] => Ok(only),
             [] => bail!(
-                "fd {fd} in --layout is an fd of a named process, and no named process holds inode {}: name its holder with --pid",
+                "fd {fd} in --layout is an fd of a process that --pid names, and no named process holds the dma-buf with inode {}: name a holder with --pid",
                 report.inode
             ),
             several => {

@@ -195,22 +195,22 @@ fn is_pending(part: &FencePart) -> bool {
     part.status == FenceStatus::Unsignalled
 }
 
-/// Returns the outcome of each fence in `first` that was pending. Driver and timeline come from `first` because the kernel no
-/// longer reports them after a fence has signalled.
+/// Returns the outcome of each fence that was pending when the watch started. `at_start` and `at_end` are the states at both ends
+/// of the watch. Driver and timeline come from `at_start`, because the kernel does not report them after a fence has signalled.
 fn outcomes(
-    first: &[FencePart],
-    last: &[FencePart],
+    at_start: &[FencePart],
+    at_end: &[FencePart],
     start: Duration,
     watched: Duration,
 ) -> Vec<FenceReport> {
     let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    let pending = first
+    let pending = at_start
         .iter()
         .enumerate()
         .filter(|(_, part)| is_pending(part));
     pending
         .map(|(index, part)| {
-            let now = last.get(index);
+            let now = at_end.get(index);
             let after = now
                 .and_then(|now| now.signalled_at)
                 .map_or(watched, |at| at.saturating_sub(start).min(watched));

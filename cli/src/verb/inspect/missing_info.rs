@@ -37,7 +37,7 @@ pub(super) fn read_bufinfo(missing: &mut Vec<MissingInfo>) -> Option<Vec<Object>
         bufinfo(&String::from_utf8_lossy(&text)).map_err(|error| {
             (
                 error.to_string(),
-                "report this as a bug, with the text of the file",
+                "report this as a bug, with the text of bufinfo",
             )
         })
     });

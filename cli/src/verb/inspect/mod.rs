@@ -105,7 +105,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Sets the pixel layout of each report: the layout that the options describe, or else the one of the best other origin.
+/// Sets the pixel layout of each dma-buf's report. The layout in the options comes first, then that of a displayed framebuffer,
+/// of the compositor's report, and of the dma-buf's name.
 fn find_pixel_layouts(
     options: &Options,
     given: Option<report::PixelLayout>,
@@ -137,7 +138,8 @@ fn find_pixel_layouts(
             reported.get(&buffer.inode).cloned(),
             name.and_then(|name| layout::of_name(name, buffer.size_bytes)),
         ];
-        // The first complete layout is used, or the first incomplete one if none is complete. The sort is stable.
+        // A layout whose strides are known comes before a layout without them. The sort is stable, so otherwise the order above
+        // counts.
         let mut layouts: Vec<_> = layouts.into_iter().flatten().collect();
         layouts
             .sort_by_key(|layout| layout.format.modifier.is_implicit() || layout.planes.is_empty());

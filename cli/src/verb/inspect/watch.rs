@@ -26,7 +26,9 @@ pub(super) fn watch_fences(
         .filter(|(buffer, _)| !buffer.holders.is_empty());
     let mut failures: BTreeMap<(String, &str), usize> = BTreeMap::new();
     for error in with_holders.filter_map(|(_, fd)| fd.as_ref().err()) {
-        let why = format!("cannot duplicate their fds from the processes that hold them: {error}");
+        let why = format!(
+            "cannot duplicate the fds of these dma-bufs from the processes that hold them: {error}"
+        );
         let failure = match *error {
             Errno::PERM => (why + &yama_note(), TRACE),
             Errno::MFILE => (why, "raise the limit of open files (ulimit -n)"),
@@ -76,7 +78,7 @@ pub(super) fn watch_fences(
     fds
 }
 
-/// Raises the soft limit of open files to the hard limit, because each dma-buf needs three fds.
+/// Raises the soft limit of open files to the hard limit, because each inspected dma-buf needs three fds in this process.
 ///
 /// A failure is ignored: dma-bufs for which no fd is left are reported as missing information.
 pub(super) fn raise_open_files_limit() {

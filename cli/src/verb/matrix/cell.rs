@@ -44,8 +44,8 @@ impl Cell {
         matches!(self.comparison, Comparison::Mismatch | Comparison::Unlisted)
     }
 
-    /// Returns whether the driver refused a buffer that the solver guarantees, by a structural refusal. Such a refusal is stored
-    /// as a trial result.
+    /// Returns whether the driver refused a buffer that the solver guarantees, and would refuse it again (a structural refusal).
+    /// Such a refusal is stored as a trial result.
     pub(super) fn is_worth_learning(&self) -> bool {
         self.verdict == SolverVerdict::Guaranteed
             && self

@@ -14,10 +14,10 @@ use super::cell::SolverVerdict;
 pub(super) enum Comparison {
     /// The verdict is guaranteed and the trial succeeded, or the verdict is impossible and the buffer was refused.
     Agrees,
-    /// The verdict is possible, or it is impossible and the trial succeeded. `known_uncertainties.json` lists a reason why either
-    /// outcome agrees with the verdict.
+    /// `known_uncertainties.json` lists a reason why the solver is not certain: the verdict is possible, or it is impossible and
+    /// the trial succeeded.
     Listed,
-    /// The verdict is possible, but `known_uncertainties.json` lists no reason for the uncertainty.
+    /// The verdict is possible, but `known_uncertainties.json` lists no reason for it.
     Unlisted,
     /// No trial could be run.
     Untested,
@@ -27,8 +27,8 @@ pub(super) enum Comparison {
 
 /// Compares the solver's verdict with the outcome of the trial.
 ///
-/// `is_listed` returns whether `known_uncertainties.json` explains the verdict `Possible`. `is_unpromised` returns whether it
-/// explains that a trial succeeds although the verdict is `Impossible`.
+/// `is_listed` returns whether `known_uncertainties.json` lists a reason for the verdict `Possible`. `is_unpromised` returns
+/// whether the file lists a reason why a trial may succeed although the verdict is `Impossible`.
 pub(super) fn compare(
     verdict: SolverVerdict,
     outcome: Option<&Outcome>,
@@ -70,7 +70,7 @@ struct UnpromisedSupport {
     /// The declared limit that the plane sometimes exceeds.
     #[serde(rename = "beyond")]
     exceeds: ExceededLimit,
-    /// The reason why a plan cannot rely on this.
+    /// The reason why a plan cannot rely on a value above the limit.
     reason: String,
 }
 
@@ -163,8 +163,8 @@ impl Uncertainty {
     }
 }
 
-/// Returns the properties that cause caveats of a plan. If the constraint on such a property is relaxed, the plan has fewer
-/// caveats.
+/// Returns the properties that cause caveats of a plan: those for which the plan has fewer caveats if the constraint on the
+/// property is relaxed.
 fn uncertain_properties(request: &Request) -> Vec<UncertainProperty> {
     let caveats = |request: &Request| plan_of(request).map_or(0, |plan| plan.caveats().len());
     let all = caveats(request);

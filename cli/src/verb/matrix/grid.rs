@@ -19,7 +19,7 @@ pub(super) enum PairStatus {
     Possible,
     /// The solver guarantees that the pair can share, but no trial could be run.
     Untested,
-    /// No device of the machine has the hardware for such a buffer, so none can be tried.
+    /// The buffer needs a layout that no device of this machine has, so no buffer can be tried.
     NeedsHardware,
     /// The solver finds that the pair cannot share, and gives the reason.
     Impossible,
@@ -175,7 +175,7 @@ impl Grid {
     fn summary(&mut self, cells: &[&Cell], source: &str) -> PairSummary {
         let mut summary = PairSummary::default();
         let mut details: Vec<(String, Vec<String>)> = Vec::new();
-        // `indices` has the index of each text in `details`; `seen` has the reasons that the summary already contains.
+        // `indices` maps each text in `details` to its index. `seen` contains the reasons that the summary already has.
         let mut indices: HashMap<String, usize> = HashMap::new();
         let mut seen: HashSet<usize> = HashSet::new();
         for cell in cells {

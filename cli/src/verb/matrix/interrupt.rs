@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-/// The exit code of a program that a signal ended is, as in a shell, this number plus the number of the signal.
+/// The number to which the number of a signal is added for the exit code of a program that the signal ended, as in a shell.
 const SIGNAL_BASE: u8 = 128;
 
 /// The signal that was received, if any.

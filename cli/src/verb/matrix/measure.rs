@@ -116,7 +116,7 @@ impl MatrixRun<'_> {
         }
     }
 
-    /// Allocates a buffer and tries it on the participant. After a transient refusal both are repeated.
+    /// Allocates a buffer and tries it on the participant. After a transient refusal, the allocation and the trial are repeated.
     fn attempt(&mut self, trial: &PlannedTrial) -> Outcome {
         let mut last = Outcome::Untestable("nothing was tried".to_owned());
         for number in 0..MAX_ATTEMPTS {
@@ -186,8 +186,9 @@ struct PlannedTrial {
 }
 
 impl PlannedTrial {
-    /// Relaxes as few constraints as possible until the request for a pair has a plan, and returns both; `None` if the source
-    /// cannot allocate such a buffer at all. The request with all constraints has no plan.
+    /// Relaxes as few constraints as possible until the request for a source and a participant has a plan, and returns the
+    /// request and the plan; `None` if the source cannot allocate such a buffer at all. The caller has found no plan with all
+    /// constraints.
     fn relaxed(
         participant: &Participant,
         source: &Source,

@@ -96,15 +96,15 @@ impl Summary {
 #[derive(Debug, Error)]
 pub(super) enum RecordError {
     /// The text is not JSON, or it lacks a required field.
-    #[error("it is not a matrix that `covalent matrix --json` printed: {0}")]
+    #[error("the file is not a matrix that `covalent matrix --json` printed: {0}")]
     Damaged(#[from] JsonError),
     /// The recording has another version.
     #[error(
-        "it has version {0}, and this program reads version {VERSION}: use the `covalent` that wrote it"
+        "the matrix has version {0}, and this program reads version {VERSION}: use the `covalent` that wrote the file"
     )]
     Version(u32),
     /// A list has more entries than a table can show.
-    #[error("it has {count} entries in {field}, and at most {max} are read")]
+    #[error("the matrix has {count} entries in {field}, and at most {max} are read")]
     TooMany {
         field: String,
         count: usize,

@@ -74,7 +74,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         own.extend([OsString::from("--record"), path.clone().into()]);
         own.extend(more.iter().cloned());
         let printed = run_verb(&own)?;
-        part(&path).with_context(|| printed.trim().to_owned())
+        read_json(&path).with_context(|| printed.trim().to_owned())
     };
     add("machine", record(&["probe"], "machine.json", &[]));
     add("doctor", record(&["doctor"], "doctor.json", &[]));
@@ -141,8 +141,8 @@ impl Drop for Folder {
     }
 }
 
-/// Runs a verb of this program, and returns what the verb printed. A verb that finds a problem exits with a code of its own,
-/// which is no error here.
+/// Runs a verb of this program, and returns what the verb printed. An exit code of the verb for a problem that it found, such as
+/// 13 of `doctor`, is no error here.
 fn run_verb(words: &[OsString]) -> Result<String> {
     let program = std::env::current_exe().context("cannot find this program")?;
     let output = Command::new(program)
@@ -155,13 +155,13 @@ fn run_verb(words: &[OsString]) -> Result<String> {
         bail!("{}", error.trim().trim_start_matches("covalent: "));
     }
     if output.stdout.len() > MAXIMUM_BYTES {
-        bail!("it printed more than {MAXIMUM_BYTES} bytes");
+        bail!("the verb printed more than {MAXIMUM_BYTES} bytes");
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Reads and parses a JSON file that a verb wrote.
-fn part(path: &Path) -> Result<Value> {
+fn read_json(path: &Path) -> Result<Value> {
     let bytes = file::read(path, MAXIMUM_BYTES)?;
     Ok(serde_json::from_slice(&bytes)?)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-/// The shortest name that is replaced, in bytes. A shorter name occurs in too many other words.
+/// The length in bytes of the shortest name that is replaced. A shorter name occurs in too many other words.
 const SHORTEST: usize = 3;
 
 /// Names that are not replaced, because they identify no person or machine.
@@ -18,25 +18,28 @@ pub(super) struct Redactor {
 }
 
 impl Redactor {
-    /// Collects the names of this host and of the user from the system, the environment and the data of `covalent doctor`.
+    /// Collects the names of this host and of its user from the system, the environment and the data of `covalent doctor`.
     pub(super) fn of(doctor: Option<&Value>) -> Self {
-        let mut own = Self::default();
+        let mut redactor = Self::default();
         let uname = rustix::system::uname();
         let host = uname.nodename().to_string_lossy().into_owned();
-        own.hosts.extend(host.split('.').next().map(str::to_owned));
-        own.hosts.insert(host);
+        redactor
+            .hosts
+            .extend(host.split('.').next().map(str::to_owned));
+        redactor.hosts.insert(host);
         for name in ["USER", "LOGNAME", "SUDO_USER"] {
-            own.users.extend(std::env::var(name).ok());
+            redactor.users.extend(std::env::var(name).ok());
         }
         let home = std::env::var("HOME").unwrap_or_default();
-        own.users
+        redactor
+            .users
             .extend(home.strip_prefix("/home/").map(str::to_owned));
         let name = doctor.and_then(|doctor| doctor.get("user")?.get("name")?.as_str());
-        own.users.extend(name.map(str::to_owned));
+        redactor.users.extend(name.map(str::to_owned));
         let is_name = |name: &String| name.len() >= SHORTEST && !COMMON.contains(&name.as_str());
-        own.users.retain(is_name);
-        own.hosts.retain(is_name);
-        own
+        redactor.users.retain(is_name);
+        redactor.hosts.retain(is_name);
+        redactor
     }
 
     /// Replaces names, serial numbers and MAC addresses in every string, and returns the kinds of data that were replaced.

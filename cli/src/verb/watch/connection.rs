@@ -55,7 +55,7 @@ impl Connection {
     /// Waits for the next snapshot; returns `None` if the compositor closes the connection.
     ///
     /// # Errors
-    /// The compositor refuses the request, does not answer within the interval and ten seconds, or sends something else.
+    /// The compositor refuses the request, does not answer within `interval` plus ten seconds, or sends a reply that is not valid.
     pub(super) fn snapshot(&mut self, interval: Duration) -> Result<Option<Snapshot>> {
         let limit = interval.saturating_add(REPLY_LIMIT);
         let deadline = Instant::now().checked_add(limit);
@@ -63,14 +63,14 @@ impl Connection {
             return Ok(None);
         };
         let reply: Reply = serde_json::from_slice(&line).context(
-            "the compositor sent a reply that is not valid; use a covalent of its release",
+            "the compositor sent a reply that is not valid; use the `covalent` of the same release as the compositor",
         )?;
         if let Some(why) = reply.error {
             bail!("the compositor refused the request: {}", printable(&why));
         }
         if reply.version != VERSION {
             bail!(
-                "the compositor sends version {} and this tool reads version {VERSION}: use a covalent of its release",
+                "the compositor sends version {} and this tool reads version {VERSION}: use the `covalent` of the same release as the compositor",
                 reply.version
             );
         }
@@ -124,16 +124,16 @@ fn remedy(path: &Path, error: &io::Error) -> String {
         }
         io::ErrorKind::PermissionDenied => match metadata {
             Ok(metadata) => format!(
-                "it belongs to user {}: run this as that user, or as root",
+                "the socket belongs to user {}: run this as that user, or as root",
                 metadata.uid()
             ),
-            Err(_) => "its folder is another user's: run this as that user, or as root".to_owned(),
+            Err(_) => "the folder of the socket belongs to another user: run this as that user, or as root".to_owned(),
         },
         io::ErrorKind::ConnectionRefused => match metadata {
             Ok(metadata) if !metadata.file_type().is_socket() => {
-                "it is not a socket: pass the path of a compositor's control socket".to_owned()
+                "the file is not a socket: pass the path of a compositor's control socket".to_owned()
             }
-            _ => "its compositor has ended: start covalent-compositor again".to_owned(),
+            _ => "the compositor of the socket has ended: start covalent-compositor again".to_owned(),
         },
         _ => "pass the path of a compositor's control socket to --socket".to_owned(),
     }

@@ -106,6 +106,9 @@ mod tests {
         assert_eq!(path, at("covalent-wayland-2"));
         let left = find_in(folder.path(), Some(OsStr::new("wayland-7")));
         let error = left.unwrap_err().to_string();
-        assert!(error.contains("its compositor has ended"), "{error}");
+        assert!(
+            error.contains("the compositor of the socket has ended"),
+            "{error}"
+        );
     }
 }

@@ -122,7 +122,7 @@ pub(super) fn measure(
             connection.error
         );
     }
-    // The last round trip was not answered. It took at least the time until now.
+    // The compositor has not answered the last round trip, so its duration is at least the time until now.
     if let Some((_, sent, used)) = sync {
         measured.round_trips.push(sent.elapsed());
         measured.cpu_times.push(cpu_time(pid)?.saturating_sub(used));

@@ -24,7 +24,7 @@ const REGISTRY: u32 = 2;
 const SERVER_ID_MIN: u32 = 0xff00_0000;
 /// The largest number of file descriptors that the compositor receives with one `recvmsg`.
 pub(super) const FDS_MAX: usize = 28;
-/// The number of unsent bytes from which on a client creates no further requests.
+/// The number of unsent bytes above which a client creates no further requests.
 const OUTBOX_MAX: usize = 1 << 16;
 
 /// The interface and the version of a protocol object.

@@ -113,24 +113,24 @@ impl Outcome {
     ///
     /// # Errors
     ///
-    /// What was wrong.
+    /// A text that names the exceeded bound, or the client that was disconnected or sent nothing.
     pub fn check(&self, bounds: Bounds) -> anyhow::Result<()> {
         let slowest = percentile(&self.during.round_trips, 99);
         let most_used = percentile(&self.during.cpu_times, 99);
         let (alone, beside) = (self.before.lost_frames(), self.during.lost_frames());
         anyhow::ensure!(
             bounds.round_trip.is_none_or(|bound| slowest < bound),
-            "one round trip of a hundred took {slowest:?} or longer: {self}"
+            "one of a hundred round trips of the bystander took {slowest:?} or longer: {self}"
         );
         anyhow::ensure!(
             bounds.cpu_time.is_none_or(|bound| most_used < bound),
-            "one round trip of a hundred took {most_used:?} of CPU time or more: {self}"
+            "one of a hundred round trips of the bystander took {most_used:?} of the compositor's CPU time or more: {self}"
         );
         anyhow::ensure!(
             bounds
                 .lost_frames
                 .is_none_or(|bound| beside <= alone + bound),
-            "{:.1} % of the frames were lost beside the hostile clients, and {:.1} % without them: {self}",
+            "the bystander lost {:.1} % of the frames beside the hostile clients, and {:.1} % without them: {self}",
             beside * 100.0,
             alone * 100.0
         );

@@ -6,7 +6,7 @@ use super::connection::Connection;
 use super::files::{Files, MEMORY_BYTES};
 use super::message::Argument;
 
-/// The time after which a compositor that does not reply counts as hanging.
+/// The longest time for a reply. A compositor that takes longer counts as hanging.
 pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 /// The format XRGB8888 of `wl_shm`.
 const XRGB: u32 = 1;

@@ -48,7 +48,7 @@ pub(super) struct Calls {
     extra: Counts,
     /// The calls with the bare ioctls that covalent-alloc does not make.
     spared: Counts,
-    /// The calls of a buffer pool that returns its free buffer again to the same content owner.
+    /// The calls of a buffer pool that lends its free buffer to the content owner that used it before.
     pool: Counts,
 }
 

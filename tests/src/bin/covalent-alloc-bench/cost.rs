@@ -62,7 +62,7 @@ pub(super) fn measure(prefix: &str, rounds: usize) -> Result<Vec<Cost>> {
         let named = || of_source.first().map(|case| case.source.clone());
         let mut measured = of_source
             .iter()
-            .map(|case| one(case, Pages::AtAllocation, rounds))
+            .map(|case| measure_case(case, Pages::AtAllocation, rounds))
             .collect::<Result<Vec<_>>>()
             .with_context(|| format!("{:?}", named()))?;
         // The kernel needs time in proportion to the size to zero pages. If a large buffer takes about as long as a small one,
@@ -73,7 +73,7 @@ pub(super) fn measure(prefix: &str, rounds: usize) -> Result<Vec<Cost>> {
                 cost.pages = Pages::OnAccess;
             }
             for case in of_source {
-                measured.push(one(case, Pages::OnAccessIncluded, rounds)?);
+                measured.push(measure_case(case, Pages::OnAccessIncluded, rounds)?);
             }
         }
         costs.append(&mut measured);
@@ -81,7 +81,7 @@ pub(super) fn measure(prefix: &str, rounds: usize) -> Result<Vec<Cost>> {
     Ok(costs)
 }
 
-fn one(case: &BenchCase<'_>, pages: Pages, rounds: usize) -> Result<Cost> {
+fn measure_case(case: &BenchCase<'_>, pages: Pages, rounds: usize) -> Result<Cost> {
     let (mut bare, mut ours) = (Vec::new(), Vec::new());
     for round in 0..rounds {
         let mut measure = |use_bare: bool| -> Result<()> {

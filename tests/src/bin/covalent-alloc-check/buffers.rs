@@ -104,7 +104,7 @@ fn pool_hit(sources: &Sources, id: &str) -> Result<CheckOutcome> {
             .context("the pool returned no buffer")?;
         ensure!(
             again.is_reused() && again.identity() == identity,
-            "the pool returned another buffer than its free one"
+            "the pool did not return its free buffer"
         );
     }
     let again = pool
@@ -122,10 +122,10 @@ fn pool_hit(sources: &Sources, id: &str) -> Result<CheckOutcome> {
 
 fn pool_crossing(sources: &Sources, id: &str) -> Result<CheckOutcome> {
     let pool = Pool::new(u64::MAX);
-    // The size is odd, so that the dma-buf has padding after the picture.
+    // At this size the dma-buf has padding after the picture, because dma-bufs consist of whole pages.
     let plan = plan(sources, id, Extent::new(642, 481)?)?;
     let first = take(&pool, ContentOwner::new(), &plan, sources)?;
-    let whole = whole(&first)?;
+    let whole = whole_dmabuf(&first)?;
     let size = usize::try_from(whole.layout().total_bytes())?;
     let mapping = whole.map()?;
     mapping
@@ -140,7 +140,7 @@ fn pool_crossing(sources: &Sources, id: &str) -> Result<CheckOutcome> {
         second.is_reused() && second.identity() == identity,
         "the pool did not reuse the buffer for another owner"
     );
-    let whole = self::whole(&second)?;
+    let whole = whole_dmabuf(&second)?;
     let mut bytes = vec![0xff; size];
     whole
         .map()?
@@ -149,13 +149,13 @@ fn pool_crossing(sources: &Sources, id: &str) -> Result<CheckOutcome> {
     let dirty = bytes.iter().filter(|byte| **byte != 0).count();
     ensure!(
         dirty == 0,
-        "{dirty} of {size} bytes of the other owner were not zeroed"
+        "{dirty} of {size} bytes that another owner wrote were not zeroed"
     );
     Ok(CheckOutcome::Passed)
 }
 
 /// Imports the whole dma-buf, padding included, as one plane of bytes.
-fn whole(buffer: &Buffer) -> Result<Buffer> {
+fn whole_dmabuf(buffer: &Buffer) -> Result<Buffer> {
     let size = buffer
         .layout()
         .memory_sizes()
@@ -227,7 +227,7 @@ fn pool_limit(sources: &Sources) -> Result<CheckOutcome> {
     drop(four);
     ensure!(
         pool.unused_bytes() == 2 * one,
-        "the pool keeps {} bytes",
+        "the pool of two buffers keeps {} bytes",
         pool.unused_bytes()
     );
     let again = take(&pool, owner, &plan, sources)?;
@@ -238,13 +238,13 @@ fn pool_limit(sources: &Sources) -> Result<CheckOutcome> {
     pool.forget(owner);
     ensure!(
         pool.unused_bytes() == 0,
-        "the pool keeps {} bytes",
+        "the pool keeps {} bytes of an owner that it should forget",
         pool.unused_bytes()
     );
     drop(again);
     ensure!(
         pool.unused_bytes() == one,
-        "the pool keeps {} bytes",
+        "the pool should keep one buffer and keeps {} bytes",
         pool.unused_bytes()
     );
     Ok(CheckOutcome::Passed)
@@ -277,25 +277,33 @@ fn name(sources: &Sources) -> Result<CheckOutcome> {
     };
     ensure!(
         shown()? == "covalent-XR24-640x480-2560",
-        "fdinfo shows the name {:?}",
+        "fdinfo shows the wrong name {:?}",
         shown()?
     );
     ensure!(buffer.set_name("camera"), "the kernel refused the name");
-    ensure!(shown()? == "camera", "fdinfo shows the name {:?}", shown()?);
+    ensure!(
+        shown()? == "camera",
+        "fdinfo shows the wrong name {:?}",
+        shown()?
+    );
     ensure!(
         buffer.set_name(&"x".repeat(100)),
         "the kernel refused a long name"
     );
     ensure!(
         shown()? == "x".repeat(31),
-        "fdinfo shows the name {:?}",
+        "fdinfo shows the wrong name {:?}",
         shown()?
     );
     ensure!(
         buffer.set_name("a\0b"),
         "the kernel refused a name with a zero byte"
     );
-    ensure!(shown()? == "a", "fdinfo shows the name {:?}", shown()?);
+    ensure!(
+        shown()? == "a",
+        "fdinfo shows the wrong name {:?}",
+        shown()?
+    );
     Ok(CheckOutcome::Passed)
 }
 
@@ -322,7 +330,7 @@ fn one_memory(sources: &Sources) -> Result<CheckOutcome> {
     let fds = covalent_tests::judge::process::fd_count(std::process::id())?;
     ensure!(
         planar.dmabuf_count() == 1,
-        "the buffer has {} dma-bufs",
+        "the planes of one dma-buf count as {} dma-bufs",
         planar.dmabuf_count()
     );
     ensure!(
@@ -361,7 +369,7 @@ fn bad_fd() -> Result<CheckOutcome> {
 }
 
 /// Allocates a dumb buffer of the card, which the card can always import.
-pub(crate) fn own(sources: &Sources, card: &Card) -> Result<Buffer> {
+pub(crate) fn allocate_dumb_buffer(sources: &Sources, card: &Card) -> Result<Buffer> {
     let id = sources
         .declarations()
         .into_iter()

@@ -28,7 +28,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
             // The first process that opens a card without a master becomes its master. Only the master can drop master.
             other
                 .release_master_lock()
-                .context("the card that was opened first is still DRM master")?;
+                .context("the first open file of the card is still DRM master")?;
             drop(card);
             Ok(CheckOutcome::Passed)
         });
@@ -56,7 +56,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
         );
         runner.check(
             &format!("cards::{name}::framebuffer_that_is_refused_leaves_no_handle"),
-            || refused(&sources, card),
+            || refused_framebuffer(&sources, card),
         );
         for source in sources.declarations() {
             runner.check(
@@ -111,15 +111,15 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                             Ok(CheckOutcome::Passed)
                         }
                         (Some(Verdict::Guaranteed), Err(error)) => {
-                            Err(error).context("the import was guaranteed and failed")
+                            Err(error).context("the import failed although the solver guarantees it")
                         }
                         (Some(_), Err(error)) => Ok(CheckOutcome::Skipped(format!(
-                            "possible, and not this time: {error}"
+                            "the import is possible but not guaranteed, and failed: {error}"
                         ))),
                         (None, Err(DrmError::Import { .. })) => Ok(CheckOutcome::Passed),
                         (None, Err(error)) => Err(error)
-                            .context("the import was impossible, but failed for another reason"),
-                        (None, Ok(_)) => bail!("the import was impossible and succeeded"),
+                            .context("the import failed as the solver predicts, but with an unexpected error"),
+                        (None, Ok(_)) => bail!("the import succeeded although the solver says that it is impossible"),
                     }
                 },
             );
@@ -127,9 +127,9 @@ pub(crate) fn run(runner: &mut CheckRunner) {
     }
 }
 
-/// Checks that a framebuffer in UYVY, which no plane of these cards supports, is refused. The card allocated the buffer itself,
-/// so the import of its dma-buf succeeds.
-fn refused(sources: &Sources, card: &Card) -> Result<CheckOutcome> {
+/// Checks that the card refuses a framebuffer in UYVY, which no plane of these cards supports. The card allocated the buffer
+/// itself, so only the framebuffer can be refused, and not the import of the dma-buf.
+fn refused_framebuffer(sources: &Sources, card: &Card) -> Result<CheckOutcome> {
     let mut request = Request::new(vga()?);
     request.participants.push(processor(Fourcc::UYVY));
     request.sources = sources.declarations();
@@ -144,8 +144,8 @@ fn refused(sources: &Sources, card: &Card) -> Result<CheckOutcome> {
     let buffers = sources.allocate(&plan)?;
     match card.framebuffer(buffers.first().context("the source allocated no buffer")?) {
         Err(DrmError::Request { .. }) => Ok(CheckOutcome::Passed),
-        Err(error) => Err(error).context("the framebuffer was refused for another reason"),
-        Ok(_) => bail!("the card made a framebuffer in UYVY"),
+        Err(error) => Err(error).context("the framebuffer was refused with an unexpected error"),
+        Ok(_) => bail!("the card created a framebuffer in UYVY, which no plane supports"),
     }
 }
 

@@ -36,10 +36,10 @@ pub(crate) fn run(runner: &mut CheckRunner) {
         }
         // Each open file of a mem-to-mem device has its own pair of queues.
         let second = Device::open(device.path())?;
-        let (other, _) = queues(&second)?;
+        let (second_output, _) = queues(&second)?;
         let buffers = allocate(&sources.declarations(), &sources, &output, Fourcc::RGB565)?.0;
         let _one = output.import(&buffers)?;
-        other
+        second_output
             .import(&buffers)
             .context("import the buffers into the second open file")?;
         Ok(CheckOutcome::Passed)
@@ -53,8 +53,11 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                 ids.extend(queue.source(&participant)?.map(|source| source.id));
             }
         }
-        // One queue of the encoder and one of the decoder carry coded data, so these two are no sources of pictures.
-        ensure!(ids.len() == 4, "the sources are {ids:?}");
+        // One queue of the encoder and one queue of the decoder carry coded data, so these two queues are no sources of pictures.
+        ensure!(
+            ids.len() == 4,
+            "four queues should be sources, and these are: {ids:?}"
+        );
         ids.sort();
         ids.dedup();
         ensure!(
@@ -82,10 +85,10 @@ pub(crate) fn run(runner: &mut CheckRunner) {
         || {
             let device = Device::open(&encoder()?)?;
             let (_, capture) = queues(&device)?;
-            let small = bytes(&sources, Extent::new(4096, 1)?)?;
+            let small = allocate_coded_buffer(&sources, Extent::new(4096, 1)?)?;
             match capture.import_coded(FWHT, vga()?, &[small]) {
                 Err(Error::TooSmall { .. }) => Ok(CheckOutcome::Passed),
-                answer => bail!("the call returned {answer:?}"),
+                answer => bail!("importing a buffer that is too small returned {answer:?}"),
             }
         },
     );
@@ -94,11 +97,11 @@ pub(crate) fn run(runner: &mut CheckRunner) {
         || {
             let device = Device::open(&decoder()?)?;
             let (output, _) = queues(&device)?;
-            let coded = bytes(&sources, Extent::new(4096, 1024)?)?;
+            let coded = allocate_coded_buffer(&sources, Extent::new(4096, 1024)?)?;
             let mut stream = output.import_coded(FWHT, vga()?, &[coded])?;
             match stream.queue_bytes(0, (4 << 20) + 1) {
                 Err(Error::TooSmall { .. }) => {}
-                answer => bail!("the call returned {answer:?}"),
+                answer => bail!("queueing more bytes than the buffer has returned {answer:?}"),
             }
             ensure!(stream.queued_count() == 0, "a refused buffer is queued");
             Ok(CheckOutcome::Passed)
@@ -126,7 +129,7 @@ fn allocate(
 }
 
 /// Allocates a buffer for coded data.
-fn bytes(sources: &Sources, extent: Extent) -> Result<Buffer> {
+fn allocate_coded_buffer(sources: &Sources, extent: Extent) -> Result<Buffer> {
     let request = Request {
         participants: vec![processor(Fourcc::R8)],
         sources: sources.declarations(),
@@ -151,7 +154,7 @@ fn copies(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<CheckOut
         verdict == Verdict::Guaranteed,
         "vim2m supports any memory, but its plan is not guaranteed"
     );
-    let (into, out) = (first(&read)?, first(&written)?);
+    let (into, out) = (first_buffer(&read)?, first_buffer(&written)?);
     let pattern = pixels::pattern(into, 1)?;
     pixels::write(into, &pattern)?;
     let mut reader = output.import(&read)?;
@@ -167,11 +170,11 @@ fn copies(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<CheckOut
 
 fn round_trip(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<CheckOutcome> {
     let from = std::slice::from_ref(source);
-    let coded = bytes(sources, Extent::new(4096, 1024)?)?;
+    let coded = allocate_coded_buffer(sources, Extent::new(4096, 1024)?)?;
     let device = Device::open(&encoder()?)?;
     let (output, capture) = queues(&device)?;
     let (pictures, _) = allocate(from, sources, &output, fourcc)?;
-    let picture = first(&pictures)?;
+    let picture = first_buffer(&pictures)?;
     let original = smooth(picture)?;
     pixels::write(picture, &original)?;
     let mut reader = output.import(&pictures)?;
@@ -194,7 +197,7 @@ fn round_trip(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<Chec
     // The decoder reads the format and the size from the header of the coded data.
     reader.start()?;
     let (decoded, _) = allocate(from, sources, &capture, fourcc)?;
-    let out = first(&decoded)?;
+    let out = first_buffer(&decoded)?;
     let mut writer = capture.import(&decoded)?;
     writer.queue(0)?;
     writer.start()?;
@@ -207,6 +210,6 @@ fn round_trip(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<Chec
     Ok(CheckOutcome::Passed)
 }
 
-fn first(buffers: &[Buffer]) -> Result<&Buffer> {
+fn first_buffer(buffers: &[Buffer]) -> Result<&Buffer> {
     buffers.first().context("the source allocated no buffer")
 }

@@ -95,7 +95,7 @@ fn import(
             drop(imported);
             ensure!(
                 second.buffer().identity() == buffer.identity(),
-                "the second import is of another buffer"
+                "the second import refers to another buffer"
             );
             pixels::same(&[second.read()?], &pattern)
                 .context("GBM must read the pixels that were written")?;
@@ -105,24 +105,23 @@ fn import(
             Ok(CheckOutcome::Passed)
         }
         (Some(Verdict::Guaranteed), Err(error)) => {
-            Err(error).context("the import was guaranteed and failed")
+            Err(error).context("the import failed although the solver guarantees it")
         }
         (Some(_), Err(error)) => Ok(CheckOutcome::Skipped(format!(
-            "possible, and not this time: {error}"
+            "the import is possible but not guaranteed, and failed: {error}"
         ))),
         (None, Err(GbmError::Import { .. })) => Ok(CheckOutcome::Passed),
-        (None, Err(error)) => {
-            Err(error).context("the import was impossible, but failed for another reason")
-        }
+        (None, Err(error)) => Err(error)
+            .context("the import failed as the solver predicts, but with an unexpected error"),
         (None, Ok(imported)) => {
             // A virtual GPU with a shadow copy can import the buffer, but does not see pixels that the CPU writes.
             ensure!(
                 gbm.has_shadow_copy() == Some(true),
-                "the import was impossible and succeeded"
+                "the import succeeded although the solver says that it is impossible"
             );
             ensure!(
                 pixels::same(&[imported.read()?], &pattern).is_err(),
-                "sharing was impossible, but GBM reads the pixels that the CPU wrote"
+                "GBM reads the pixels that the CPU wrote, although the solver says that sharing is impossible"
             );
             Ok(CheckOutcome::Passed)
         }

@@ -8,7 +8,8 @@ use drm::control::Device as _;
 
 use super::{CheckOutcome, CheckRunner};
 
-/// Leaks a GEM handle on every watched card on purpose. If this leak were not detected, no other check could detect one.
+/// Leaks a GEM handle on purpose on every card, and checks that [`CardHandles`] detects the leak. If it did not, the other checks
+/// could not detect leaks either.
 pub(crate) fn run(runner: &mut CheckRunner, sources: &Sources) {
     for card in sources.cards() {
         let name = format!(

@@ -163,16 +163,18 @@ pub(crate) fn run(runner: &mut CheckRunner) {
     runner.watch(&sources);
     for bad in BAD_DESCRIPTORS {
         runner.check(&format!("hostile::{}", bad.name), || {
-            let buffer = real(&sources)?;
+            let buffer = system_heap_buffer(&sources)?;
             match describe(&buffer, bad.extent, bad.fourcc, bad.planes)? {
                 Err(error) if (bad.refused)(&error) => Ok(CheckOutcome::Passed),
-                Err(error) => bail!("the call failed with another error than expected: {error}"),
-                Ok(_) => bail!("the description was accepted"),
+                Err(error) => {
+                    bail!("importing the descriptor failed with an unexpected error: {error}")
+                }
+                Ok(_) => bail!("a descriptor that does not match its dma-buf was imported"),
             }
         });
     }
     runner.check("hostile::unknown_fourcc_is_refused", || {
-        let buffer = real(&sources)?;
+        let buffer = system_heap_buffer(&sources)?;
         let answer = describe(&buffer, VGA, Fourcc(0xdead_beef), &[(0, 2560)])?;
         ensure!(
             matches!(
@@ -206,11 +208,11 @@ pub(crate) fn run(runner: &mut CheckRunner) {
     });
     runner.check("hostile::node_that_is_no_heap_is_reported", no_heap);
     runner.check("hostile::correct_description_is_accepted", || {
-        let buffer = real(&sources)?;
+        let buffer = system_heap_buffer(&sources)?;
         let whole = describe(&buffer, VGA, Fourcc::XRGB8888, &[(0, 2560)])??;
         ensure!(
             whole.identity() == buffer.identity(),
-            "the described buffer has another identity than its dma-buf"
+            "the imported buffer has another identity than its dma-buf"
         );
         let planes = describe(&buffer, VGA, Fourcc::NV12, &[(0, 640), (307_200, 640)])??;
         ensure!(
@@ -221,7 +223,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
         Ok(CheckOutcome::Passed)
     });
     runner.check("hostile::dma_buf_cannot_be_truncated", || {
-        let buffer = real(&sources)?;
+        let buffer = system_heap_buffer(&sources)?;
         let fd = buffer.dmabuf_fd(0).context("the buffer has no dma-buf")?;
         ensure!(
             rustix::fs::ftruncate(fd, 4096).is_err(),
@@ -274,7 +276,9 @@ fn empty_allocations(sources: &Sources) -> Result<CheckOutcome> {
                         "{size} bytes were rounded to {needed_bytes} bytes"
                     );
                 }
-                _ => bail!("the allocation of {size} bytes failed for another reason: {error:?}"),
+                _ => bail!(
+                    "the allocation of {size} bytes failed with an unexpected error: {error:?}"
+                ),
             },
             Ok(buffers) => bail!("{size} bytes were allocated: {buffers:?}"),
         }
@@ -297,12 +301,12 @@ fn no_heap() -> Result<CheckOutcome> {
             source,
             ..
         }) if source == Errno::NOTTY.into() => Ok(CheckOutcome::Passed),
-        answer => bail!("the call returned {answer:?}"),
+        answer => bail!("allocating from /dev/null returned {answer:?}"),
     }
 }
 
 /// Allocates the dma-buf to which the descriptors are applied.
-fn real(sources: &Sources) -> Result<Buffer> {
+fn system_heap_buffer(sources: &Sources) -> Result<Buffer> {
     let mut request = Request::new(vga()?);
     request.participants.push(processor(Fourcc::XRGB8888));
     request.sources = sources.declarations();

@@ -10,7 +10,7 @@ use covalent_alloc::buffer::{Buffer, Descriptor, ImportCache, PlaneDescriptor};
 use covalent_tests::check_support::Sources;
 
 use super::CheckOutcome;
-use super::buffers::{has_display, own};
+use super::buffers::{allocate_dumb_buffer, has_display};
 
 /// Checks that an import cache imports a buffer only once, and keeps no import that has no user.
 pub(crate) fn cached(sources: &Sources, card: &Card) -> Result<CheckOutcome> {
@@ -25,7 +25,7 @@ pub(crate) fn cached(sources: &Sources, card: &Card) -> Result<CheckOutcome> {
         imports.fetch_add(1, Ordering::Relaxed);
         card.framebuffer(buffer)
     };
-    let buffer = own(sources, card)?;
+    let buffer = allocate_dumb_buffer(sources, card)?;
     let one = cache.get_or_import(&buffer, import)?;
     let two = cache.get_or_import(&buffer, import)?;
     ensure!(
@@ -75,7 +75,7 @@ pub(crate) fn racing(sources: &Sources, card: &Card) -> Result<CheckOutcome> {
             "the card drives no display".to_owned(),
         ));
     }
-    let buffer = own(sources, card)?;
+    let buffer = allocate_dumb_buffer(sources, card)?;
     let failed = thread::scope(|scope| {
         let all: Vec<_> = (0..16)
             .map(|_| {

@@ -25,7 +25,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
         || {
             let (queue, buffers) = camera(&sources)?;
             control("inject_vidioc_reqbufs_error=1")?;
-            refused(queue.import(&buffers).map(|_| ()), "VIDIOC_REQBUFS")?;
+            check_injected_error(queue.import(&buffers).map(|_| ()), "VIDIOC_REQBUFS")?;
             stream(&mut queue.import(&buffers)?, 8).map(|_| CheckOutcome::Passed)
         },
     );
@@ -33,7 +33,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
         let (queue, buffers) = camera(&sources)?;
         let mut stream = queue.import(&buffers)?;
         control("inject_vidioc_qbuf_error=1")?;
-        refused(stream.queue(0), "VIDIOC_QBUF")?;
+        check_injected_error(stream.queue(0), "VIDIOC_QBUF")?;
         ensure!(
             stream.queued_count() == 0,
             "a buffer is queued although VIDIOC_QBUF failed"
@@ -49,7 +49,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
         let mut stream = queue.import(&buffers)?;
         fill(&mut stream)?;
         control("inject_vidioc_streamon_error=1")?;
-        refused(stream.start(), "VIDIOC_STREAMON")?;
+        check_injected_error(stream.start(), "VIDIOC_STREAMON")?;
         stream.start().context("the retry")?;
         frames(&mut stream, 8).map(|_| CheckOutcome::Passed)
     });
@@ -66,7 +66,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
             let damaged = after.iter().filter(|frame| frame.is_damaged).count();
             ensure!(
                 damaged == 1,
-                "{damaged} of {} frames are damaged",
+                "{damaged} of {} frames are marked as damaged instead of one",
                 after.len()
             );
             Ok(CheckOutcome::Passed)
@@ -114,11 +114,14 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                 .windows(2)
                 .filter(|pair| matches!(pair, [one, two] if two.sequence > one.sequence + 1))
                 .count();
-            ensure!(gaps > 0, "the sequence numbers have no gap");
+            ensure!(
+                gaps > 0,
+                "the sequence numbers have no gap although vivid dropped frames"
+            );
             ensure!(
                 seen.windows(2)
                     .all(|pair| matches!(pair, [one, two] if two.timestamp > one.timestamp)),
-                "a timestamp is not later than the one before"
+                "the timestamp of a frame is not later than that of the frame before"
             );
             Ok(CheckOutcome::Passed)
         },
@@ -157,12 +160,12 @@ fn requeue(sources: &Sources) -> Result<CheckOutcome> {
                 index == expected,
                 "the error names buffer {index}, but buffer {expected} could not be queued"
             );
-            refused(Err(*source), "VIDIOC_QBUF")?;
+            check_injected_error(Err(*source), "VIDIOC_QBUF")?;
         }
         Err(error) => {
-            return Err(error).context("the call failed with another error than expected");
+            return Err(error).context("dequeuing failed with an unexpected error");
         }
-        Ok(_) => bail!("the stream did not report the error"),
+        Ok(_) => bail!("the stream did not report that VIDIOC_QBUF failed"),
     }
     stream.queue(expected).context("the retry")?;
     frames(&mut stream, 8).map(|_| CheckOutcome::Passed)
@@ -175,14 +178,14 @@ fn stream_through(stream: &mut Stream) -> Result<CheckOutcome> {
     let first = frames(stream, 1)?.first().map_or(0, |frame| frame.sequence);
     ensure!(
         first >= 0xffff_ff00,
-        "the first sequence number is {first:#x}"
+        "the first sequence number is {first:#x}, which is not near the largest"
     );
     let until = Instant::now() + TIMEOUT;
     let mut last = first;
     while last >= first {
         ensure!(
             Instant::now() < until,
-            "the sequence number does not wrap and is {last:#x}"
+            "the sequence number did not wrap around, and is {last:#x}"
         );
         let next = frames(stream, 1)?.first().map_or(0, |frame| frame.sequence);
         // On a busy machine vivid may give two frames the same sequence number.
@@ -224,10 +227,12 @@ pub(super) fn control(setting: &str) -> Result<()> {
     Ok(())
 }
 
-fn refused(answer: Result<(), Error>, expected: &str) -> Result<()> {
+fn check_injected_error(answer: Result<(), Error>, expected: &str) -> Result<()> {
     match answer {
         Err(Error::Request { operation, .. }) if operation == expected => Ok(()),
-        Err(error) => Err(error).context("the call failed with another error than expected"),
+        Err(error) => Err(error).with_context(|| {
+            format!("an error of {expected} was injected, but another error was reported")
+        }),
         Ok(()) => bail!("{expected} did not fail although an error was injected"),
     }
 }

@@ -60,8 +60,8 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                 Err(UdmabufError::Memfd { source, .. }) if is_expected(&source) => {
                     Ok(CheckOutcome::Passed)
                 }
-                Err(error) => bail!("the call failed with another error than expected: {error}"),
-                Ok(_) => bail!("udmabuf accepted the memfd that it should refuse"),
+                Err(error) => bail!("udmabuf refused the memfd with an unexpected error: {error}"),
+                Ok(_) => bail!("udmabuf accepted a memfd that it should refuse"),
             },
         );
     }
@@ -72,7 +72,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                 source: MemfdError::NotMemfd(error),
                 ..
             }) if error == Errno::INVAL.into() => Ok(CheckOutcome::Passed),
-            answer => bail!("the call returned {answer:?}"),
+            answer => bail!("sharing a file that is no memfd returned {answer:?}"),
         }
     });
     runner.check("memory::more_than_the_limit_is_refused", || {
@@ -85,7 +85,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
         rustix::fs::fcntl_add_seals(&large, SealFlags::SHRINK)?;
         match Udmabuf::open()?.share(large, 0, size) {
             Err(UdmabufError::Limit { .. }) => Ok(CheckOutcome::Passed),
-            answer => bail!("the call returned {answer:?}"),
+            answer => bail!("sharing a memfd above size_limit_mb returned {answer:?}"),
         }
     });
     runner.check("memory::changed_size_limit_is_read_again", changed_limit);
@@ -93,7 +93,10 @@ pub(crate) fn run(runner: &mut CheckRunner) {
         let memfd = memfd(SealFlags::SHRINK)?;
         let shared = Udmabuf::open()?.share(&memfd, PAGE, 2 * PAGE)?;
         let (_, size) = identify(&shared)?;
-        ensure!(size == 2 * PAGE, "the dma-buf has {size} bytes");
+        ensure!(
+            size == 2 * PAGE,
+            "the dma-buf has {size} bytes instead of two pages"
+        );
         let shrunk = ftruncate(&memfd, PAGE);
         ensure!(
             shrunk == Err(Errno::PERM),
@@ -175,7 +178,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                         huge: true,
                         ..
                     }) => {}
-                    answer => bail!("the call returned {answer:?}"),
+                    answer => bail!("allocating without free huge pages returned {answer:?}"),
                 }
                 drop(taken);
                 ensure!(

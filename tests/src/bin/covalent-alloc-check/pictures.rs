@@ -175,12 +175,12 @@ fn planes(fourcc: Fourcc) -> Result<Vec<Vec<u8>>> {
             vec![(green & 0x07) << 5 | blue & 0x1f, red & 0xf8 | green & 0x07]
         }),
         Fourcc::XRGB2101010 => vec![plane(1, 1, &|x, y| {
-            tens(colour(x), x, y, |red, green, blue| {
+            ten_bit_pixel(colour(x), x, y, |red, green, blue| {
                 red << 20 | green << 10 | blue
             })
         })],
         Fourcc::ABGR2101010 => vec![plane(1, 1, &|x, y| {
-            tens(colour(x), x, y, |red, green, blue| {
+            ten_bit_pixel(colour(x), x, y, |red, green, blue| {
                 3 << 30 | blue << 20 | green << 10 | red
             })
         })],
@@ -224,7 +224,7 @@ fn planes(fourcc: Fourcc) -> Result<Vec<Vec<u8>>> {
 }
 
 /// Returns a pixel with three channels of ten bits. On the ramp, the first pixel has the value 3, and each next pixel 8 more.
-fn tens(colour: [u8; 3], x: u16, y: u16, join: impl Fn(u32, u32, u32) -> u32) -> Vec<u8> {
+fn ten_bit_pixel(colour: [u8; 3], x: u16, y: u16, join: impl Fn(u32, u32, u32) -> u32) -> Vec<u8> {
     let [red, green, blue] = if y < RAMP {
         colour.map(|channel| if channel == 0 { 0 } else { 1023 })
     } else {

@@ -73,10 +73,11 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                         match (verdict, streamed) {
                             (_, Ok(())) => Ok(CheckOutcome::Passed),
                             (Verdict::Guaranteed, Err(error)) => {
-                                Err(error.context("the plan was guaranteed and streaming failed"))
+                                Err(error
+                                    .context("streaming failed although the plan is guaranteed"))
                             }
                             (_, Err(error)) => Ok(CheckOutcome::Skipped(format!(
-                                "possible, and not this time: {error:#}"
+                                "streaming is possible but not guaranteed, and failed: {error:#}"
                             ))),
                         }
                     },
@@ -97,7 +98,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
             &format!("queues::{node}::own_memory_has_the_size_that_others_need"),
             || {
                 let queue = open()?;
-                // A codec that writes bytes after the last row declares such a minimum size.
+                // A codec that writes bytes after the last row declares a minimum size of its buffers.
                 let mut codec = processor(Fourcc::XRGB8888);
                 codec.for_each_choice(|own| own.image.minimum_size_bytes = PADDED_BYTES);
                 let plan = plan_own_memory(&queue, 3, Some(codec))?;
@@ -105,7 +106,10 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                 for buffer in stream.buffers() {
                     let memory = buffer.dmabuf_fd(0).context("the buffer has no dma-buf")?;
                     let bytes = rustix::fs::seek(memory, rustix::fs::SeekFrom::End(0))?;
-                    ensure!(bytes >= PADDED_BYTES, "a buffer has {bytes} bytes");
+                    ensure!(
+                        bytes >= PADDED_BYTES,
+                        "a buffer has {bytes} bytes, less than the codec needs"
+                    );
                 }
                 self::stream(stream)?;
                 Ok(CheckOutcome::Passed)
@@ -134,9 +138,9 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                         Err(DescriptorError::Layout(LayoutError::OutOfBounds { .. })) => {}
                         Err(error) => {
                             return Err(error)
-                                .context("the call failed with another error than expected");
+                                .context("the import failed with an unexpected error");
                         }
-                        Ok(_) => bail!("the descriptor was accepted"),
+                        Ok(_) => bail!("a descriptor whose dma-buf is too small was accepted"),
                     }
                 }
                 if node == "/dev/video0" {
@@ -159,8 +163,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                 match queue.import(&mixed) {
                     Err(Error::Layouts { index: 2, .. }) => {}
                     Err(error) => {
-                        return Err(error)
-                            .context("the call failed with another error than expected");
+                        return Err(error).context("the import failed with an unexpected error");
                     }
                     Ok(_) => bail!("the queue accepted buffers of two layouts"),
                 }

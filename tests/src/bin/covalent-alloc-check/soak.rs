@@ -9,7 +9,7 @@ use covalent_tests::check_support::Sources;
 use covalent_tests::judge::bufinfo;
 use covalent_tests::judge::process::fd_count;
 
-use super::buffers::{has_display, own, plan};
+use super::buffers::{allocate_dumb_buffer, has_display, plan};
 use super::{CheckOutcome, CheckRunner};
 
 /// The number of buffers that the theme `soak` allocates from each source.
@@ -65,7 +65,7 @@ fn framebuffers(sources: &Sources, card: &Card) -> Result<CheckOutcome> {
             "the card drives no display".to_owned(),
         ));
     }
-    let buffer = own(sources, card)?;
+    let buffer = allocate_dumb_buffer(sources, card)?;
     expect_no_growth(LONG_IMPORTS, || {
         drop(card.framebuffer(&buffer)?);
         Ok(())

@@ -349,7 +349,7 @@ fn allocation_beyond_the_budget_is_refused_by_the_crate(
 ) -> Result<CheckOutcome> {
     if matches!(backend, Backend::Queue(_)) {
         return Ok(CheckOutcome::Skipped(
-            "a queue's sizes are its driver's".to_owned(),
+            "a queue allocates only the sizes of its driver".to_owned(),
         ));
     }
     let huge = Extent::new(Extent::LARGEST, Extent::LARGEST / 2)?;
@@ -372,7 +372,7 @@ fn allocation_beyond_the_budget_is_refused_by_the_crate(
             "the solver has no plan although the source declares no limit"
         );
         return Ok(CheckOutcome::Skipped(
-            "its largest picture is smaller".to_owned(),
+            "the largest picture of the source is smaller than 16 GiB".to_owned(),
         ));
     };
     match backend.allocate(&plan) {

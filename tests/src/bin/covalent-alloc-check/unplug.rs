@@ -146,7 +146,7 @@ fn camera() -> Result<CheckOutcome> {
     injected::control("disconnect=1")?;
     match queue.import(&buffers) {
         Err(Error::Gone { .. }) => {}
-        answer => bail!("the call returned {answer:?}"),
+        answer => bail!("importing into the queue of an unplugged camera returned {answer:?}"),
     }
     ensure!(
         matches!(queue.participant(vga()?, None), Err(Error::Gone { .. })),

@@ -69,7 +69,7 @@ pub(crate) fn run_validated(runner: &mut CheckRunner) {
                     .iter()
                     .any(|message| message.contains("WRITE-AFTER-WRITE")
                         || message.contains("WRITE_AFTER_WRITE")),
-                "for a hazard on {} the validation layer reports {messages:?}",
+                "the validation layer does not report a hazard on {}, but reports {messages:?}",
                 gpu.name()
             );
         }
@@ -182,11 +182,13 @@ fn both_ways(
         match exchange(sources, gpu, &plan) {
             Ok(()) => passed += 1,
             Err(error) if is_guaranteed => {
-                return Err(error.context(format!("the plan for {what} was guaranteed and failed")));
+                return Err(error.context(format!(
+                    "sharing {what} failed although the plan is guaranteed"
+                )));
             }
             Err(error) => {
                 return Ok(CheckOutcome::Skipped(format!(
-                    "possible, and not this time: {error:#}"
+                    "the exchange is possible but not guaranteed, and failed: {error:#}"
                 )));
             }
         }
@@ -381,23 +383,25 @@ fn orders(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     let pixels = pattern(&buffer, 8)?;
     write(&buffer, &pixels)?;
     same(&gpu.import(&buffer)?.read()?, &pixels)
-        .context("pixels that the CPU wrote before the import")?;
+        .context("the device must read the pixels that the CPU wrote before the import")?;
     // The CPU writes after the import.
     let buffer = fresh()?;
     let image = gpu.import(&buffer)?;
     write(&buffer, &pixels)?;
-    same(&image.read()?, &pixels).context("pixels that the CPU wrote after the import")?;
+    same(&image.read()?, &pixels)
+        .context("the device must read the pixels that the CPU wrote after the import")?;
     // The device writes through an import that is dropped, and the buffer is imported again.
     let other = pattern(&buffer, 9)?;
     image.write(&other)?;
     drop(image);
-    same(&gpu.import(&buffer)?.read()?, &other)
-        .context("pixels that the device wrote through an import that was dropped")?;
+    same(&gpu.import(&buffer)?.read()?, &other).context(
+        "the device must read the pixels that the device wrote through an import that was dropped",
+    )?;
     // The device writes through one of two imports and reads through the other.
     let (first, second) = (gpu.import(&buffer)?, gpu.import(&buffer)?);
     first.write(&pixels)?;
     same(&second.read()?, &pixels)
-        .context("pixels that the device wrote through another import")?;
+        .context("the device must read the pixels that the device wrote through another import")?;
     drop((first, second));
     same(&read(&buffer)?, &pixels)?;
     Ok(CheckOutcome::Passed)

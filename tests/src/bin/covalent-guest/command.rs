@@ -120,8 +120,8 @@ impl Command {
         self.pid
     }
 
-    /// Queues bytes for the command's input. Returns the number of bytes that are discarded, because the command has closed its
-    /// input.
+    /// Queues bytes for the command's input. If the command has closed its input, the bytes are discarded. Returns the number of
+    /// discarded bytes.
     ///
     /// # Errors
     /// The host sent more than the window allows, or sent input after its end.

@@ -17,7 +17,7 @@ use signal_hook::consts::SIGCHLD;
 use super::command::Command;
 use super::control_group::{Group, Groups};
 
-/// The number of unsent bytes for the port from which on no more output of commands is read.
+/// The number of bytes that may wait to be sent through the port. When as many are waiting, no output of commands is read.
 const BACKLOG_BYTES: usize = 1 << 20;
 
 /// The exit status of a command that could not be started. A shell uses the same status.

@@ -43,13 +43,13 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
         };
         rows.row(
             format!("{} without extensions", engine.offered.name),
-            || bare(number, setup),
+            || check_bare_device(number, setup),
         );
         match engine.check(Capabilities::IMAGES) {
             Ok(()) => on_device(machine, rows, &engine),
             Err(error) => rows.row(
                 format!("{} reports what it lacks", engine.offered.name),
-                || lacking(&error),
+                || check_unsupported(&error),
             ),
         }
         number = number.saturating_add(1);
@@ -57,7 +57,7 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
 }
 
 /// Checks a device on which no extension is enabled: the error must list every extension and feature that covalent-alloc needs.
-fn bare(number: usize, setup: Setup) -> Result<RowOutcome> {
+fn check_bare_device(number: usize, setup: Setup) -> Result<RowOutcome> {
     let nothing = Setup {
         only: Some(&[]),
         ..setup
@@ -83,9 +83,9 @@ fn bare(number: usize, setup: Setup) -> Result<RowOutcome> {
     expect_no_messages(&engine)
 }
 
-/// The device has every extension that its driver supports, and still cannot share images. Checks that the error states for each
-/// missing extension or feature that the driver does not support it.
-fn lacking(error: &VulkanError) -> Result<RowOutcome> {
+/// Checks the error for a device that has every extension of its driver and still cannot share images. For each missing extension
+/// or feature, the error must state that the driver does not support it.
+fn check_unsupported(error: &VulkanError) -> Result<RowOutcome> {
     let VulkanError::Missing { missing, .. } = error else {
         bail!("{error}");
     };
@@ -124,7 +124,7 @@ fn on_device(machine: &TestMachine, rows: &mut Rows, engine: &Arc<Engine>) {
         };
         rows.row(format!("an engine on {device} draws to {name}"), || {
             memory.with(Purpose::Render, Fourcc::XRGB8888, size(), 1, |buffers| {
-                Ok(scenes::draws(engine, &gpu, first(buffers)?)?)
+                Ok(scenes::draws(engine, &gpu, first_buffer(buffers)?)?)
             })
         });
         for fourcc in COPIED {
@@ -134,7 +134,12 @@ fn on_device(machine: &TestMachine, rows: &mut Rows, engine: &Arc<Engine>) {
                     let second = buffers
                         .get(1)
                         .context("the source allocated only one buffer")?;
-                    Ok(scenes::copies(engine, &gpu, first(buffers)?, second)?)
+                    Ok(scenes::copies(
+                        engine,
+                        &gpu,
+                        first_buffer(buffers)?,
+                        second,
+                    )?)
                 })
             });
         }
@@ -143,7 +148,7 @@ fn on_device(machine: &TestMachine, rows: &mut Rows, engine: &Arc<Engine>) {
             || {
                 let extent = Extent::new(SAMPLED.0, SAMPLED.1).map_err(anyhow::Error::from);
                 memory.with(Purpose::Sample, Fourcc::NV12, extent, 1, |buffers| {
-                    Ok(scenes::samples(engine, &gpu, first(buffers)?)?)
+                    Ok(scenes::samples(engine, &gpu, first_buffer(buffers)?)?)
                 })
             },
         );
@@ -203,7 +208,7 @@ fn planted(engine: &Engine, gpu: &Gpu) -> Result<RowOutcome> {
             .iter()
             .any(|message| message.contains("WRITE-AFTER-WRITE")
                 || message.contains("WRITE_AFTER_WRITE")),
-        "for a hazard the validation layer reports {messages:?}"
+        "the validation layer does not report the hazard, but reports {messages:?}"
     );
     Ok(RowOutcome::Passed)
 }
@@ -229,7 +234,7 @@ fn size() -> Result<Extent> {
     Ok(Extent::new(320, 48)?)
 }
 
-fn first(buffers: &[Buffer]) -> Result<&Buffer> {
+fn first_buffer(buffers: &[Buffer]) -> Result<&Buffer> {
     buffers.first().context("the source allocated no buffer")
 }
 

@@ -45,7 +45,7 @@ impl Properties {
         let handle = self
             .by_name
             .get(name)
-            .with_context(|| format!("the object has no property {name}"))?;
+            .with_context(|| format!("the KMS object has no property {name}"))?;
         request.add_raw_property(self.object, *handle, value);
         Ok(())
     }

@@ -48,7 +48,7 @@ pub(crate) fn reads_after_a_fence(gpu: &Gpu, buffer: &Buffer) -> Result<RowOutco
     let (old, new) = (pattern(buffer, 3)?, pattern(buffer, 4)?);
     write(buffer, &old)?;
     let sw_sync = SwSyncTimeline::new()?;
-    let reading = image.begin_read(after(sw_sync.fence(1)?))?;
+    let reading = image.begin_read(submission_after(sw_sync.fence(1)?))?;
     expect_pending(&reading)?;
     write(buffer, &new)?;
     sw_sync.advance(1)?;
@@ -112,7 +112,7 @@ pub(crate) fn is_read_after_its_fence(gpu: &Gpu, buffer: &Buffer) -> Result<RowO
 }
 
 /// Returns a submission that waits for one fence.
-pub(crate) fn after(fence: Fence) -> Submission {
+pub(crate) fn submission_after(fence: Fence) -> Submission {
     Submission {
         wait_fences: vec![fence],
         ..Submission::default()

@@ -8,7 +8,7 @@
 //!    │   draws, signals point n of `drawn`      │  reads, signals point n of the timeline `read`
 //!    │   polls for point n - 4 of `read` ◀──────│
 //! ```
-//! Each process may be killed at any time. The socket of the other one then hangs up, and it continues with a new process.
+//! Either process may be killed at any time. The surviving process then finds its socket closed, and continues with a new peer.
 
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::process;
@@ -37,8 +37,8 @@ const BUFFERS: u64 = 4;
 /// How many times the memory use is sampled.
 const SAMPLES: u64 = 16;
 
-/// How many times the other process is killed after it was killed once. The number of fds after the first kill must not grow.
-const KILLS: u64 = 3;
+/// The number of kills of the other process after the first kill. The number of fds after the first kill must not grow.
+const FURTHER_KILLS: u64 = 3;
 /// The largest number of frames before a kill, in addition to one frame for each buffer.
 const MAX_FRAMES_UNTIL_KILL: u64 = 60;
 
@@ -94,14 +94,14 @@ fn is_usable(machine: &TestMachine, device_index: usize) -> bool {
         return false;
     };
     let source = size().and_then(|extent| Ok(gpu.source_of_size(extent)?));
-    gpu.is_cpu() && matches!(source, Ok(Some(_))) || planned(machine, gpu).is_ok()
+    gpu.is_cpu() && matches!(source, Ok(Some(_))) || plan_images(machine, gpu).is_ok()
 }
 
 fn size() -> Result<Extent> {
     Ok(Extent::new(63, 17)?)
 }
 
-fn planned(machine: &TestMachine, gpu: &Gpu) -> Result<Box<covalent_alloc::solve::Plan>> {
+fn plan_images(machine: &TestMachine, gpu: &Gpu) -> Result<Box<covalent_alloc::solve::Plan>> {
     let extent = size()?;
     let source = gpu
         .source_of_size(extent)?
@@ -114,7 +114,7 @@ fn planned(machine: &TestMachine, gpu: &Gpu) -> Result<Box<covalent_alloc::solve
 }
 
 /// Runs as the producer or the consumer, as `word` says, with one Vulkan device.
-fn role(machine: &TestMachine, word: &str, device_index: usize) -> Result<()> {
+fn run_role(machine: &TestMachine, word: &str, device_index: usize) -> Result<()> {
     let socket = Socket::from(rustix::io::dup(rustix::stdio::stdin())?);
     let device = sync_device()?.context("no card has timelines")?;
     let (gpu, _) = machine
@@ -141,10 +141,10 @@ fn role(machine: &TestMachine, word: &str, device_index: usize) -> Result<()> {
 
 /// Runs as the child process that is the producer or the consumer.
 pub(crate) fn serve(machine: &TestMachine, word: &str, device_index: usize) -> Result<()> {
-    role(machine, word, device_index)
+    run_role(machine, word, device_index)
 }
 
-fn other(word: &str, device_index: usize) -> Result<Peer> {
+fn start_peer(word: &str, device_index: usize) -> Result<Peer> {
     Peer::start(&["--role", word, "--place", &device_index.to_string()])
 }
 
@@ -164,7 +164,7 @@ fn undisturbed(
         .get(device_index)
         .context("the machine has no Vulkan device of this index")?;
     let mut producer = Producer::new(machine, gpu, device)?;
-    let peer = other("consumer", device_index)?;
+    let peer = start_peer("consumer", device_index)?;
     producer.send_buffers(&peer.socket, 0)?;
     let cards: Vec<&Card> = machine.sources.cards().collect();
     let handles =
@@ -184,7 +184,7 @@ fn undisturbed(
             .iter()
             .zip(&before)
             .all(|(now, before)| !now.holds_more_than(before)),
-        "GEM handles and framebuffers were leaked: they are {after:?}, and were {before:?}"
+        "GEM handles were leaked: the cards have {after:?} after the frames, and had {before:?} before"
     );
     // Resources that are allocated only once are allocated before the middle of the run, so the end is compared with the middle.
     let middle = samples
@@ -202,7 +202,7 @@ fn undisturbed(
     ensure!(
         median_growth(&here) <= ALLOWED_GROWTH_KIBIBYTES
             && median_growth(&there) <= ALLOWED_GROWTH_KIBIBYTES,
-        "the memory of a process grows; the samples of both in KiB are {kibibytes:?}"
+        "the memory of a process grows; the samples of both processes in KiB are {kibibytes:?}"
     );
     Ok(RowOutcome::PassedWithNote(format!(
         "{count} frames, all correct; the two processes had {:?} fds, {:?} KiB in the middle and {:?} KiB at the end",
@@ -231,8 +231,8 @@ fn consumer_killed(
     let mut number = 0;
     let mut fds = None;
     let mut at = Vec::new();
-    for _ in 0..=KILLS {
-        let mut peer = other("consumer", device_index)?;
+    for _ in 0..=FURTHER_KILLS {
+        let mut peer = start_peer("consumer", device_index)?;
         producer.send_buffers(&peer.socket, number)?;
         let until = BUFFERS + random_below(MAX_FRAMES_UNTIL_KILL)?;
         for _ in 0..until {
@@ -253,7 +253,7 @@ fn consumer_killed(
         let most = *fds.get_or_insert(now);
         ensure!(
             now <= most,
-            "fds were leaked: the process has {now} after a kill, and had {most} after the first"
+            "fds were leaked: the process has {now} fds after a kill, and had {most} after the first kill"
         );
     }
     Ok(RowOutcome::PassedWithNote(format!(
@@ -273,8 +273,8 @@ fn producer_killed(
         .context("the machine has no Vulkan device of this index")?;
     let mut fds = None;
     let mut at = Vec::new();
-    for _ in 0..=KILLS {
-        let mut peer = other("producer", device_index)?;
+    for _ in 0..=FURTHER_KILLS {
+        let mut peer = start_peer("producer", device_index)?;
         let mut consumer = Consumer::receive_buffers(gpu, device, &peer.socket)?;
         let until = BUFFERS + random_below(MAX_FRAMES_UNTIL_KILL)?;
         for _ in 0..until {
@@ -299,7 +299,7 @@ fn producer_killed(
         let most = *fds.get_or_insert(now);
         ensure!(
             now <= most,
-            "fds were leaked: the process has {now} after a kill, and had {most} after the first"
+            "fds were leaked: the process has {now} fds after a kill, and had {most} after the first kill"
         );
     }
     Ok(RowOutcome::PassedWithNote(format!(
@@ -315,12 +315,12 @@ struct Producer {
     jobs: Sender<(Image, u64, Point)>,
     done: Receiver<Result<Image>>,
     /// The number of the last frame that was drawn before the current consumer started.
-    first: u64,
+    drawn_before: u64,
 }
 
 impl Producer {
     fn new(machine: &TestMachine, gpu: &Gpu, device: &SyncDevice) -> Result<Self> {
-        let plan = planned(machine, gpu)?;
+        let plan = plan_images(machine, gpu)?;
         let mut images = Vec::new();
         for _ in 0..BUFFERS {
             let buffer = machine
@@ -335,7 +335,7 @@ impl Producer {
         // The thread ends when the sender is dropped.
         thread::spawn(move || {
             for (image, number, point) in queue {
-                let worked = work(&image, number, &point).map(|()| image);
+                let worked = draw_frame(&image, number, &point).map(|()| image);
                 if report.send(worked).is_err() {
                     break;
                 }
@@ -347,17 +347,17 @@ impl Producer {
             read: Timeline::create(device)?,
             jobs,
             done,
-            first: 0,
+            drawn_before: 0,
         })
     }
 
-    /// Sends the buffers and timelines to a new consumer. Signals the points up to `number` that the last one has not signalled.
+    /// Sends the buffers and timelines to a new consumer, and signals the `read` points up to `number` for the last one.
     fn send_buffers(&mut self, socket: &Socket, number: u64) -> Result<()> {
         for image in &self.images {
             let (description, fds) = BufferDescription::of(image.buffer())?;
             socket.send(&FrameMessage::Buffer(description), &fds)?;
         }
-        self.first = number;
+        self.drawn_before = number;
         // A killed consumer cannot signal its remaining points, so the producer signals them.
         if number > 0 {
             self.read.point(number)?.signal()?;
@@ -397,12 +397,12 @@ impl Producer {
 }
 
 /// Draws a frame and signals its point.
-fn work(image: &Image, number: u64, point: &Point) -> Result<()> {
-    image.write(&[frame(number)?])?;
+fn draw_frame(image: &Image, number: u64, point: &Point) -> Result<()> {
+    image.write(&[frame_pixels(number)?])?;
     Ok(point.signal()?)
 }
 
-fn frame(number: u64) -> Result<Vec<u8>> {
+fn frame_pixels(number: u64) -> Result<Vec<u8>> {
     let word = u32::try_from(number)?.to_le_bytes();
     let extent = size()?;
     let pixels = usize::try_from(extent.width() * extent.height())?;
@@ -459,7 +459,7 @@ impl Consumer {
         let found = image.read()?;
         let wrong = found
             .first()
-            .is_none_or(|found| frame(number).map_or(true, |expected| *found != expected));
+            .is_none_or(|found| frame_pixels(number).map_or(true, |expected| *found != expected));
         ensure!(
             !wrong,
             "the pixels of frame {number} are those of another frame, or torn"

@@ -10,7 +10,7 @@ use covalent_tests::check_support::pixels::{checksum, colours, read};
 use super::display::Display;
 use super::exchange::TIMEOUT;
 use super::test_machine::TestMachine;
-use super::vulkan_to_kms::written;
+use super::vulkan_to_kms::allocate_writeback;
 
 /// The format of the shown pictures and of the writeback.
 pub(crate) const SHOWN: Fourcc = Fourcc::XRGB8888;
@@ -27,7 +27,7 @@ pub(crate) fn show(
     let framebuffer = display.card.framebuffer(buffer)?;
     display.present(&framebuffer, TIMEOUT)?;
     if display.has_writeback() {
-        let back = written(machine, display)?;
+        let back = allocate_writeback(machine, display)?;
         let into = display.card.framebuffer(&back)?;
         let is_there = || -> Result<bool> { Ok(colours(SHOWN, &read(&back)?)? == expected) };
         ensure!(

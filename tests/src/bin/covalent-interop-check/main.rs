@@ -243,7 +243,7 @@ fn validated(machine: TestMachine, rows: &mut Rows) {
                     .iter()
                     .any(|message| message.contains("WRITE-AFTER-WRITE")
                         || message.contains("WRITE_AFTER_WRITE")),
-                "for a hazard on {} the validation layer reports {messages:?}",
+                "the validation layer does not report a hazard on {}, but reports {messages:?}",
                 gpu.name()
             );
         }

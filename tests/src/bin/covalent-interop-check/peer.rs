@@ -12,7 +12,7 @@ use covalent_alloc::sync::{Fence, Pollable as _, SyncDevice, Timeline, Until};
 use covalent_tests::check_support::pixels::{pattern, same};
 use serde::{Deserialize, Serialize};
 
-use super::exchange::{TIMEOUT, after, expect_pending, pixels_when_done};
+use super::exchange::{TIMEOUT, expect_pending, pixels_when_done, submission_after};
 use super::socket::Socket;
 use super::test_machine::TestMachine;
 
@@ -232,7 +232,7 @@ fn with(
         PeerRequest::Draw { seed } => Ok(image.write(&pixels(seed)?)?),
         PeerRequest::ReadAfter { seed } => {
             let fence = Fence::import(fds.next().context("the message has no fd of a sync_file")?)?;
-            let reading = image.begin_read(after(fence))?;
+            let reading = image.begin_read(submission_after(fence))?;
             expect_pending(&reading)?;
             socket.send(&PeerReply::Waiting, &[])?;
             same(&pixels_when_done(&reading)?, &pixels(seed)?)

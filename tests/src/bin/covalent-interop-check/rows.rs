@@ -46,7 +46,7 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    /// Creates a runner that skips the first `done` rows.
+    /// Creates a runner that skips the first `done` rows, which earlier child processes ran.
     pub(crate) fn after(done: usize) -> Self {
         Self {
             behaviour: "",

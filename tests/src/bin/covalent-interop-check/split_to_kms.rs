@@ -20,7 +20,7 @@ use covalent_tests::check_support::processor;
 use covalent_tests::sw_sync::SwSyncTimeline;
 
 use super::display::Display;
-use super::exchange::{TIMEOUT, after};
+use super::exchange::{TIMEOUT, submission_after};
 use super::held_picture::{self, SHOWN};
 use super::test_machine::TestMachine;
 use super::v4l2_to_vulkan::cameras;
@@ -48,8 +48,8 @@ pub(crate) fn show(machine: &TestMachine, card: &str) -> Result<()> {
     let mut display = Display::take(&card)?.context("the card drives no connected display")?;
     let lacking = || format!("no Vulkan device: {}", machine.lacking.join("; "));
     let (gpu, _) = machine.gpus.first().with_context(lacking)?;
-    let captured = captured(machine, gpu, &display)?;
-    let (buffer, words) = drawn(machine, gpu, &display)?;
+    let captured = copy_camera_frame(machine, gpu, &display)?;
+    let (buffer, words) = copy_drawn_picture(machine, gpu, &display)?;
     let expected = colours(SHOWN, &read(&buffer)?)?;
     let detail = format!("{words}; {captured}");
     held_picture::show(machine, &mut display, &buffer, &expected, &detail)
@@ -57,7 +57,7 @@ pub(crate) fn show(machine: &TestMachine, card: &str) -> Result<()> {
 
 /// Copies a frame of a camera to a buffer of the display, and compares the colours of both. Returns a text that names the device,
 /// the formats and the sources of the copy.
-fn captured(machine: &TestMachine, gpu: &Gpu, display: &Display) -> Result<String> {
+fn copy_camera_frame(machine: &TestMachine, gpu: &Gpu, display: &Display) -> Result<String> {
     let path = cameras().into_iter().next();
     let path = path.context("no V4L2 device of this machine captures pictures")?;
     let queue = Device::open(path.as_ref())?.queue(Direction::Capture)?;
@@ -72,7 +72,7 @@ fn captured(machine: &TestMachine, gpu: &Gpu, display: &Display) -> Result<Strin
         queue.import(&machine.sources.allocate(from)?)?
     };
     let frame = stream.buffers().first().context("no buffer")?.clone();
-    let shown = one(machine, plan_of(copy.to)?)?;
+    let shown = allocate_one(machine, plan_of(copy.to)?)?;
     fill(&shown, AROUND)?;
     stream.queue(0)?;
     stream.start()?;
@@ -87,14 +87,18 @@ fn captured(machine: &TestMachine, gpu: &Gpu, display: &Display) -> Result<Strin
     let first = expected.first();
     ensure!(
         expected.iter().any(|colour| Some(colour) != first),
-        "the camera's frame has one colour, which shows no copy"
+        "the camera's frame has only one colour, so the comparison does not show that the frame was copied"
     );
     Ok(words)
 }
 
 /// Copies a picture that covers a part of a larger frame. The copy waits for a fence that is signalled when the CPU has drawn the
 /// picture. Returns the copy, and a text that names the device, the formats and the sources.
-fn drawn(machine: &TestMachine, gpu: &Gpu, display: &Display) -> Result<(Buffer, String)> {
+fn copy_drawn_picture(
+    machine: &TestMachine,
+    gpu: &Gpu,
+    display: &Display,
+) -> Result<(Buffer, String)> {
     let extent = display.extent()?;
     let mut producer = processor(DRAWN);
     producer.for_each_choice(|own| {
@@ -104,8 +108,8 @@ fn drawn(machine: &TestMachine, gpu: &Gpu, display: &Display) -> Result<(Buffer,
     });
     let split = split(machine, gpu, display, producer, None)?;
     let (copy, words) = copy_of(gpu, &split, DRAWN)?;
-    let frame = one(machine, plan_of(copy.from)?)?;
-    let shown = one(machine, plan_of(copy.to)?)?;
+    let frame = allocate_one(machine, plan_of(copy.from)?)?;
+    let shown = allocate_one(machine, plan_of(copy.to)?)?;
     let rows = extent.height().next_multiple_of(BLOCK_ROWS);
     ensure!(
         copy.crops
@@ -210,7 +214,7 @@ fn plan_of(group: &Group) -> Result<&Plan> {
     group.plan.as_ref().context("a group has no plan")
 }
 
-fn one(machine: &TestMachine, plan: &Plan) -> Result<Buffer> {
+fn allocate_one(machine: &TestMachine, plan: &Plan) -> Result<Buffer> {
     let buffer = machine.sources.allocate(plan)?.pop();
     buffer.context("the source allocated no buffer")
 }

@@ -115,14 +115,19 @@ fn crashed_row(
     status: ExitStatus,
 ) -> Row {
     let how = match status.signal() {
-        Some(9) => format!("it hung for {} s and was killed", TIMEOUT.as_secs()),
+        Some(9) => format!(
+            "the child process hung for {} s and was killed",
+            TIMEOUT.as_secs()
+        ),
         Some(signal) => format!("the driver ended the process by signal {signal}"),
         None => format!("the driver ended the process with {status}"),
     };
     let (verdict, reason) = match caveats {
         Some(caveats) => (
             Verdict::Skipped,
-            format!("possible ({caveats}), and not this time: {how}"),
+            format!(
+                "the plan is possible but not guaranteed ({caveats}), and the row failed: {how}"
+            ),
         ),
         None => (Verdict::Failed, how),
     };

@@ -177,8 +177,8 @@ pub(crate) fn expect_no_complaints(complaints: &ValidationMessages) -> Result<Ro
     Ok(RowOutcome::Passed)
 }
 
-/// Returns the conflicting constraints that the solver's explanation lists, or the first line of the explanation if it lists
-/// none.
+/// Returns why the solver finds no plan: the conflicting constraints in its explanation, or else the first line of the
+/// explanation.
 fn prediction(explained: &str) -> String {
     let first = explained.lines().next().unwrap_or_default();
     let conflicts: Vec<&str> = explained
@@ -199,10 +199,10 @@ fn prediction(explained: &str) -> String {
 pub(crate) fn classify(plan: &Plan, outcome: Result<RowOutcome>) -> Result<RowOutcome> {
     match outcome {
         Err(error) if plan.verdict() == Verdict::Guaranteed => {
-            Err(error.context("the plan was guaranteed and failed"))
+            Err(error.context("the row failed although its plan is guaranteed"))
         }
         Err(error) => Ok(RowOutcome::Skipped(format!(
-            "possible ({}), and not this time: {error:#}",
+            "the plan is possible but not guaranteed ({}), and the row failed: {error:#}",
             plan.caveats().join("; ")
         ))),
         outcome => outcome,

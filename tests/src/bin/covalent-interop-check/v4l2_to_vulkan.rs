@@ -13,7 +13,7 @@ use covalent_tests::check_support::codec::wait;
 use covalent_tests::check_support::pixels::{pattern, read, same, write};
 use covalent_tests::sw_sync::SwSyncTimeline;
 
-use super::exchange::{self, after, expect_pending, expect_ready, pixels_when_done};
+use super::exchange::{self, expect_pending, expect_ready, pixels_when_done, submission_after};
 use super::rows::{RowOutcome, Rows};
 use super::test_machine::{PlanResult, TestMachine, classify};
 
@@ -35,20 +35,32 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
         for path in &cameras {
             for fourcc in machine.formats(formats) {
                 rows.row(format!("{path} to {device} in {fourcc}"), || {
-                    streamed(machine, gpu, path, fourcc, &look)
+                    streamed(machine, gpu, path, fourcc, &read_captured)
                 });
             }
             rows.row(format!("{path} to {device} after a pending fence"), || {
                 match exchange::fences_unavailable(gpu) {
                     Some(skipped) => Ok(skipped),
-                    None => streamed(machine, gpu, path, Fourcc::XRGB8888, &early),
+                    None => streamed(
+                        machine,
+                        gpu,
+                        path,
+                        Fourcc::XRGB8888,
+                        &read_submitted_before_capture,
+                    ),
                 }
             });
             rows.row(
                 format!("{path} waits in poll until {device} has read"),
                 || match exchange::fences_unavailable(gpu) {
                     Some(skipped) => Ok(skipped),
-                    None => streamed(machine, gpu, path, Fourcc::XRGB8888, &late),
+                    None => streamed(
+                        machine,
+                        gpu,
+                        path,
+                        Fourcc::XRGB8888,
+                        &queue_polled_after_read,
+                    ),
                 },
             );
         }
@@ -74,7 +86,7 @@ fn streamed(
     gpu: &Gpu,
     path: &str,
     fourcc: Fourcc,
-    look: &dyn Fn(&Gpu, &mut Stream) -> Result<RowOutcome>,
+    check: &dyn Fn(&Gpu, &mut Stream) -> Result<RowOutcome>,
 ) -> Result<RowOutcome> {
     let queue: Queue = Device::open(path.as_ref())?.queue(Direction::Capture)?;
     let extent = size()?;
@@ -98,12 +110,12 @@ fn streamed(
             .map_err(anyhow::Error::from)
             .and_then(|buffers| Ok(queue.import(&buffers)?))
     };
-    classify(&plan, stream.and_then(|mut stream| look(gpu, &mut stream)))
+    classify(&plan, stream.and_then(|mut stream| check(gpu, &mut stream)))
 }
 
 /// Checks that the device and the CPU read the same picture.
-fn look(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
-    let buffer = first(stream)?;
+fn read_captured(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
+    let buffer = first_buffer(stream)?;
     let before = pattern(&buffer, 7)?;
     write(&buffer, &before)?;
     let image = gpu.import(&buffer)?;
@@ -121,13 +133,13 @@ fn look(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
 }
 
 /// Submits the device's read before the camera writes, with a fence that is signalled when the picture is complete.
-fn early(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
-    let buffer = first(stream)?;
+fn read_submitted_before_capture(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
+    let buffer = first_buffer(stream)?;
     let before = pattern(&buffer, 8)?;
     write(&buffer, &before)?;
     let image = gpu.import(&buffer)?;
     let sw_sync = SwSyncTimeline::new()?;
-    let reading = image.begin_read(after(sw_sync.fence(1)?))?;
+    let reading = image.begin_read(submission_after(sw_sync.fence(1)?))?;
     expect_pending(&reading)?;
     stream.queue(0)?;
     stream.start()?;
@@ -146,15 +158,15 @@ fn early(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
 
 /// Checks that the dma-buf of a pending reader polls as busy. The queue does not wait for fences, so the program polls the
 /// dma-buf before VIDIOC_QBUF.
-fn late(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
-    let buffer = first(stream)?;
+fn queue_polled_after_read(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
+    let buffer = first_buffer(stream)?;
     let image = gpu.import(&buffer)?;
     stream.queue(0)?;
     stream.start()?;
     wait(stream)?;
     let picture = read(&buffer)?;
     let (slow, done) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
-    let reading = image.begin_read(after(slow.fence(1)?))?;
+    let reading = image.begin_read(submission_after(slow.fence(1)?))?;
     let reservation = buffer.reservation();
     reservation.add(&done.fence(1)?, Access::Read)?;
     ensure!(
@@ -174,7 +186,7 @@ fn late(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
     Ok(RowOutcome::Passed)
 }
 
-fn first(stream: &Stream) -> Result<Buffer> {
+fn first_buffer(stream: &Stream) -> Result<Buffer> {
     Ok(stream
         .buffers()
         .first()

@@ -49,8 +49,8 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     }
 }
 
-/// Returns the source of buffers of this size; `None` if there is no such source.
-type Memory<'a> = &'a dyn Fn(Extent) -> Result<Option<Source>>;
+/// A function that returns a source of buffers of the given size; `None` if there is no such source.
+type SourceForSize<'a> = &'a dyn Fn(Extent) -> Result<Option<Source>>;
 
 fn shared(
     machine: &TestMachine,
@@ -58,7 +58,7 @@ fn shared(
     gbm: &Gbm,
     listed: &FormatSet,
     fourcc: Fourcc,
-    memory: Memory<'_>,
+    memory: SourceForSize<'_>,
 ) -> Result<RowOutcome> {
     let extent = odd(fourcc)?;
     let Some(source) = memory(extent)? else {

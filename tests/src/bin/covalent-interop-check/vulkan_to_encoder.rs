@@ -16,7 +16,7 @@ use covalent_tests::check_support::pixels::read;
 use covalent_tests::check_support::{processor, vga};
 use covalent_tests::sw_sync::SwSyncTimeline;
 
-use super::exchange::{self, TIMEOUT, after, draw, expect_pending};
+use super::exchange::{self, TIMEOUT, draw, expect_pending, submission_after};
 use super::rows::{RowOutcome, Rows};
 use super::test_machine::{PlanResult, TestMachine, classify};
 
@@ -33,14 +33,14 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
         for fourcc in [Fourcc::YUV420, Fourcc::NV12, Fourcc::XRGB8888] {
             if formats.iter().any(|format| format.fourcc == fourcc) {
                 rows.row(format!("{device} to vicodec in {fourcc}"), || {
-                    coded(machine, gpu, fourcc, false)
+                    check_encoded_picture(machine, gpu, fourcc, false)
                 });
             }
         }
         rows.row(format!("{device} to vicodec after a pending fence"), || {
             match exchange::fences_unavailable(gpu) {
                 Some(skipped) => Ok(skipped),
-                None => coded(machine, gpu, Fourcc::XRGB8888, true),
+                None => check_encoded_picture(machine, gpu, Fourcc::XRGB8888, true),
             }
         });
     }
@@ -48,7 +48,12 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
 
 /// Draws a picture, encodes and decodes it, and compares both pictures. With `with_fence`, the device draws after a pending
 /// fence.
-fn coded(machine: &TestMachine, gpu: &Gpu, fourcc: Fourcc, with_fence: bool) -> Result<RowOutcome> {
+fn check_encoded_picture(
+    machine: &TestMachine,
+    gpu: &Gpu,
+    fourcc: Fourcc,
+    with_fence: bool,
+) -> Result<RowOutcome> {
     let device = Device::open(&encoder()?)?;
     let (output, capture) = queues(&device)?;
     let participants = vec![
@@ -68,7 +73,7 @@ fn coded(machine: &TestMachine, gpu: &Gpu, fourcc: Fourcc, with_fence: bool) -> 
         let image = gpu.import(picture)?;
         if with_fence {
             let sw_sync = SwSyncTimeline::new()?;
-            let writing = image.begin_write(&original, after(sw_sync.fence(1)?))?;
+            let writing = image.begin_write(&original, submission_after(sw_sync.fence(1)?))?;
             expect_pending(&writing)?;
             sw_sync.advance(1)?;
             ensure!(
@@ -78,7 +83,7 @@ fn coded(machine: &TestMachine, gpu: &Gpu, fourcc: Fourcc, with_fence: bool) -> 
         } else {
             draw(&image, &original)?;
         }
-        let code = bytes(machine)?;
+        let code = allocate_coded_buffer(machine)?;
         let mut reader = output.import(&pictures)?;
         let mut writer = capture.import_coded(FWHT, vga()?, from_ref(&code))?;
         writer.queue(0)?;
@@ -87,7 +92,7 @@ fn coded(machine: &TestMachine, gpu: &Gpu, fourcc: Fourcc, with_fence: bool) -> 
         reader.start()?;
         let used = wait(&mut writer)?;
         drop((reader, writer));
-        let back = decoded(&machine.sources, machine, &code, used, fourcc)?;
+        let back = decode(&machine.sources, machine, &code, used, fourcc)?;
         let psnr = peak_signal_to_noise(&original, &back, fourcc)?;
         ensure!(
             psnr >= MIN_PSNR_DB,
@@ -98,7 +103,7 @@ fn coded(machine: &TestMachine, gpu: &Gpu, fourcc: Fourcc, with_fence: bool) -> 
     classify(&plan, attempt())
 }
 
-fn decoded(
+fn decode(
     sources: &Sources,
     machine: &TestMachine,
     code: &Buffer,
@@ -111,7 +116,7 @@ fn decoded(
     reader.queue_bytes(0, used)?;
     // The decoder reads the format and the size from the header of the coded data.
     reader.start()?;
-    let pictures = plain(sources, machine, &capture, fourcc)?;
+    let pictures = allocate_pictures(sources, machine, &capture, fourcc)?;
     let picture = pictures.first().context("the source allocated no buffer")?;
     let mut writer = capture.import(&pictures)?;
     writer.queue(0)?;
@@ -120,7 +125,7 @@ fn decoded(
     read(picture)
 }
 
-fn plain(
+fn allocate_pictures(
     sources: &Sources,
     machine: &TestMachine,
     capture: &Queue,
@@ -134,7 +139,7 @@ fn plain(
 }
 
 /// Allocates a buffer for coded data.
-fn bytes(machine: &TestMachine) -> Result<Buffer> {
+fn allocate_coded_buffer(machine: &TestMachine) -> Result<Buffer> {
     let extent = Extent::new(4096, 1024)?;
     heap(
         &machine.sources,

@@ -14,7 +14,7 @@ use covalent_tests::check_support::processor;
 use covalent_tests::sw_sync::SwSyncTimeline;
 
 use super::display::Display;
-use super::exchange::{self, TIMEOUT, after, draw, expect_pending};
+use super::exchange::{self, TIMEOUT, draw, expect_pending, submission_after};
 use super::held_picture;
 use super::rows::{RowOutcome, Rows};
 use super::test_machine::{PlanResult, TestMachine, classify};
@@ -56,7 +56,7 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
                     && (machine.full || fourcc == Fourcc::XRGB8888 || fourcc == Fourcc::RGB565)
                 {
                     rows.row(format!("{device} to {name} in {fourcc}"), || {
-                        shown(machine, gpu, card, fourcc)
+                        check_shown(machine, gpu, card, fourcc)
                     });
                 }
             }
@@ -84,14 +84,19 @@ fn plan(machine: &TestMachine, gpu: &Gpu, display: &Display, fourcc: Fourcc) -> 
 }
 
 /// Checks that the display shows the picture that the device drew.
-fn shown(machine: &TestMachine, gpu: &Gpu, card: &Card, fourcc: Fourcc) -> Result<RowOutcome> {
+fn check_shown(
+    machine: &TestMachine,
+    gpu: &Gpu,
+    card: &Card,
+    fourcc: Fourcc,
+) -> Result<RowOutcome> {
     let mut display = Display::take(card)?.context("the display was disconnected")?;
     let plan = match plan(machine, gpu, &display, fourcc)? {
         PlanResult::Plan(plan) => plan,
         PlanResult::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
     };
     let attempt = |display: &mut Display| -> Result<RowOutcome> {
-        let buffer = one(machine, &plan)?;
+        let buffer = allocate_one(machine, &plan)?;
         let pixels = pattern(&buffer, 13)?;
         draw(&gpu.import(&buffer)?, &pixels)?;
         let framebuffer = card.framebuffer(&buffer)?;
@@ -102,7 +107,7 @@ fn shown(machine: &TestMachine, gpu: &Gpu, card: &Card, fourcc: Fourcc) -> Resul
                     .to_owned(),
             ));
         }
-        let back = written(machine, display)?;
+        let back = allocate_writeback(machine, display)?;
         let into = card.framebuffer(&back)?;
         let expected = colours(fourcc, &pixels)?;
         let is_there = || -> Result<bool> {
@@ -132,7 +137,7 @@ fn shown_after_fence(machine: &TestMachine, gpu: &Gpu, card: &Card) -> Result<Ro
         PlanResult::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
     };
     let attempt = |display: &mut Display| -> Result<RowOutcome> {
-        let (before, buffer) = (one(machine, &plan)?, one(machine, &plan)?);
+        let (before, buffer) = (allocate_one(machine, &plan)?, allocate_one(machine, &plan)?);
         let first = card.framebuffer(&before)?;
         display.show(&first, None)?;
         ensure!(
@@ -142,7 +147,7 @@ fn shown_after_fence(machine: &TestMachine, gpu: &Gpu, card: &Card) -> Result<Ro
         let image = gpu.import(&buffer)?;
         let pixels = pattern(&buffer, 14)?;
         let (slow, done) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
-        let writing = image.begin_write(&pixels, after(slow.fence(1)?))?;
+        let writing = image.begin_write(&pixels, submission_after(slow.fence(1)?))?;
         let framebuffer = card.framebuffer(&buffer)?;
         let drawn = done.fence(1)?;
         display.show(&framebuffer, Some(std::os::fd::AsFd::as_fd(&drawn)))?;
@@ -173,7 +178,7 @@ fn shown_after_fence(machine: &TestMachine, gpu: &Gpu, card: &Card) -> Result<Ro
     classify(&plan, outcome)
 }
 
-fn one(machine: &TestMachine, plan: &Plan) -> Result<Buffer> {
+fn allocate_one(machine: &TestMachine, plan: &Plan) -> Result<Buffer> {
     machine
         .sources
         .allocate(plan)?
@@ -182,14 +187,14 @@ fn one(machine: &TestMachine, plan: &Plan) -> Result<Buffer> {
 }
 
 /// Allocates a dumb buffer of the card, into which the card writes its output.
-pub(crate) fn written(machine: &TestMachine, display: &Display) -> Result<Buffer> {
+pub(crate) fn allocate_writeback(machine: &TestMachine, display: &Display) -> Result<Buffer> {
     let mut sources = machine.sources.declarations();
     sources.retain(|source| {
         source.id.as_str().starts_with("dumb:") && source.is_of(display.card.identity())
     });
     let participants = vec![processor(Fourcc::XRGB8888)];
     match machine.plan(display.extent()?, participants, sources) {
-        PlanResult::Plan(plan) => one(machine, &plan),
+        PlanResult::Plan(plan) => allocate_one(machine, &plan),
         PlanResult::Impossible(why) => anyhow::bail!("{why}"),
     }
 }
@@ -206,7 +211,7 @@ pub(crate) fn show(machine: &TestMachine, card: &str, seed: usize) -> Result<()>
         PlanResult::Plan(plan) => plan,
         PlanResult::Impossible(why) => anyhow::bail!("{why}"),
     };
-    let buffer = one(machine, &plan)?;
+    let buffer = allocate_one(machine, &plan)?;
     draw(&gpu.import(&buffer)?, &pattern(&buffer, seed)?)?;
     let framebuffer = card.framebuffer(&buffer)?;
     display.present(&framebuffer, TIMEOUT)?;

@@ -14,7 +14,7 @@ use covalent_tests::check_support::pixels::{pattern, read, same, write};
 use covalent_tests::check_support::processor;
 use covalent_tests::sw_sync::SwSyncTimeline;
 
-use super::exchange::{self, TIMEOUT, after, draw, expect_pending};
+use super::exchange::{self, TIMEOUT, draw, expect_pending, submission_after};
 use super::hdmi_loopback;
 use super::rows::{RowOutcome, Rows};
 use super::test_machine::{PlanResult, TestMachine, classify};
@@ -63,7 +63,7 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
             format!("{device} to {DRIVER} after a pending fence"),
             || match exchange::fences_unavailable(gpu) {
                 Some(skipped) => Ok(skipped),
-                None => sent(machine, gpu, Fourcc::RGB565, &polled),
+                None => sent(machine, gpu, Fourcc::RGB565, &draw_after_fence),
             },
         );
     }
@@ -72,9 +72,9 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
 type Draw<'a> = &'a dyn Fn(&Image, &[Vec<u8>]) -> Result<()>;
 
 /// Draws after a pending fence, and waits until the device's work is complete, because a V4L2 queue does not wait for fences.
-fn polled(image: &Image, pixels: &[Vec<u8>]) -> Result<()> {
+fn draw_after_fence(image: &Image, pixels: &[Vec<u8>]) -> Result<()> {
     let sw_sync = SwSyncTimeline::new()?;
-    let writing = image.begin_write(pixels, after(sw_sync.fence(1)?))?;
+    let writing = image.begin_write(pixels, submission_after(sw_sync.fence(1)?))?;
     expect_pending(&writing)?;
     sw_sync.advance(1)?;
     ensure!(
@@ -95,7 +95,7 @@ fn sent(machine: &TestMachine, gpu: &Gpu, fourcc: Fourcc, draw: Draw<'_>) -> Res
     let attempt = || -> Result<RowOutcome> {
         let buffers = machine.sources.allocate(&plan)?;
         let from = buffers.first().context("the source allocated no buffer")?;
-        let back = returned(machine, &capture, fourcc)?;
+        let back = allocate_capture_buffers(machine, &capture, fourcc)?;
         let into = back.first().context("the source allocated no buffer")?;
         let (pixels, before) = (pattern(from, 9)?, pattern(into, 10)?);
         write(into, &before)?;
@@ -151,7 +151,11 @@ pub(crate) fn planned_back(
 }
 
 /// Allocates the buffers for the capture queue of vim2m.
-fn returned(machine: &TestMachine, capture: &Queue, fourcc: Fourcc) -> Result<Vec<Buffer>> {
+fn allocate_capture_buffers(
+    machine: &TestMachine,
+    capture: &Queue,
+    fourcc: Fourcc,
+) -> Result<Vec<Buffer>> {
     let plan = planned_back(machine, capture, size()?, fourcc)?;
     ensure!(
         plan.verdict() == Verdict::Guaranteed,

@@ -13,7 +13,7 @@ use covalent_alloc::sync::{Access, Fence, Timeline};
 use covalent_tests::check_support::pixels::{pattern_of, same};
 use covalent_tests::sw_sync::SwSyncTimeline;
 
-use super::exchange::{self, TIMEOUT, after, draw, expect_pending};
+use super::exchange::{self, TIMEOUT, draw, expect_pending, submission_after};
 use super::frames;
 use super::peer::{BufferDescription, Peer, PeerReply, PeerRequest, sync_device};
 use super::rows::{RowOutcome, Rows};

@@ -78,7 +78,7 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         }
         Verb::Held { name } => {
             let mut all = Vec::new();
-            for process in process::named(&name)? {
+            for process in process::processes_named(&name)? {
                 all.push(ProcessDmabufs {
                     process,
                     fds: process::fd_count(process)?,

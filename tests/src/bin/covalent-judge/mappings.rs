@@ -26,7 +26,7 @@ pub(crate) fn until_exit(
 ) -> io::Result<(BTreeMap<String, ProgramMappings>, ExitStatus)> {
     let mut seen: BTreeMap<String, ProgramMappings> = BTreeMap::new();
     loop {
-        for member in process::family(child.id()) {
+        for member in process::with_descendants(child.id()) {
             let Ok(name) = fs::read_to_string(format!("/proc/{member}/comm")) else {
                 continue;
             };

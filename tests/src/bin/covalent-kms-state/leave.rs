@@ -41,7 +41,7 @@ impl State<'_> {
     fn set(&mut self, object: impl ResourceHandle, name: &str, value: u64) -> anyhow::Result<()> {
         let (handle, _) = self
             .property(object, name)
-            .with_context(|| format!("there is no property {name}"))?;
+            .with_context(|| format!("the KMS object has no property {name}"))?;
         self.values.push((object.into(), handle, value));
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use covalent_alloc::files::replace;
-use covalent_tests::bench::{Measured, Row, Rows, Scenario, Subject, draw, measure};
+use covalent_tests::bench::{PipelineCosts, Row, Rows, Scenario, Subject, draw, measure};
 use covalent_tests::vm::accel::Accelerator;
 use covalent_tests::vm::config::{Config, Memory, Size};
 use covalent_tests::vm::guest::{Boot, Guest};
@@ -157,7 +157,7 @@ fn run_rounds(
     frames: [u32; 2],
     rounds: u32,
     progress: &Progress,
-) -> anyhow::Result<Vec<Vec<Measured>>> {
+) -> anyhow::Result<Vec<Vec<PipelineCosts>>> {
     let mut results: Vec<Vec<_>> = vec![Vec::new(); scenarios.len()];
     for round in 0..=rounds {
         let traced = round == rounds;

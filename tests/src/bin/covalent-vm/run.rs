@@ -100,7 +100,7 @@ impl GuestArguments {
         let image = image::ensure_with(self.config.platform(), options, &progress)?;
         ensure!(
             self.kernel.is_none() || kernel.is_of_series(&image.versions.kernel),
-            "Debian has Linux {} there now, and no {kernel}; omit --kernel to boot the image's kernel",
+            "the release of Debian that had Linux {kernel} now has Linux {}; omit --kernel to boot the image's kernel",
             image.versions.kernel
         );
         let programs = match &self.programs {

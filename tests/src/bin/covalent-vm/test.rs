@@ -231,7 +231,7 @@ impl Run {
     }
 
     fn print_rest(&mut self, progress: &Progress) {
-        for record in std::mem::take(&mut self.order).rest() {
+        for record in std::mem::take(&mut self.order).unprinted() {
             progress.print(&record);
         }
     }

@@ -45,7 +45,7 @@ pub(super) fn copied(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     ensure!(
         line.contains("every frame is copied into wl_shm, 1228800 bytes from NV16 to XR24")
             && line.contains("--no-copy"),
-        "the line is {line:?}"
+        "the client printed the line {line:?}"
     );
     let report: Value = serde_json::from_str(exit.stdout.trim())?;
     context.save_artefact("camera.json", exit.stdout.as_bytes())?;
@@ -82,7 +82,7 @@ pub(super) fn listed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         let mut found = formats.iter().filter(|format| format["format"] == name);
         found
             .next()
-            .with_context(|| format!("{name} is not listed"))
+            .with_context(|| format!("the client does not list the format {name}"))
     };
     let (scanned_out, composited, copied) = (of("XR24")?, of("NV12")?, of("NV16")?);
     ensure!(
@@ -124,7 +124,7 @@ pub(super) fn listed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let set = set.text();
     ensure!(
         set.contains(&format!("{rate:.3}")),
-        "the list has {rate} frames a second, and the camera: {set}"
+        "the list has {rate} frames a second, but the camera is set to: {set}"
     );
     compositor.check_nothing_left(context, "the list")?;
     compositor.stop(context)?;
@@ -229,7 +229,7 @@ pub(super) fn recorded(context: &mut TestContext<'_>) -> anyhow::Result<Outcome>
                     && near(found[1], 16)
                     && near(found[2], 128)
                     && near(found[3], 128),
-                "{format}: white, black and two greys are {found:?}"
+                "{format}: luma of the white and of the black bar, and chroma of both, are {found:?}"
             );
         }
     }

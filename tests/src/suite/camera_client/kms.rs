@@ -63,7 +63,7 @@ fn end(context: &mut TestContext<'_>, client: Process, inode: u64) -> anyhow::Re
     let report: serde_json::Value = serde_json::from_str(&exit.stdout)?;
     ensure!(
         record.buffers.contains(&inode),
-        "the display read {inode}, and the camera's buffers are {:?}",
+        "the display scanned out the dma-buf with inode {inode}, which is none of the camera's buffers {:?}",
         record.buffers
     );
     ensure!(
@@ -106,10 +106,13 @@ pub(super) fn fills_the_display(context: &mut TestContext<'_>) -> anyhow::Result
             break;
         }
     }
-    last.context("the picture of the other pattern")?;
+    last.context("the display does not show the camera's second pattern")?;
     end(context, client, inode)?;
     let mode = run_line(context, "covalent-camera --display kms --size 333x222")?;
-    ensure!(mode.status == 4, "a size that is no mode: {mode:?}");
+    ensure!(
+        mode.status == 4,
+        "a size that is no mode of the display was not refused: {mode:?}"
+    );
     let mut left = bufinfo(context)?;
     for _ in 0..40 {
         if left.len() <= before {
@@ -119,7 +122,9 @@ pub(super) fn fills_the_display(context: &mut TestContext<'_>) -> anyhow::Result
         left = bufinfo(context)?;
     }
     let holders = holders(context)?;
-    anyhow::bail!("{before} dma-bufs were there before, and these are left: {left:?}\n{holders}")
+    anyhow::bail!(
+        "there were {before} dma-bufs before the case, and after it there are {left:?}\n{holders}"
+    )
 }
 
 /// Returns the checksum that vkms computes of the displayed picture. The checksum is that of a frame that is displayed after this
@@ -154,7 +159,7 @@ pub(super) fn same_as_the_compositor(context: &mut TestContext<'_>) -> anyhow::R
         running.finish(PIPELINE_LIMIT)?;
         ensure!(
             composed == alone,
-            "pattern {pattern}: the client's display has {alone}, the compositor's {composed}"
+            "pattern {pattern}: the display has the checksum {alone} with the client alone, and {composed} with the compositor"
         );
         checksums.push(alone);
     }

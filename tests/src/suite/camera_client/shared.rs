@@ -60,7 +60,7 @@ fn check_reader(exit: &ClientExit, frames: usize) -> anyhow::Result<u64> {
         let number = rest.split(' ').next()?;
         number.parse().ok()
     });
-    lost.with_context(|| format!("the last line is {last:?}"))
+    lost.with_context(|| format!("the reader printed the last line {last:?}"))
 }
 
 /// Counts the file descriptors of the camera client.

@@ -44,7 +44,7 @@ impl ToolOutput {
 }
 
 /// The environment in which a check runs cargo.
-pub(super) enum Place<'a> {
+pub(super) enum CargoEnvironment<'a> {
     /// Cargo runs in the image's root, which has the libraries of every backend; `None` if the root is not built.
     Root(Option<&'a Root>),
     /// Cargo runs on the host, which has the same toolchain as the root.
@@ -53,15 +53,15 @@ pub(super) enum Place<'a> {
 
 /// Runs the tools of one check.
 pub(super) struct Tools<'a> {
-    place: Place<'a>,
+    environment: CargoEnvironment<'a>,
     pub(super) step: Step,
     processor_time: Cell<Duration>,
 }
 
 impl<'a> Tools<'a> {
-    pub(super) fn new(place: Place<'a>, step: Step) -> Self {
+    pub(super) fn new(environment: CargoEnvironment<'a>, step: Step) -> Self {
         Self {
-            place,
+            environment,
             step,
             processor_time: Cell::default(),
         }
@@ -87,11 +87,11 @@ impl<'a> Tools<'a> {
         args: &[&str],
         variables: &[(&str, &str)],
     ) -> Result<ToolOutput, String> {
-        let root = match &self.place {
-            Place::Root(root) => {
+        let root = match &self.environment {
+            CargoEnvironment::Root(root) => {
                 root.ok_or("this check runs in the image's root, which is not built")?
             }
-            Place::Host(toolchain) => {
+            CargoEnvironment::Host(toolchain) => {
                 let mut command = toolchain
                     .host_cargo()
                     .ok_or("the host has no toolchain of its own")?;
@@ -121,16 +121,16 @@ impl<'a> Tools<'a> {
 
     /// Returns the path of cargo's target folder on the host.
     pub(super) fn target_folder(&self) -> PathBuf {
-        checkout().join(match self.place {
-            Place::Root(_) => "target/guest",
-            Place::Host(_) => "target/harness",
+        checkout().join(match self.environment {
+            CargoEnvironment::Root(_) => "target/guest",
+            CargoEnvironment::Host(_) => "target/harness",
         })
     }
 
     /// Returns the path of a folder below [`Tools::target_folder`] in cargo's environment.
     pub(super) fn seen_by_cargo(&self, folder: &Path) -> String {
-        let seen = match (&self.place, folder.strip_prefix(self.target_folder())) {
-            (Place::Root(_), Ok(inside)) => Path::new("/target").join(inside),
+        let seen = match (&self.environment, folder.strip_prefix(self.target_folder())) {
+            (CargoEnvironment::Root(_), Ok(inside)) => Path::new("/target").join(inside),
             _ => folder.to_owned(),
         };
         seen.to_string_lossy().into_owned()
@@ -197,7 +197,7 @@ impl<'a> Tools<'a> {
                 let _ = child.kill();
                 let _ = child.wait();
                 return Err(format!(
-                    "it took longer than {} s and was ended",
+                    "the tool took longer than {} s and was ended",
                     LIMIT.as_secs()
                 ));
             }
@@ -258,7 +258,10 @@ mod tests {
     use crate::vm::progress::Progress;
 
     fn run(script: &str) -> (ToolOutput, Duration) {
-        let tools = Tools::new(Place::Root(None), Progress::silent().step("a tool"));
+        let tools = Tools::new(
+            CargoEnvironment::Root(None),
+            Progress::silent().step("a tool"),
+        );
         let mut command = Command::new("sh");
         command.args(["-c", script]);
         (tools.host(command).unwrap(), tools.processor_time())
@@ -288,11 +291,11 @@ mod tests {
     #[test]
     fn folder_below_target_is_seen_where_cargo_runs() {
         let step = || Progress::silent().step("a tool");
-        let in_root = Tools::new(Place::Root(None), step());
+        let in_root = Tools::new(CargoEnvironment::Root(None), step());
         let folder = in_root.target_folder().join("packaging");
         assert_eq!(in_root.seen_by_cargo(&folder), "/target/packaging");
         let toolchain = Toolchain::Host("/opt/x".into());
-        let on_host = Tools::new(Place::Host(&toolchain), step());
+        let on_host = Tools::new(CargoEnvironment::Host(&toolchain), step());
         let folder = on_host.target_folder().join("packaging");
         assert_eq!(Path::new(&on_host.seen_by_cargo(&folder)), folder);
     }
@@ -316,7 +319,10 @@ mod tests {
 
     #[test]
     fn cargo_without_a_root_is_an_error() {
-        let tools = Tools::new(Place::Root(None), Progress::silent().step("a tool"));
+        let tools = Tools::new(
+            CargoEnvironment::Root(None),
+            Progress::silent().step("a tool"),
+        );
         assert!(tools.cargo(&["fmt"], &[]).unwrap_err().contains("root"));
     }
 

@@ -198,7 +198,7 @@ fn leaves_tree(name: &Path, target: &Path) -> bool {
     false
 }
 
-/// Returns why a text may not be tracked: it contains a conflict marker of a merge, or a path in a person's home directory.
+/// Returns why a text may not be tracked: it contains a conflict marker of git, or a path in a person's home directory.
 fn objection_to_text(text: &str) -> Option<String> {
     text.lines().enumerate().find_map(|(index, line)| {
         let number = index.saturating_add(1);
@@ -207,7 +207,7 @@ fn objection_to_text(text: &str) -> Option<String> {
         }
         let home = home_of_one_machine(line)?;
         Some(format!(
-            "line {number} has {home}, a path of one machine; examples call the person {}",
+            "line {number} has {home}, a path in a person's home directory; use one of these user names in examples: {}",
             NOBODY.join(", ")
         ))
     })

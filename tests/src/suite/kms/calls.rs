@@ -100,7 +100,10 @@ grep -c "read(.*$card" trace"#,
         .filter_map(|line| line.trim().parse().ok())
         .collect();
     let [direct, commits, others, reads] = numbers.as_slice() else {
-        anyhow::bail!("{exit:?}; its log: {}", compositor.log_tail(context)?);
+        anyhow::bail!(
+            "{exit:?}; the compositor's log: {}",
+            compositor.log_tail(context)?
+        );
     };
     ensure!(*direct > 20, "{direct} of 30 frames were scanned out");
     // strace starts and ends in the middle of a frame, so the numbers may differ slightly.

@@ -21,13 +21,19 @@ pub(crate) fn verify(
     let report: Value = serde_json::from_slice(&output.stdout)
         .with_context(|| format!("`{line}` ended with {}: {stderr}", output.status))?;
     judge(&report)?;
-    ensure!(output.status.success(), "it ended with {}", output.status);
+    ensure!(
+        output.status.success(),
+        "`{line}` ended with {}",
+        output.status
+    );
     Ok(report)
 }
 
 /// Checks that a report has no wrong cell, enough cells, and few untested cells.
 pub(crate) fn judge(report: &Value) -> anyhow::Result<()> {
-    let cells = report["cells"].as_array().context("no cells")?;
+    let cells = report["cells"]
+        .as_array()
+        .context("the report has no cells")?;
     let wrong: Vec<String> = cells
         .iter()
         .filter(|cell| ["mismatch", "unlisted"].contains(&cell["judgement"].as_str().unwrap_or("")))
@@ -65,15 +71,21 @@ pub(crate) fn judge(report: &Value) -> anyhow::Result<()> {
         .filter(|cell| cell["judgement"] == "untested" && cell["format"]["modifier"] == "INVALID")
         .count();
     let (untested, all) = (of("untested") - implicit, cells.len());
-    ensure!(untested * 20 <= all, "{untested} of {all} were not tried");
+    ensure!(
+        untested * 20 <= all,
+        "{untested} of {all} cells were not tried, more than one in twenty"
+    );
     for verdict in ["guaranteed", "impossible"] {
         ensure!(
             agreeing(verdict) >= 20,
-            "only {} {verdict}",
+            "the verdict {verdict} agrees with the driver in only {} cells",
             agreeing(verdict)
         );
     }
-    ensure!(report["helper_deaths"] == 0, "helper processes died");
+    ensure!(
+        report["helper_deaths"] == 0,
+        "helper processes of `covalent matrix` crashed or were killed"
+    );
     Ok(())
 }
 
@@ -84,7 +96,9 @@ const DRIVERS: [(&str, &str); 2] = [("gbm:", " GBM"), ("vulkan:", " image")];
 /// Checks that a report has GBM and Vulkan as sources and as participants, each with guaranteed pairs that were tried. Every
 /// guest has lavapipe and a card that GBM supports.
 pub(crate) fn has_drivers(report: &Value) -> anyhow::Result<()> {
-    let cells = report["cells"].as_array().context("no cells")?;
+    let cells = report["cells"]
+        .as_array()
+        .context("the report has no cells")?;
     let guarantees: Vec<&Value> = cells
         .iter()
         .filter(|cell| cell["said"] == "guaranteed" && cell["judgement"] == "agrees")
@@ -106,7 +120,7 @@ pub(crate) fn has_drivers(report: &Value) -> anyhow::Result<()> {
 
 pub(crate) fn exit_message(output: &Output) -> String {
     format!(
-        "it ended with {}: {}",
+        "the command ended with {}: {}",
         output.status,
         String::from_utf8_lossy(&output.stderr).trim()
     )
@@ -116,7 +130,7 @@ pub(crate) fn exit_message(output: &Output) -> String {
 pub(crate) fn expect(output: &Output, status: u8, expected: &[&str]) -> anyhow::Result<()> {
     ensure!(
         output.status == Status::Code(status),
-        "{status} was expected: {}",
+        "the exit code {status} was expected: {}",
         exit_message(output)
     );
     let stderr = String::from_utf8_lossy(&output.stderr);

@@ -75,7 +75,7 @@ pub(super) fn shows_the_camera(
         let text = log.text();
         let lines: Vec<&str> = text.lines().rev().take(5).collect();
         format!(
-            "{}: its last messages, the newest first: {lines:#?}",
+            "the last messages of {}, the newest first: {lines:#?}",
             peer.name
         )
     })?;
@@ -107,7 +107,7 @@ fn camera(context: &mut TestContext<'_>, peer: &Peer) -> anyhow::Result<()> {
     let report: Value = serde_json::from_str(last).context("the client's report")?;
     ensure!(
         report["copied"].is_null() != peer.is_copied,
-        "whether frames are copied: {}",
+        "the client copies its frames on the wrong compositor, or does not copy them: {}",
         report["copied"]
     );
     if peer.is_copied {

@@ -143,7 +143,7 @@ fn is_shown(
     context.save_artefact(&format!("{}.txt", program.name), output.as_bytes())?;
     found.with_context(|| {
         let lines: Vec<&str> = output.lines().rev().take(5).collect();
-        format!("its last messages, the newest first: {lines:?}")
+        format!("the last messages of the program, the newest first: {lines:?}")
     })
 }
 

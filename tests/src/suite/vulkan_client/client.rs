@@ -65,13 +65,13 @@ impl Report {
         let buffers = u64::try_from(self.buffers().len() + textures)?;
         ensure!(
             self.imports == buffers && self.imports_in_steady_state == 0,
-            "{buffers} buffers were imported {} times, {} of them while frames flowed",
+            "{buffers} buffers were imported {} times, {} of these times in the steady state",
             self.imports,
             self.imports_in_steady_state
         );
         ensure!(
             self.client_copied_bytes == 0 && self.out_of_order == 0,
-            "bytes were copied, or frames out of order: {self:?}"
+            "the client copied bytes, or frames were presented out of order: {self:?}"
         );
         Ok(())
     }
@@ -124,7 +124,9 @@ impl<'guest> RunningClient<'guest> {
                     stderr.push_str(&line);
                     stderr.push('\n');
                 }
-                bail!("{shown} of {frames} frames were shown; it wrote:\n{stderr}");
+                bail!(
+                    "only {shown} of {frames} frames were shown; stderr of compositor and client:\n{stderr}"
+                );
             }
             std::thread::sleep(Duration::from_millis(200));
         }
@@ -143,14 +145,15 @@ impl<'guest> RunningClient<'guest> {
         let begun = Instant::now();
         loop {
             let picture = self.guest.screendump()?;
-            let region = region(&picture).context("the window does not fit")?;
+            let region = region(&picture)
+                .context("the picture of the display does not contain the whole window")?;
             let seen = pattern::number(&picture, region, bands);
             if seen.as_ref().is_ok_and(|seen| *seen >= last) {
                 return Ok(picture);
             }
             ensure!(
                 begun.elapsed() < FRAMES_LIMIT,
-                "the display shows {seen:?}, and frame {last} is the last"
+                "the display shows {seen:?}, and not frame {last} or a later one"
             );
             std::thread::sleep(Duration::from_millis(200));
         }
@@ -167,7 +170,7 @@ impl<'guest> RunningClient<'guest> {
         let output = self.process.wait(FRAMES_LIMIT)?;
         ensure!(
             output.status.success(),
-            "they ended with {}:\n{}",
+            "the compositor and the client ended with {}:\n{}",
             output.status,
             String::from_utf8_lossy(&output.stderr).trim_end()
         );

@@ -38,17 +38,17 @@ pub enum LinkError {
     /// A time limit has passed.
     #[error("{operation} took longer than {} s", .limit.as_secs_f32())]
     Deadline {
-        /// The operation.
+        /// The operation that took too long.
         operation: String,
-        /// The time limit.
+        /// The time limit that has passed.
         limit: Duration,
     },
     /// A command ran longer than its time limit and was killed.
     #[error("{command} ran longer than {} s and was ended; its last output: {}", .limit.as_secs_f32(), output_tail(.output))]
     CommandDeadline {
-        /// The command line.
+        /// The command line of the killed command.
         command: String,
-        /// The time limit.
+        /// The time limit that has passed.
         limit: Duration,
         /// The command's output until then, and its exit status.
         output: Box<Output>,

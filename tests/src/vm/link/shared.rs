@@ -58,7 +58,8 @@ impl Shared {
         writer.write_all(&frame).map_err(|error| {
             let reason = self.lock().ended.clone();
             LinkError::GuestEnded {
-                reason: reason.unwrap_or_else(|| format!("write to its port: {error}")),
+                reason: reason
+                    .unwrap_or_else(|| format!("cannot write to the port of the guest: {error}")),
             }
         })
     }
@@ -75,7 +76,7 @@ impl Shared {
         }
     }
 
-    /// Waits until `look` returns a value, and returns this value. `look` is called with the current state.
+    /// Waits until `look` returns a value for the current state, and returns this value.
     pub(super) fn wait<T>(
         &self,
         operation: &str,
@@ -113,10 +114,10 @@ impl Shared {
         let mut piece = vec![0; 128 << 10];
         let reason = loop {
             match reader.read(&mut piece) {
-                Ok(0) => break "it closed its port".to_owned(),
+                Ok(0) => break "the guest closed its port".to_owned(),
                 Ok(read) => decoder.push(&piece[..read]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => break format!("read its port: {error}"),
+                Err(error) => break format!("cannot read from the port of the guest: {error}"),
             }
             loop {
                 match decoder.take::<ToHost>() {

@@ -41,7 +41,7 @@ const FEATURES: [KernelFeature; 6] = [
         id: "system-heap-missing",
         option: "DMABUF_HEAPS_SYSTEM",
         module: Some("system_heap"),
-        // If the machine has no dma-heap at all, the entry before this one produces the finding.
+        // If the machine has no dma-heap at all, the entry `heaps-missing` produces the finding.
         is_present: |snapshot| {
             !has_heap(snapshot, |_| true) || has_heap(snapshot, |name| name == "system")
         },

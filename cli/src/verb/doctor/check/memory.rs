@@ -33,7 +33,7 @@ fn contiguous(snapshot: &Snapshot) -> Option<Finding> {
             "cma-missing",
             Severity::Limits,
             format!("no memory is reserved for contiguous buffers (CMA), and {} can import only contiguous memory", queues.join(", ")),
-            "Only their own buffers and huge pages are contiguous, so only devices that can import these can share with them.",
+            "Only the buffers of these devices and huge pages are contiguous. Only devices that can import such memory can share buffers with them.",
         )
         .with_command(format!(
             "{} && {}",

@@ -79,7 +79,7 @@ fn missing(snapshot: &Snapshot) -> Vec<Finding> {
             )),
             (Some((_, word, _)), None) => finding
                 .with_command(snapshot.as_root(&format!("sh -c {word}")))
-                .with_note("With udev and a devtmpfs on /dev the node is created without this."),
+                .with_note("If udev runs and /dev is a devtmpfs, the node is created without this command."),
         });
     }
     findings

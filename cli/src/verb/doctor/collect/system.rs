@@ -105,9 +105,9 @@ pub(super) fn container() -> Option<String> {
         return Some(format!("container={kind}"));
     }
     // Only root may read the mount namespace of process 1. For other users this check finds nothing.
-    let own = fs::read_link("/proc/self/ns/mnt").ok()?;
-    let first = fs::read_link("/proc/1/ns/mnt").ok()?;
-    (own != first).then(|| "a mount namespace of its own".to_owned())
+    let own_namespace = fs::read_link("/proc/self/ns/mnt").ok()?;
+    let init_namespace = fs::read_link("/proc/1/ns/mnt").ok()?;
+    (own_namespace != init_namespace).then(|| "a mount namespace of its own".to_owned())
 }
 
 pub(super) fn limits() -> Limits {

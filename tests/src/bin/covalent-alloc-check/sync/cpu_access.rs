@@ -76,7 +76,7 @@ fn timeline_points() -> Result<CheckOutcome> {
     // The reservation object has no fence, so implicit synchronisation of the dma-buf would not wait.
     ensure!(
         buffer.reservation().is_ready(Access::Write)?,
-        "the reservation has a fence"
+        "the reservation object has a pending fence, although the GPU signals a timeline point"
     );
     let CpuAccessDecision::Wait(waits) = mapping.try_access(CpuAccess::Read, &after)? else {
         bail!("try_access allows a read before the GPU has written");

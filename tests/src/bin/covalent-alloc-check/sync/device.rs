@@ -188,7 +188,7 @@ fn work(job: Job, sw_sync: &SwSyncTimeline, delay: Duration) -> Result<bool> {
             pixels.fill(job.number);
             true
         }
-        Access::Read => pixels.are(job.number),
+        Access::Read => pixels.all_equal(job.number),
     };
     match job.signal {
         Signal::SwSync => sw_sync.advance(1)?,

@@ -14,7 +14,10 @@ use super::{device, dumb};
 use crate::{CheckOutcome, CheckRunner};
 
 pub(super) fn run(runner: &mut CheckRunner) {
-    runner.check("sync::fence_is_signalled_when_its_timeline_advances", one);
+    runner.check(
+        "sync::fence_is_signalled_when_its_timeline_advances",
+        single_fence,
+    );
     runner.check("sync::merged_fence_is_signalled_with_its_last_part", merged);
     runner.check("sync::fence_of_a_closed_timeline_has_an_error", failed);
     runner.check("sync::fd_that_is_no_sync_file_is_refused", hostile);
@@ -28,7 +31,7 @@ fn now() -> Result<Duration> {
     ))
 }
 
-fn one() -> Result<CheckOutcome> {
+fn single_fence() -> Result<CheckOutcome> {
     let driver = SwSyncTimeline::new()?;
     let fence = driver.fence(1)?;
     ensure!(

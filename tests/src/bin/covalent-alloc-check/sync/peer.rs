@@ -89,13 +89,17 @@ fn killed() -> Result<CheckOutcome> {
             tracker.end(token, None).err().map(|error| (error, after))
         }
         AccessDecision::Wait(after) => {
-            bail!("the tracker does not let the GPU wait itself for {after:?}")
+            bail!(
+                "the tracker requires a CPU wait for {after:?}, although the GPU can wait for a timeline point"
+            )
         }
     };
     // The tracker reports that the writer ended before the release point. Later accesses still have to wait for the release
     // point.
     let Some((AccessTrackerError::DidNotWait { other, .. }, after)) = after else {
-        bail!("the tracker did not report a writer that did not wait: {after:?}");
+        bail!(
+            "the tracker did not report that the GPU ended its write before the release point: {after:?}"
+        );
     };
     ensure!(other == "peer" && after.len() == 1, "{other}: {after:?}");
     ensure!(

@@ -38,7 +38,7 @@ pub(super) fn run(runner: &mut CheckRunner) {
             let null = File::open("/dev/null")?;
             match Reservation::of(null.as_fd()) {
                 Err(ReservationError::Dmabuf(_)) => Ok(CheckOutcome::Passed),
-                other => bail!("the call returned {other:?}"),
+                other => bail!("opening the reservation object of /dev/null returned {other:?}"),
             }
         },
     );

@@ -88,7 +88,7 @@ pub(super) fn run(runner: &mut CheckRunner) {
 fn lacking(device: &SyncDevice) -> Result<CheckOutcome> {
     match Timeline::create(device) {
         Err(TimelineError::Unsupported { .. }) => Ok(CheckOutcome::Passed),
-        other => bail!("the call returned {other:?}"),
+        other => bail!("creating a timeline on a card without support returned {other:?}"),
     }
 }
 
@@ -188,13 +188,13 @@ fn wait_before(device: &SyncDevice) -> Result<CheckOutcome> {
         let seen = wakes(wait, timeout)?;
         ensure!(
             seen == (0, false),
-            "before submission, wake-ups and state are {seen:?}"
+            "before the submission, the number of wake-ups and the end of the wait are {seen:?}"
         );
     }
     point.set_fence(&sw_sync.fence(1)?)?;
     ensure!(
         wakes(&submitted, timeout)? == (1, true),
-        "the submission did not end the wait for it"
+        "the submission did not end the wait for the submission"
     );
     ensure!(
         wakes(&done, timeout)? == (0, false),
@@ -203,7 +203,7 @@ fn wait_before(device: &SyncDevice) -> Result<CheckOutcome> {
     sw_sync.advance(1)?;
     ensure!(
         wakes(&done, timeout)? == (1, true),
-        "the signal did not end the wait for it"
+        "the signal did not end the wait for the signal"
     );
     ensure!(
         point.wait(Until::Signalled)?.is_signalled()?,
@@ -220,7 +220,10 @@ fn wait_before(device: &SyncDevice) -> Result<CheckOutcome> {
     signals
         .join()
         .map_err(|_| anyhow::anyhow!("the signalling thread panicked"))??;
-    ensure!(seen == (1, true), "wake-ups and state are {seen:?}");
+    ensure!(
+        seen == (1, true),
+        "the number of wake-ups and the end of the wait are {seen:?}"
+    );
     Ok(CheckOutcome::Passed)
 }
 
@@ -324,9 +327,15 @@ fn armed_several_times(device: &SyncDevice) -> Result<CheckOutcome> {
     };
     for point in 1..=3 {
         eventfd.arm(point, Until::Signalled)?;
-        ensure!(count()? == 0, "point {point} is counted before its signal");
+        ensure!(
+            count()? == 0,
+            "the eventfd counts point {point} before the point is signalled"
+        );
         timeline.point(point)?.signal()?;
-        ensure!(count()? == 1, "point {point} is not counted exactly once");
+        ensure!(
+            count()? == 1,
+            "the eventfd does not count the signalled point {point} exactly once"
+        );
     }
     // If the eventfd is not read between the signals, its counter is the number of all signalled points.
     for point in [4, 2, 5] {
@@ -335,7 +344,7 @@ fn armed_several_times(device: &SyncDevice) -> Result<CheckOutcome> {
     }
     ensure!(
         count()? == 3,
-        "three signalled points are not counted as three"
+        "the eventfd does not count three signalled points as three"
     );
     ensure!(
         matches!(

@@ -88,7 +88,7 @@ fn abilities(gpu: &Gpu) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-fn after(fence: &Fence) -> Result<Submission> {
+fn submission_after(fence: &Fence) -> Result<Submission> {
     Ok(Submission {
         wait_fences: vec![fence.try_clone()?],
         ..Submission::default()
@@ -97,7 +97,7 @@ fn after(fence: &Fence) -> Result<Submission> {
 
 fn sync_file_to_semaphore(gpu: &Gpu) -> Result<CheckOutcome> {
     let sw_sync = SwSyncTimeline::new()?;
-    let work = gpu.submit(after(&sw_sync.fence(1)?)?)?;
+    let work = gpu.submit(submission_after(&sw_sync.fence(1)?)?)?;
     ensure!(
         !work.wait(PENDING_TIME)? && !work.is_finished()?,
         "the device did not wait for its acquire fence or point"
@@ -329,7 +329,7 @@ fn unshared(gpu: &Gpu) -> Result<CheckOutcome> {
 fn unsubmitted(gpu: &Gpu) -> Result<CheckOutcome> {
     let not_there = |result: Result<Option<Fence>, VulkanError>| match result {
         Err(VulkanError::NotSubmitted { .. }) => Ok(()),
-        other => bail!("the call returned {other:?}"),
+        other => bail!("exporting a semaphore or fence that was not submitted returned {other:?}"),
     };
     not_there(gpu.semaphore()?.export())?;
     not_there(gpu.fence()?.export())?;
@@ -343,7 +343,7 @@ fn copy(gpu: &Gpu) -> Result<CheckOutcome> {
     let (old, new) = (pattern(&buffer, 11)?, pattern(&buffer, 12)?);
     write(&buffer, &old)?;
     let sw_sync = SwSyncTimeline::new()?;
-    let mut writing = image.begin_write(&new, after(&sw_sync.fence(1)?)?)?;
+    let mut writing = image.begin_write(&new, submission_after(&sw_sync.fence(1)?)?)?;
     ensure!(
         !writing.wait(PENDING_TIME)?,
         "the device did not wait for its acquire fence or point"
@@ -361,7 +361,7 @@ fn copy(gpu: &Gpu) -> Result<CheckOutcome> {
     same(&read(&buffer)?, &new).context("the copy did not write")?;
     // A read returns the pixels at the time of the fence's signal, and not those at the submission.
     let sw_sync = SwSyncTimeline::new()?;
-    let reading = image.begin_read(after(&sw_sync.fence(1)?)?)?;
+    let reading = image.begin_read(submission_after(&sw_sync.fence(1)?)?)?;
     ensure!(
         reading.pixels().is_err(),
         "a pending copy returned its pixels"
@@ -386,7 +386,7 @@ fn dropped(gpu: &Gpu) -> Result<CheckOutcome> {
     let (old, new) = (pattern(&buffer, 13)?, pattern(&buffer, 14)?);
     write(&buffer, &old)?;
     let sw_sync = SwSyncTimeline::new()?;
-    drop(image.begin_write(&new, after(&sw_sync.fence(1)?)?)?);
+    drop(image.begin_write(&new, submission_after(&sw_sync.fence(1)?)?)?);
     drop(image);
     same(&read(&buffer)?, &old)?;
     sw_sync.advance(1)?;
