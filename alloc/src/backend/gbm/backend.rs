@@ -149,7 +149,8 @@ impl Backend for GbmDevices {
 }
 
 fn import(gbm: &Gbm, buffer: &Buffer, name: &str) -> Outcome {
-    // A device with a shadow copy does not see what the CPU writes, so the pixels are compared only if there is none.
+    // A device with a shadow copy reads the copy and not what the CPU writes, so the pixels are compared only on a device without
+    // one.
     let pattern = (gbm.has_shadow_copy() == Some(false))
         .then(|| TestPattern::write(buffer))
         .flatten();

@@ -14,7 +14,7 @@ use crate::model::Modifier;
 pub struct Imported {
     object: Option<BufferObject<()>>,
     buffer: Buffer,
-    // Dropped after the object, which uses its file description.
+    // Declared after `object`, so that it is dropped after `object`, which uses its file description.
     gbm: Gbm,
 }
 
@@ -138,8 +138,8 @@ impl Gbm {
         );
         let [first, ..] = fds;
         let made = match (explicit, first, layout.planes()) {
-            // A driver without support for modifiers refuses the import with a modifier, and can import a linear buffer of one
-            // plane without one.
+            // If the driver does not support modifiers, the import with a modifier fails. Such a driver can import a linear
+            // buffer of one plane without a modifier.
             (Err(_), Some(fd), [plane])
                 if modifier == Modifier::LINEAR && plane.offset_bytes == 0 =>
             {

@@ -15,9 +15,10 @@ use crate::model::{Extent, FormatInfo, FormatModifier, Fourcc, Layout, Modifier}
 /// The number of buffers that a renderer holds at once: the one that it reads, and the next one.
 const RENDERER_BUFFERS: u32 = 2;
 
-/// Drivers of cards for which Mesa has neither a driver nor a separate GPU that renders for the display (kmsro). For these cards
-/// Mesa renders on the CPU and maps what it imports. So it can also import memory of another card that can be mapped: for vgem,
-/// the buffers of bochs-drm on Linux 6.12, whose export refuses every attachment.
+/// The drivers of cards for which Mesa has neither a driver nor a separate GPU that renders for the display (kmsro). For these
+/// cards Mesa renders on the CPU and maps the imported buffers, so it can also import a buffer that the CPU can map and the card
+/// cannot attach. For example, Mesa on vgem imports the buffers of bochs-drm on Linux 6.12, whose exporter rejects every
+/// attachment.
 const RENDERED_BY_THE_CPU: [&str; 12] = [
     "ast",
     "bochs-drm",
@@ -237,7 +238,7 @@ impl Gbm {
         ) {
             Ok(made) => made,
             Err(error) => {
-                tracing::debug!(%error, %format, "the format is not declared");
+                tracing::debug!(%error, %format, "GBM cannot allocate this format, so the format is not declared");
                 return None;
             }
         };

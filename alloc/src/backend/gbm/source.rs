@@ -55,7 +55,7 @@ impl Gbm {
         let modifier = Modifier(made.modifier().into());
         if !plan.modifiers().contains(&modifier) {
             return Err(unusable(format!(
-                "the driver reports the modifier {modifier:#}, which is neither that of the planned {} nor another of the plan's {} modifiers",
+                "the driver reports the modifier {modifier:#}; the plan is for {} and permits {} modifiers, but not this one",
                 planned.format(),
                 plan.modifiers().len()
             )));

@@ -257,8 +257,8 @@ impl Heap {
     fn check_region(&self, plan: &Plan, free_bytes: u64) -> Result<(), HeapError> {
         let buffer_bytes = self.bytes_in_region(plan);
         let fitting = free_bytes.checked_div(buffer_bytes).unwrap_or(u64::MAX);
-        // The kernel chooses the alignment of each buffer, and may find a place for buffers that would not fit with the full
-        // alignment. So the alignment is not counted here.
+        // The alignment of the buffers is not counted here: the kernel chooses the alignment, so buffers may fit that would not
+        // fit with the full alignment.
         let needed = plan
             .layout()
             .memory_sizes()
@@ -282,8 +282,8 @@ impl Heap {
             .fold(0, u64::saturating_add)
     }
 
-    /// Returns [`HeapError::Pool`] if the kernel reported too little memory for the buffer with this index; otherwise returns
-    /// `error`. The buffers with lower indices are freed already, so the free memory of the region includes theirs.
+    /// Returns [`HeapError::Pool`] if the heap returned ENOMEM for the buffer with this index; otherwise returns `error`. The
+    /// buffers with lower indices are freed already, so the free memory of the region includes their memory.
     fn exhausted(&self, error: HeapError, plan: &Plan, index: u32) -> HeapError {
         let free_bytes = self.region.as_ref().and_then(Region::free_bytes);
         match (&error, free_bytes) {
