@@ -130,7 +130,8 @@ fn budget_remedy(huge: bool) -> &'static str {
 pub struct Udmabuf {
     fd: OwnedFd,
     pages: Pages,
-    /// The size limit of a buffer in bytes when the device was opened. It is read again only if a buffer exceeds it.
+    /// The size limit of a buffer in bytes, as read when the device was opened. If a buffer exceeds the limit, the limit is read
+    /// again.
     maximum_bytes: Option<u64>,
 }
 
@@ -176,7 +177,7 @@ impl Udmabuf {
     pub fn source(&self) -> Source {
         let mut source = Source::new(self.id(), self.source_name());
         if self.pages.is_huge() {
-            // A buffer takes whole pages, and the solver counts them.
+            // A buffer occupies whole pages, so the solver rounds its size up to a multiple of the page size.
             source.constraints.image.size_alignment_bytes = self.pages.bytes();
         }
         let guarantees = &mut source.guarantees;
@@ -260,7 +261,8 @@ impl Udmabuf {
         )
         .map_err(failed("F_ADD_SEALS"))?;
         sys::create(self.fd.as_fd(), memfd.as_fd(), 0, bytes).map_err(|source| {
-            // All other causes of EINVAL were checked before the call, so the limit was lowered since it was read.
+            // The other causes of EINVAL were checked before the call, so EINVAL means that the limit was lowered after it was
+            // read.
             match self.check_limit_of(maximum_bytes(), bytes) {
                 Err(error) if source == Errno::INVAL => error,
                 _ => failed("UDMABUF_CREATE")(source),
@@ -270,7 +272,7 @@ impl Udmabuf {
 
     fn check_limit(&self, needed_bytes: u64) -> Result<(), UdmabufError> {
         // If a buffer exceeds the limit, the limit is read again, because it can have been raised since the device was opened. It
-        // is not read each time, because that takes as long as the allocation of 16 KiB.
+        // is not read for every buffer, because a read takes as long as the allocation of 16 KiB.
         self.check_limit_of(self.maximum_bytes, needed_bytes)
             .or_else(|_| self.check_limit_of(maximum_bytes(), needed_bytes))
     }

@@ -166,7 +166,7 @@ pub enum Error {
         set: String,
     },
     /// V4L2 has no pixel format for the layout.
-    #[error("{device} ({driver}): V4L2 has no pixel format code for {format}, or no size {extent}, so the queue cannot be set to it", device = printable_path(device))]
+    #[error("{device} ({driver}): V4L2 has no pixel format code for {format}, or cannot express the size {extent}, so the format of the queue cannot be set", device = printable_path(device))]
     NoPixelFormat {
         /// The device node.
         device: PathBuf,
@@ -262,7 +262,7 @@ pub enum Error {
     },
     /// A buffer has more dma-bufs than the V4L2 format has memory planes.
     #[error(
-        "{device} ({driver}): a buffer ({identity}) has {found} dma-bufs, and with this format the queue takes {taken}; allocate a buffer with all planes in one dma-buf", device = printable_path(device))]
+        "{device} ({driver}): a buffer ({identity}) has {found} dma-bufs, and the format of the queue has {planes} memory planes; allocate a buffer with all planes in one dma-buf", device = printable_path(device))]
     TooManyDmabufs {
         /// The device node.
         device: PathBuf,
@@ -271,7 +271,7 @@ pub enum Error {
         /// The buffer.
         identity: BufferIdentity,
         /// The number of memory planes of the format.
-        taken: usize,
+        planes: usize,
         /// The number of dma-bufs of the buffer.
         found: usize,
     },
@@ -285,8 +285,8 @@ pub enum Error {
         /// The reason.
         why: &'static str,
     },
-    /// The buffer of a frame that was dropped earlier could not be queued. The call that returns this error did nothing else;
-    /// only [`Stream::stop`] has stopped the stream nevertheless.
+    /// The buffer of a frame that was dropped earlier could not be queued. The call that returns this error had no other effect,
+    /// except that [`Stream::stop`] has stopped the stream.
     #[error(
         "{device}: buffer {index} of a dropped frame could not be queued ({source}); the caller can queue it again", device = printable_path(device))]
     Requeue {

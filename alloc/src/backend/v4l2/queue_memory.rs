@@ -40,7 +40,8 @@ impl Queue {
     /// Linux, `drivers/media/common/videobuf2/`: the exporter has the name of each allocator's module.
     pub fn memory(&self) -> Result<QueueMemory, Error> {
         let seen = match self.probe_memory()? {
-            // A buffer of the current format can be larger than the memory that is free, so a smaller format is tried.
+            // ENOMEM means that a buffer of the current format is larger than the free memory, so the smallest frame size is
+            // tried.
             Err(Errno::NOMEM) => self.probe_memory_with_smallest_format()?,
             seen => seen,
         };
@@ -84,8 +85,8 @@ impl Queue {
         Ok(Ok(memory))
     }
 
-    /// Does the same as [`Queue::probe_memory`] with the smallest format that the driver supports, and restores the current
-    /// format.
+    /// Allocates and exports one buffer of the smallest frame size for the current pixel format, restores the current format, and
+    /// returns the exporter as [`Queue::probe_memory`] does.
     fn probe_memory_with_smallest_format(&self) -> Result<Result<QueueMemory, Errno>, Error> {
         let fd = self.device().as_fd();
         let mut previous = self.raw_format()?;
