@@ -23,7 +23,7 @@ use crate::model::{Extent, Layout, Rect};
 pub(super) enum Cropping {
     /// The queue does not crop: the picture fills the frame.
     Whole,
-    /// The bitstream of a decoder determines the rectangle, and VIDIOC_S_SELECTION cannot change it. The picture begins in this
+    /// The bitstream of a decoder determines the rectangle, so it is not set with VIDIOC_S_SELECTION. The picture begins in this
     /// column and row.
     Stream(u32, u32),
     /// VIDIOC_S_SELECTION sets the rectangle to any that the [`Crop`] permits.

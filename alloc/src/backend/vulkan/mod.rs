@@ -212,7 +212,7 @@ pub enum VulkanError {
         why: String,
     },
     /// The device does not have an extension, a feature or a Vulkan version that is required.
-    #[error("{device} has no {lacks}, which sharing images requires")]
+    #[error("{device} has no {lacks}, which this operation requires")]
     Lacks {
         /// The device.
         device: String,

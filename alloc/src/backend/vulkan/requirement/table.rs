@@ -47,7 +47,7 @@ pub const DEVICE_EXTENSIONS: &[Extension] = &[
     Extension {
         name: ext::external_memory_dma_buf::NAME,
         needed_for: Capabilities::IMAGES,
-        reason: "makes that file descriptor a dma-buf, which other drivers can import",
+        reason: "imports and exports memory as dma-bufs, which other drivers can import",
         core_since: None,
     },
     Extension {

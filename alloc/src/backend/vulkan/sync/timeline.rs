@@ -63,7 +63,7 @@ impl Gpu {
         let is_syncobj = is_syncobj(&fd);
         self.needs(
             sync.timeline_is_syncobj || !is_syncobj,
-            "timelines that are syncobjs; import the sync_files of its points",
+            "timeline semaphores that are syncobjs (for a syncobj, import the sync_files of its points)",
         )?;
         let own = fd
             .as_fd()

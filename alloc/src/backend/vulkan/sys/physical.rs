@@ -144,8 +144,8 @@ impl Physical {
         }
     }
 
-    /// Queries which imports and exports semaphores and fences support. `has` returns whether an extension is supported, or
-    /// enabled.
+    /// Queries which imports and exports semaphores and fences support. `has` returns whether an extension may be used, because
+    /// the physical device supports it or the device has enabled it.
     pub(crate) fn device_sync(
         &self,
         has: &impl Fn(&CStr) -> bool,
@@ -314,14 +314,14 @@ impl Physical {
                 .raw
                 .get_physical_device_queue_family_properties(self.raw)
         };
-        let first = |flags: vk::QueueFlags| {
+        let first_family = |flags: vk::QueueFlags| {
             families
                 .iter()
                 .position(|family| family.queue_flags.intersects(flags) && family.queue_count > 0)
         };
-        let copies = vk::QueueFlags::COMPUTE | vk::QueueFlags::TRANSFER;
-        let has_graphics = first(vk::QueueFlags::GRAPHICS);
-        let family = has_graphics.or_else(|| first(copies))?;
+        let copy_flags = vk::QueueFlags::COMPUTE | vk::QueueFlags::TRANSFER;
+        let has_graphics = first_family(vk::QueueFlags::GRAPHICS);
+        let family = has_graphics.or_else(|| first_family(copy_flags))?;
         Some((u32::try_from(family).ok()?, has_graphics.is_some()))
     }
 }
