@@ -89,7 +89,7 @@ pub struct Reply {
 /// The state of the compositor at one time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// The time on `CLOCK_MONOTONIC`.
+    /// The time of the snapshot on `CLOCK_MONOTONIC`, in nanoseconds.
     pub time_ns: u64,
     /// The process id of the compositor.
     pub pid: u32,
@@ -250,7 +250,7 @@ pub struct Buffer {
     pub height: u32,
     /// The stride of the first plane in bytes a row.
     pub stride_bytes: Option<u32>,
-    /// The inode of the first dma-buf; null for shared memory.
+    /// The inode number of the first dma-buf; null for shared memory.
     pub inode: Option<u64>,
     /// Whether the compositor releases the buffer by a release point, and not by `wl_buffer.release`.
     pub explicit_sync: bool,
@@ -278,7 +278,7 @@ pub struct ClientHoldings {
 /// A dma-buf that a client shares with the compositor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dmabuf {
-    /// The inode.
+    /// The inode number of the dma-buf.
     pub inode: u64,
     /// The size in bytes.
     pub size_bytes: u64,

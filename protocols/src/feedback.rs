@@ -127,12 +127,12 @@ impl Feedback {
         table: FormatTable,
         tranches: Vec<Tranche>,
     ) -> Result<Self, FeedbackError> {
-        // For each pair of device and flags, one bit for each entry of the table.
+        // For each pair of device and flags, one bit for each entry of the table: whether a tranche with this pair has the entry.
         let mut seen: HashMap<(Device, TrancheFlags), Vec<u64>> = HashMap::new();
-        let words = table.entries().len().div_ceil(64);
+        let word_count = table.entries().len().div_ceil(64);
         for (position, tranche) in tranches.iter().enumerate() {
             let key = (tranche.device, tranche.flags);
-            let seen = seen.entry(key).or_insert_with(|| vec![0; words]);
+            let seen = seen.entry(key).or_insert_with(|| vec![0; word_count]);
             for index in &tranche.indices {
                 if table.get(*index).is_none() {
                     return Err(FeedbackError::Index {

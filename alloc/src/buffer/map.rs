@@ -235,7 +235,8 @@ fn map_shared(fd: BorrowedFd<'_>, length: usize) -> io::Result<MappedArea> {
             )
         }
     };
-    // A file descriptor can be read-only, like that of VIDIOC_EXPBUF without O_RDWR. It is mapped for reading then.
+    // A file descriptor can be read-only, like that of VIDIOC_EXPBUF without O_RDWR. Such a file descriptor is mapped for reading
+    // only.
     let (start, writable) = match map(ProtFlags::READ | ProtFlags::WRITE) {
         Ok(start) => (start, true),
         Err(Errno::ACCESS) => (map(ProtFlags::READ)?, false),

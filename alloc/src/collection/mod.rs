@@ -70,7 +70,7 @@ pub struct BufferCollection {
     only_fourcc: Option<Fourcc>,
     participants: Vec<Participant>,
     backends: Vec<Box<dyn Backend>>,
-    /// The sources that the members' own memory is, each with its allocator.
+    /// The memory that the members can allocate, as sources, each with its allocator.
     member_sources: Vec<(Source, Box<dyn MemberAllocator>)>,
     /// The memory sources of this machine; `None` before [`BufferCollection::discover`].
     machine: Option<Declared>,
@@ -391,14 +391,14 @@ impl BufferCollection {
         tried
     }
 
-    /// Excludes this source from plans. It is for participants that the trials cannot try: a program calls it if a compositor,
-    /// for example, has refused buffers of the source.
+    /// Excludes this source from plans. A program calls this function if a participant that the trials cannot try, such as a
+    /// compositor, has rejected buffers of the source.
     pub fn refuse(&mut self, source: &SourceId) -> &mut Self {
         self.refused.insert(source.clone());
         self
     }
 
-    /// Permits every source again.
+    /// Permits the sources again that [`BufferCollection::refuse`] has excluded.
     pub fn forget_refusals(&mut self) -> &mut Self {
         self.refused.clear();
         self
@@ -406,8 +406,8 @@ impl BufferCollection {
 
     /// Allocates the buffers of a plan from its source.
     ///
-    /// If the buffers are the own memory of a member, such as a V4L2 queue, this collection owns the memory until the member
-    /// imports the buffers. The next call frees that memory.
+    /// If the source is the memory of a member, such as a V4L2 queue, this collection owns the memory until the member imports
+    /// the buffers. The next call of this function frees memory that no member has imported.
     ///
     /// # Errors
     /// [`BackendError`]. After an error no buffer stays allocated.

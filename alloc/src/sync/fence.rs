@@ -23,7 +23,7 @@ pub enum FenceError {
     /// The file is not a sync_file.
     #[error("the file descriptor is not a sync_file: {why}; its sender has to send a sync_file")]
     NotFence {
-        /// The property of the file from which that follows.
+        /// The property of the file that shows that it is not a sync_file.
         why: String,
     },
     /// The kernel refused the request.
@@ -49,7 +49,7 @@ pub(super) fn fd_limit_hint(source: SystemError) -> &'static str {
 /// The status of a fence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FenceStatus {
-    /// The work has not ended.
+    /// The work that signals the fence has not ended.
     Unsignalled,
     /// The work has ended without an error.
     Signalled,
@@ -193,8 +193,8 @@ impl Fence {
         if count <= 1 {
             return Ok(FenceStatus::of(status));
         }
-        // The kernel may not have copied the error of a part to the merged fence, which it does only when the merged fence is
-        // waited for. So each part is queried.
+        // The kernel copies the error of a part to the merged fence only when the merged fence is waited for. So each part is
+        // queried.
         let parts = sys::parts(self.as_fd()).map_err(failed)?;
         Ok(parts
             .iter()

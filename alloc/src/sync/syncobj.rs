@@ -64,7 +64,7 @@ pub enum TimelineError {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(
     clippy::exhaustive_structs,
-    reason = "the kernel has these three levels, and each needs the one before"
+    reason = "each of the three capabilities of the kernel requires the previous one"
 )]
 #[non_exhaustive]
 pub struct SyncobjSupport {

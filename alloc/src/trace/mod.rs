@@ -74,7 +74,7 @@ impl fmt::Display for Action {
 pub enum FlowPosition {
     /// The flow begins: the device fills the buffer.
     Begin,
-    /// The flow continues.
+    /// The flow continues: the step is after the fill and before the display of the buffer.
     #[default]
     Middle,
     /// The flow ends: the display shows the buffer.

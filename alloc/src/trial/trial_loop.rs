@@ -432,7 +432,7 @@ impl TrialRun<'_, '_> {
 }
 
 /// Returns sizes in pixels for further probes: a size whose buffer fits into a page, half and double the size, and two usual
-/// sizes. The driver accepts one of them if its refusal depends on the size.
+/// sizes. A driver whose refusal depends on the size probably accepts one of them.
 fn other_sizes(extent: Extent) -> impl Iterator<Item = Extent> {
     let (width, height) = (extent.width(), extent.height());
     [
