@@ -152,11 +152,11 @@ pub(crate) unsafe extern "C" fn covalent_close(buffers: *mut CBuffer, count: usi
     // SAFETY: the caller guarantees that `buffers` is NULL or has `count` buffers, and it is not NULL here.
     let buffers = unsafe { std::slice::from_raw_parts_mut(buffers, count) };
     for fd in buffers.iter_mut().flat_map(|buffer| &mut buffer.fds) {
-        let own = std::mem::replace(fd, -1);
-        if own >= 0 {
+        let raw_fd = std::mem::replace(fd, -1);
+        if raw_fd >= 0 {
             // SAFETY: `covalent_allocate` passed the ownership of the file descriptor to the C program, which passes it back
             // here.
-            drop(unsafe { OwnedFd::from_raw_fd(own) });
+            drop(unsafe { OwnedFd::from_raw_fd(raw_fd) });
         }
     }
 }

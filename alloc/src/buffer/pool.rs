@@ -132,7 +132,7 @@ impl Pool {
                 }
             }
         }
-        let mut made = allocate(plan)?.into_iter();
+        let mut new_buffers = allocate(plan)?.into_iter();
         let source_and_layout = Arc::new(SourceAndLayout {
             source: plan.source().clone(),
             layout: plan.layout().clone(),
@@ -142,11 +142,11 @@ impl Pool {
             source_and_layout: Arc::clone(&source_and_layout),
             buffer,
         };
-        let first = made.next().map(entry);
-        for buffer in made {
+        let first_entry = new_buffers.next().map(entry);
+        for buffer in new_buffers {
             self.inner.keep(entry(buffer));
         }
-        Ok(first.map(|entry| self.pooled(entry, false)))
+        Ok(first_entry.map(|entry| self.pooled(entry, false)))
     }
 
     /// Frees the unused buffers of an owner, for example when a client disconnects.

@@ -260,7 +260,7 @@ impl BufferCollection {
     pub fn sources(&mut self) -> Vec<Source> {
         self.discover();
         let machine = self.machine.iter().flat_map(|machine| &machine.sources);
-        let mut known = BTreeSet::new();
+        let mut source_ids = BTreeSet::new();
         self.member_sources
             .iter()
             .map(|(source, _)| source)
@@ -272,7 +272,7 @@ impl BufferCollection {
             })
             .filter(|source| !self.refused.contains(&source.id))
             // A member's own memory can also be among the machine's sources, and is listed once.
-            .filter(|source| known.insert(source.id.clone()))
+            .filter(|source| source_ids.insert(source.id.clone()))
             .cloned()
             .collect()
     }
@@ -414,12 +414,12 @@ impl BufferCollection {
     pub fn allocate(&mut self, plan: &Plan) -> Result<Vec<Buffer>, BackendError> {
         // The earlier buffers are freed first, because a V4L2 queue can have only one set of buffers.
         self.owner = None;
-        let own = self
+        let member_source = self
             .member_sources
             .iter()
             .find(|(source, _)| source.id == *plan.source());
         let start = trace::begin();
-        let allocated = match own {
+        let allocated = match member_source {
             // A V4L2 queue emits the trace event of the allocation itself, so none is emitted here.
             Some((_, memory)) => memory.allocate(plan)?,
             None => {

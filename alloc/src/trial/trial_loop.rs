@@ -417,8 +417,8 @@ impl TrialRun<'_, '_> {
         if self.allocate(planned, &mut buffer)?.refusal().is_some() {
             return None;
         }
-        let own = request.participants.first()?;
-        let refused = match self.attempt(planned, own, buffer.as_ref())? {
+        let tried_participant = request.participants.first()?;
+        let refused = match self.attempt(planned, tried_participant, buffer.as_ref())? {
             Outcome::Accepted => false,
             Outcome::Refused(refusal) if refusal.repeats(&refused.refusal) => true,
             _ => return None,

@@ -67,9 +67,9 @@ impl Cards {
         }
         let mut planes = card.plane_handles().ok()?.into_iter();
         let plane = planes.find(|plane| u32::from(*plane) == id)?;
-        let found = (plane, card.plane_kind(plane).ok()?);
-        self.planes.insert(key, found);
-        Some(found)
+        let handle_and_kind = (plane, card.plane_kind(plane).ok()?);
+        self.planes.insert(key, handle_and_kind);
+        Some(handle_and_kind)
     }
 }
 

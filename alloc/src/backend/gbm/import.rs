@@ -136,8 +136,8 @@ impl Gbm {
             offsets,
             modifier.0.into(),
         );
-        let [first, ..] = fds;
-        let made = match (explicit, first, layout.planes()) {
+        let [first_fd, ..] = fds;
+        let imported = match (explicit, first_fd, layout.planes()) {
             // If the driver does not support modifiers, the import with a modifier fails. Such a driver can import a linear
             // buffer of one plane without a modifier.
             (Err(_), Some(fd), [plane])
@@ -152,9 +152,9 @@ impl Gbm {
                     BufferObjectFlags::LINEAR,
                 )
             }
-            (answer, ..) => answer,
+            (result, ..) => result,
         };
-        let object = made.map_err(|source| GbmError::Import {
+        let object = imported.map_err(|source| GbmError::Import {
             node: self.path().to_owned(),
             driver: self.driver(),
             origin: buffer.source_name().to_owned(),

@@ -342,7 +342,7 @@ impl Heap {
     /// Returns the guarantees that follow from the heap's name alone, for a heap whose CMA region is not known.
     fn guarantees_without_region(&self, kind: HeapKind) -> Guarantees {
         let mut address = meminfo::memory_window();
-        let mut own = Guarantees {
+        let mut guarantees = Guarantees {
             cost: MemoryCost::Reserved,
             available_bytes: meminfo::available_bytes(),
             ..Guarantees::default()
@@ -355,24 +355,26 @@ impl Heap {
                 if is_below_4_gib {
                     address.highest = address.highest.min(u32::MAX.into());
                 }
-                own.contiguous_up_to_bytes = meminfo::page_bytes();
-                own.cached = is_cached;
-                own.cost = MemoryCost::System;
+                guarantees.contiguous_up_to_bytes = meminfo::page_bytes();
+                guarantees.cached = is_cached;
+                guarantees.cost = MemoryCost::System;
             }
             HeapKind::Contiguous { is_uncached } => {
-                own.contiguous_up_to_bytes = u64::MAX;
-                own.cached = Some(!is_uncached);
+                guarantees.contiguous_up_to_bytes = u64::MAX;
+                guarantees.cached = Some(!is_uncached);
             }
             HeapKind::Protected => {
                 // The CPU cannot access protected memory, so the memory is declared as not cached.
-                own.cached = Some(false);
-                own.unmappable = true;
-                own.protected = true;
+                guarantees.cached = Some(false);
+                guarantees.unmappable = true;
+                guarantees.protected = true;
             }
-            HeapKind::System | HeapKind::DefaultCma | HeapKind::Other => own.is_unknown = true,
+            HeapKind::System | HeapKind::DefaultCma | HeapKind::Other => {
+                guarantees.is_unknown = true;
+            }
         }
-        own.address = address;
-        own
+        guarantees.address = address;
+        guarantees
     }
 }
 

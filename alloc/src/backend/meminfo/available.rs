@@ -72,8 +72,8 @@ fn available_from(text: &str) -> Option<u64> {
     // MemAvailable includes free CMA memory. The kernel allocates there only pages that can be moved, and the pages of buffers
     // cannot be moved.
     let contiguous = field_bytes(text, "CmaFree").unwrap_or(0);
-    let others = reserved.saturating_add(contiguous);
-    Some(field_bytes(text, "MemAvailable")?.saturating_sub(others))
+    let unavailable = reserved.saturating_add(contiguous);
+    Some(field_bytes(text, "MemAvailable")?.saturating_sub(unavailable))
 }
 
 #[cfg(test)]

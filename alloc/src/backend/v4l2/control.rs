@@ -87,7 +87,7 @@ impl Control {
             Some(digits) => i32::from_str_radix(digits, 16).ok(),
             None => value.parse().ok(),
         };
-        let found = match &self.kind {
+        let parsed = match &self.kind {
             ControlKind::Boolean => match value.to_ascii_lowercase().as_str() {
                 "on" | "true" | "yes" => Some(1),
                 "off" | "false" | "no" => Some(0),
@@ -101,9 +101,9 @@ impl Control {
             }
             _ => number,
         };
-        let found = found.ok_or_else(|| format!("it takes {}", self.kind))?;
-        self.check(found)?;
-        Ok(found)
+        let parsed = parsed.ok_or_else(|| format!("it takes {}", self.kind))?;
+        self.check(parsed)?;
+        Ok(parsed)
     }
 
     /// Checks that the control is writable and that its kind permits the value.

@@ -87,11 +87,11 @@ impl Queue {
             pairs.push(pair);
         }
         // The driver's minimum number of buffers, and one more buffer that can be prepared while the device holds the others.
-        let least = self.minimum_buffers().unwrap_or(0).saturating_add(1);
+        let least_buffers = self.minimum_buffers().unwrap_or(0).saturating_add(1);
         let mut constraints = Constraints {
             formats: Some(pairs.into()),
             per_fourcc: formats,
-            buffers_held: QUEUE_BUFFERS.max(least),
+            buffers_held: QUEUE_BUFFERS.max(least_buffers),
             ..Constraints::default()
         };
         match self.memory() {
@@ -238,8 +238,8 @@ impl Queue {
 
     /// Determines the alignment and the range of the strides that the driver accepts.
     fn strides(&self, negotiated: &NegotiatedFormat) -> Result<StrideConstraints, Error> {
-        let least = negotiated.strides_bytes.first().copied().unwrap_or(0);
-        let range = range::probe(least, |stride| {
+        let smallest_stride = negotiated.strides_bytes.first().copied().unwrap_or(0);
+        let range = range::probe(smallest_stride, |stride| {
             let returned = self.try_exactly(negotiated.extent, negotiated.pixel_format, stride)?;
             Ok(returned.and_then(|returned| returned.strides_bytes.first().copied()))
         })?;

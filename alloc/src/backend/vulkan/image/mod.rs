@@ -168,19 +168,19 @@ pub(super) fn query_layout(raw: &RawImage, kind: &ImageFormat, extent: Extent) -
     let count = memory_planes(kind)?;
     let mut planes = Vec::with_capacity(count);
     for number in 0..count {
-        let found = raw.plane(number);
-        let stride_bytes = u32::try_from(found.row_pitch).ok()?;
+        let subresource = raw.plane(number);
+        let stride_bytes = u32::try_from(subresource.row_pitch).ok()?;
         // The size that the driver reports for a linear plane can include padding after the last row, so the size is computed
         // from the rows.
         let size_bytes = if format.modifier == Modifier::LINEAR {
             let shape = format.fourcc.info()?.planes.get(number)?;
             u64::from(stride_bytes).checked_mul(shape.rows(extent.height()).into())?
         } else {
-            found.size
+            subresource.size
         };
         planes.push(PlaneLayout {
             memory: 0,
-            offset_bytes: found.offset,
+            offset_bytes: subresource.offset,
             stride_bytes,
             size_bytes,
         });
@@ -358,7 +358,7 @@ impl Gpu {
                         needed.type_bits
                     ),
                 })?;
-            let own = fd
+            let duplicate_fd = fd
                 .try_clone_to_owned()
                 .map_err(|error| VulkanError::Import {
                     device: self.name().to_owned(),
@@ -373,7 +373,7 @@ impl Gpu {
             } else {
                 found_bytes
             };
-            raw.import(own, size, memory_type, dedicated)
+            raw.import(duplicate_fd, size, memory_type, dedicated)
                 .map_err(refused("vkAllocateMemory"))?;
         }
         raw.bind(disjoint).map_err(refused("vkBindImageMemory2"))?;
@@ -413,9 +413,13 @@ fn is_renderable(layout: &Layout, plane: &PlaneLayout, bytes: u32, rows: u32) ->
         .checked_next_multiple_of(rows)
         .and_then(|rows| u64::from(rows).checked_mul(plane.stride_bytes.into()))
         .and_then(|size| size.checked_add(plane.offset_bytes));
-    let found = layout.memory_sizes().get(plane.memory);
+    let dmabuf_bytes = layout.memory_sizes().get(plane.memory);
     // If `rows` is 1, the check of the plane's size when the buffer was made is sufficient.
-    is_aligned && (rows == 1 || end.zip(found).is_some_and(|(end, found)| end <= *found))
+    is_aligned
+        && (rows == 1
+            || end
+                .zip(dmabuf_bytes)
+                .is_some_and(|(end, dmabuf_bytes)| end <= *dmabuf_bytes))
 }
 
 /// Returns the index of the lowest set bit; `None` for 0.

@@ -61,10 +61,10 @@ impl Drop for Submitted {
             return;
         };
         if completion.is_signalled() == Ok(false) {
-            let rest = (self.uses.take(), self.semaphore.take(), self.fence.take());
+            let used_objects = (self.uses.take(), self.semaphore.take(), self.fence.take());
             let pending = PendingWork {
                 completion,
-                _uses: Box::new(rest),
+                _uses: Box::new(used_objects),
             };
             self.gpu.device().keep(pending);
         }

@@ -53,8 +53,8 @@ pub(crate) struct Physical {
 impl Physical {
     pub(crate) fn list(instance: &Arc<Instance>) -> Result<Vec<Self>, vk::Result> {
         // SAFETY: the instance is valid.
-        let found = unsafe { instance.raw.enumerate_physical_devices() }?;
-        Ok(found
+        let devices = unsafe { instance.raw.enumerate_physical_devices() }?;
+        Ok(devices
             .into_iter()
             .map(|raw| Self {
                 instance: Arc::clone(instance),
@@ -164,22 +164,29 @@ impl Physical {
             sync.semaphore_to_sync_file =
                 binary.contains(vk::ExternalSemaphoreFeatureFlags::EXPORTABLE);
             let opaque = vk::ExternalSemaphoreHandleTypeFlags::OPAQUE_FD;
-            let both = vk::ExternalSemaphoreFeatureFlags::IMPORTABLE
+            let import_and_export = vk::ExternalSemaphoreFeatureFlags::IMPORTABLE
                 | vk::ExternalSemaphoreFeatureFlags::EXPORTABLE;
-            sync.timeline_shared = timeline && self.semaphore_features(opaque, true).contains(both);
+            sync.timeline_shared = timeline
+                && self
+                    .semaphore_features(opaque, true)
+                    .contains(import_and_export);
             sync.timeline_is_syncobj = sync.timeline_shared && timeline_is_syncobj;
         }
         if has(khr::external_fence_fd::NAME) {
             let info = vk::PhysicalDeviceExternalFenceInfo::default()
                 .handle_type(vk::ExternalFenceHandleTypeFlags::SYNC_FD);
-            let mut found = vk::ExternalFenceProperties::default();
+            let mut fence_properties = vk::ExternalFenceProperties::default();
             // SAFETY: both structures are of Vulkan 1.1 and outlive the call.
             unsafe {
                 self.instance
                     .raw
-                    .get_physical_device_external_fence_properties(self.raw, &info, &mut found);
+                    .get_physical_device_external_fence_properties(
+                        self.raw,
+                        &info,
+                        &mut fence_properties,
+                    );
             }
-            let features = found.external_fence_features;
+            let features = fence_properties.external_fence_features;
             sync.fence_from_sync_file =
                 features.contains(vk::ExternalFenceFeatureFlags::IMPORTABLE);
             sync.fence_to_sync_file = features.contains(vk::ExternalFenceFeatureFlags::EXPORTABLE);
