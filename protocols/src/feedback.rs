@@ -68,7 +68,7 @@ pub enum FeedbackError {
     Index {
         /// The number of the tranche, counted from 0.
         tranche: usize,
-        /// The index.
+        /// The index that is beyond the end of the table.
         index: u16,
         /// The number of entries in the table.
         entries: usize,
@@ -78,7 +78,7 @@ pub enum FeedbackError {
     Repeated {
         /// The number of the second tranche, counted from 0.
         tranche: usize,
-        /// The index.
+        /// The index that occurs twice.
         index: u16,
     },
     /// A device number does not have the 8 bytes of a `dev_t`.
@@ -92,7 +92,7 @@ pub enum FeedbackError {
     TooMany {
         /// The name of the counted items: tranches or indices.
         what: &'static str,
-        /// The maximum number.
+        /// The maximum number of these items.
         most: usize,
         /// The number that the compositor sent.
         found: usize,

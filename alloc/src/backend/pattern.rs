@@ -18,7 +18,7 @@ impl TestPattern {
         match pattern.write_to(buffer) {
             Ok(()) => Some(pattern),
             Err(error) => {
-                tracing::debug!(%error, "the pixels are not compared");
+                tracing::debug!(%error, "the CPU cannot write the test pattern, so no pixels are compared");
                 None
             }
         }

@@ -29,7 +29,7 @@ pub enum FenceError {
     /// The kernel refused the request.
     #[error("{operation} on a sync_file failed: {source}{}", fd_limit_hint(*source))]
     Request {
-        /// The ioctl or system call.
+        /// The ioctl or system call that failed.
         operation: &'static str,
         /// The kernel's error.
         source: SystemError,
@@ -130,7 +130,9 @@ impl Fence {
         let found = u64::try_from(found).unwrap_or(0);
         if found != ANONYMOUS {
             return Err(FenceError::NotFence {
-                why: format!("it is in file system 0x{found:x} rather than 0x{ANONYMOUS:x}"),
+                why: format!(
+                    "its file system has the magic number 0x{found:x} and not 0x{ANONYMOUS:x}"
+                ),
             });
         }
         match sys::status(fd.as_fd()) {

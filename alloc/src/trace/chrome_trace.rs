@@ -37,11 +37,11 @@ pub enum TraceError {
         printable_path(path)
     )]
     Lost {
-        /// The file.
+        /// The path of the trace file.
         path: PathBuf,
         /// The number of missing events.
         lost: u64,
-        /// The kernel's first error.
+        /// The first error of a write to the file.
         cause: io::Error,
     },
 }

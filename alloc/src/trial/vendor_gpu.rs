@@ -74,9 +74,9 @@ pub enum VendorGpuError {
     /// No GPU has this name.
     #[error("no GPU is called {}; the known ones are {known}", printable(name))]
     Unknown {
-        /// The name.
+        /// The name that was requested.
         name: String,
-        /// The names of all GPUs.
+        /// The names of all GPUs that are known.
         known: String,
     },
     /// The library of the drm-shim is not installed.

@@ -67,29 +67,29 @@ pub(super) enum HelperRequest {
     },
     /// Allocates a buffer according to the only plan of this request. The process keeps the buffer for later requests.
     Allocate {
-        /// The request.
+        /// A request that has only one plan.
         request: Box<Request>,
     },
     /// Tries the buffer of the last [`HelperRequest::Allocate`] on a participant.
     Attempt {
-        /// The participant.
+        /// The participant on which the buffer is tried.
         participant: Box<Participant>,
     },
     /// Measures allocations: allocates according to the only plan of this request and frees the buffer, `count` times. The buffer
     /// of the last [`HelperRequest::Allocate`] is freed first.
     MeasureAllocation {
-        /// The request.
+        /// A request that has only one plan.
         request: Box<Request>,
-        /// The number of repetitions.
+        /// How often the buffer is allocated and freed.
         #[serde(rename = "turns")]
         count: u32,
     },
     /// Measures imports: imports the buffer of the last [`HelperRequest::Allocate`] into a participant and ends the import,
     /// `count` times.
     MeasureImport {
-        /// The participant.
+        /// The participant into which the buffer is imported.
         participant: Box<Participant>,
-        /// The number of repetitions.
+        /// How often the buffer is imported.
         #[serde(rename = "turns")]
         count: u32,
     },
@@ -100,28 +100,28 @@ pub(super) enum HelperRequest {
     Redeclare {
         /// The participant as declared for an earlier size.
         participant: Box<Participant>,
-        /// The size in pixels.
+        /// The size of the pictures in pixels.
         extent: Extent,
     },
     /// Declares a source for another size. The buffer of the last [`HelperRequest::Allocate`] is freed first.
     RedeclareSource {
         /// The source as declared for an earlier size.
         source: Box<Source>,
-        /// The size in pixels.
+        /// The size of the pictures in pixels.
         extent: Extent,
     },
     /// Loads these drivers and declares their sources and participants for pictures of this size. The buffer of the last
     /// [`HelperRequest::Allocate`] is freed first.
     Declare {
-        /// The drivers.
+        /// The drivers to load.
         drivers: Drivers,
-        /// The size in pixels.
+        /// The size of the pictures in pixels.
         extent: Extent,
     },
     /// Loads all drivers and declares the devices that can copy images of this size. The buffer of the last
     /// [`HelperRequest::Allocate`] is freed first.
     Copiers {
-        /// The size in pixels.
+        /// The size of the images in pixels.
         extent: Extent,
     },
 }
@@ -137,20 +137,20 @@ pub(super) enum HelperReply {
     },
     /// Announces that a driver is queried about this format now. Any number of these messages can precede the reply to a request.
     Asks {
-        /// The format.
+        /// The format about which the driver is queried.
         fourcc: Fourcc,
     },
     /// The reply to [`HelperRequest::Allocate`]. The message has one file descriptor for each dma-buf.
     Allocated {
-        /// The outcome.
+        /// The outcome of the allocation.
         outcome: Outcome,
-        /// The buffer.
+        /// The description of the allocated buffer; `None` if there is none.
         buffer: Option<BufferDescription>,
     },
     /// The reply to [`HelperRequest::Attempt`]. The outcome is `None` if no backend of the helper process can try the
     /// participant.
     Attempted {
-        /// The outcome.
+        /// The outcome of the trial.
         outcome: Option<Outcome>,
     },
     /// The reply to [`HelperRequest::MeasureAllocation`] and [`HelperRequest::MeasureImport`].
@@ -158,7 +158,7 @@ pub(super) enum HelperReply {
         /// The durations of each repetition; empty if the driver refused.
         #[serde(rename = "turns")]
         cycles: Vec<MeasuredCycle>,
-        /// The outcome.
+        /// The outcome of the measured operation.
         outcome: Outcome,
     },
     /// The reply to [`HelperRequest::Release`].
@@ -175,7 +175,7 @@ pub(super) enum HelperReply {
     },
     /// The reply to [`HelperRequest::Declare`].
     Declared {
-        /// The sources and participants.
+        /// The sources and participants that the drivers declare.
         declared: Declared,
     },
     /// The reply to [`HelperRequest::Copiers`].

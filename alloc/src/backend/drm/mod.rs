@@ -66,7 +66,7 @@ pub enum DrmError {
         minor: u32,
     },
     /// The card has no plane of this type.
-    #[error("{card} ({driver}) has no {} plane: it drives no display", kind.label(), card = printable_path(card))]
+    #[error("{card} ({driver}) has no {} plane: this card drives no display", kind.label(), card = printable_path(card))]
     NoPlane {
         /// The device node.
         card: PathBuf,
@@ -82,7 +82,7 @@ pub enum DrmError {
         card: PathBuf,
         /// The card's driver.
         driver: String,
-        /// The ioctl.
+        /// The ioctl that failed.
         operation: &'static str,
         /// The error of the kernel.
         source: io::Error,
@@ -106,9 +106,9 @@ pub enum DrmError {
     Unsuitable {
         /// The device node.
         card: PathBuf,
-        /// The buffer's format.
+        /// The format of the buffer.
         format: FormatModifier,
-        /// The reason.
+        /// Why the card's ioctls cannot express the layout.
         why: &'static str,
     },
     /// The stride of the dumb buffer differs from the planned stride, and a participant does not accept it.
@@ -150,7 +150,7 @@ pub enum DrmError {
     Unusable {
         /// The device node.
         card: PathBuf,
-        /// The reason.
+        /// Why the dma-buf cannot be used.
         why: String,
     },
 }

@@ -30,7 +30,7 @@ pub(super) fn test_commit(
     };
     let untested = |why: String| {
         Outcome::Untestable(format!(
-            "{why}; the buffer was imported, and a framebuffer was made"
+            "{why}; PRIME import and ADDFB2 of the buffer succeeded"
         ))
     };
     let Some((plane, kind)) = plane else {
@@ -111,7 +111,7 @@ impl Commit {
         properties: &mut PropertyNames,
     ) -> Result<Self, String> {
         let failed =
-            |error: std::io::Error| format!("the state of the displays cannot be read ({error})");
+            |error: std::io::Error| format!("the KMS state of the card cannot be read ({error})");
         let resources = card.resource_handles().map_err(failed)?;
         let possible = card.get_plane(plane).map_err(failed)?.possible_crtcs();
         let crtcs = resources.filter_crtcs(possible);
@@ -258,7 +258,7 @@ fn query(
 ) -> Result<BTreeMap<String, property::Handle>, String> {
     let properties = card
         .get_properties(object)
-        .map_err(|error| format!("the properties cannot be read ({error})"))?;
+        .map_err(|error| format!("the properties of a KMS object cannot be read ({error})"))?;
     let mut by_name = BTreeMap::new();
     for (handle, _) in &properties {
         if let Ok(info) = card.get_property(*handle) {

@@ -172,7 +172,7 @@ fn import(gbm: &Gbm, buffer: &Buffer, name: &str) -> Outcome {
         },
         // GBM cannot map a buffer of several planes, and not every driver maps every buffer. The import itself succeeded.
         Err(error) => {
-            tracing::debug!(%error, "the pixels are not compared");
+            tracing::debug!(%error, "GBM cannot map the imported buffer, so its pixels are not compared");
             Outcome::Accepted
         }
     }

@@ -97,7 +97,7 @@ impl Gbm {
             why: why.to_owned(),
         };
         let format = format_of(layout.format().fourcc)
-            .ok_or_else(|| unsuitable("GBM has no such format"))?;
+            .ok_or_else(|| unsuitable("GBM has no code for this format"))?;
         let modifier = layout.format().modifier;
         if modifier.is_implicit() {
             return Err(unsuitable(

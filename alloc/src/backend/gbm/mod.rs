@@ -57,9 +57,9 @@ pub enum GbmError {
     Unsuitable {
         /// The device node.
         node: PathBuf,
-        /// The format.
+        /// The format of the layout.
         format: FormatModifier,
-        /// The reason.
+        /// Why GBM cannot express the layout.
         why: String,
     },
     /// The driver could not allocate a buffer.
@@ -69,7 +69,7 @@ pub enum GbmError {
         node: PathBuf,
         /// The kernel driver.
         driver: String,
-        /// The format.
+        /// The format of the buffer that was requested.
         format: FormatModifier,
         /// The error of GBM.
         source: io::Error,
@@ -105,7 +105,7 @@ pub enum GbmError {
         node: PathBuf,
         /// The kernel driver.
         driver: String,
-        /// The reason.
+        /// Why the buffer cannot be used.
         why: String,
     },
     /// The allocation would exceed the available memory.

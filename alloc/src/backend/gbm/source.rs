@@ -96,7 +96,8 @@ impl Gbm {
             format: wanted,
             why: why.to_owned(),
         };
-        let format = format_of(fourcc).ok_or_else(|| unsuitable("GBM has no such format"))?;
+        let format =
+            format_of(fourcc).ok_or_else(|| unsuitable("GBM has no code for this format"))?;
         if modifiers.iter().any(|modifier| modifier.is_implicit()) {
             return Err(unsuitable(
                 "the modifier of the layout is implicit, and an allocation needs an explicit one",

@@ -95,7 +95,7 @@ pub enum HeapError {
     Unusable {
         /// The device node.
         heap: PathBuf,
-        /// The reason.
+        /// Why the dma-buf cannot be used.
         why: String,
     },
 }

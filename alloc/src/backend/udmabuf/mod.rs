@@ -60,7 +60,7 @@ pub enum UdmabufError {
         source_name: String,
         /// The size of the buffer in bytes.
         needed_bytes: u64,
-        /// The limit in bytes.
+        /// The size limit of udmabuf in bytes.
         maximum_bytes: u64,
     },
     /// The allocation would exceed the available memory.
@@ -80,7 +80,7 @@ pub enum UdmabufError {
     Allocate {
         /// The name of the udmabuf source.
         source_name: String,
-        /// The system call.
+        /// The system call that failed.
         operation: &'static str,
         /// The requested size in bytes.
         bytes: u64,
@@ -92,7 +92,7 @@ pub enum UdmabufError {
     Memfd {
         /// The name of the udmabuf source.
         source_name: String,
-        /// The reason.
+        /// Why the memfd cannot become a dma-buf.
         source: MemfdError,
     },
     /// The dma-buf cannot be used for the plan.
@@ -100,7 +100,7 @@ pub enum UdmabufError {
     Unusable {
         /// The name of the udmabuf source.
         source_name: String,
-        /// The reason.
+        /// Why the dma-buf cannot be used.
         why: String,
     },
 }
@@ -112,7 +112,7 @@ fn open_remedy(error: SystemError) -> &'static str {
         Errno::ACCESS | Errno::PERM => {
             "; the node is for the user of the active seat (udev's tag uaccess) and for the group `kvm`"
         }
-        Errno::NOENT => "; `modprobe udmabuf` creates it, if the kernel has the module",
+        Errno::NOENT => "; `modprobe udmabuf` creates the node, if the kernel has the module",
         _ => "",
     }
 }

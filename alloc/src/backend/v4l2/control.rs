@@ -158,7 +158,7 @@ impl fmt::Display for ControlKind {
                     more => write!(to, " and {more} more"),
                 }
             }
-            Self::Bitmask { maximum } => write!(to, "sets of the bits in {maximum:#x}"),
+            Self::Bitmask { maximum } => write!(to, "combinations of the bits in {maximum:#x}"),
             Self::Button => to.write_str("any value, which starts the action"),
         }
     }

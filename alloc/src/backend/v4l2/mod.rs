@@ -100,31 +100,31 @@ pub enum Error {
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
-        /// The ioctl.
+        /// The ioctl that returned EBUSY.
         operation: &'static str,
     },
     /// The device was removed.
-    #[error("{device} ({driver}) is gone: {operation} returned {source}; was it unplugged?", device = printable_path(device))]
+    #[error("{device} ({driver}) was removed: {operation} returned {source}; plug the device in again, or check its cable", device = printable_path(device))]
     Gone {
         /// The device node.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
-        /// The ioctl.
+        /// The ioctl that returned the error.
         operation: &'static str,
-        /// ENODEV or ENXIO.
+        /// The error of the kernel: ENODEV or ENXIO.
         source: SystemError,
     },
     /// The driver has stopped the stream after an error. The caller can resume it with [`Stream::stop`] and [`Stream::start`].
-    #[error("{device} ({driver}) has stopped the stream: {operation} returned {source}; its signal or cable may be lost, or the device failed (dmesg may say more)", device = printable_path(device))]
+    #[error("{device} ({driver}) has stopped the stream: {operation} returned {source}; the video signal may be lost, or the device failed (dmesg may say more)", device = printable_path(device))]
     StreamError {
         /// The device node.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
-        /// The ioctl.
+        /// The ioctl that returned EIO.
         operation: &'static str,
-        /// EIO.
+        /// The error of the kernel, which is EIO.
         source: SystemError,
     },
     /// An ioctl failed.
@@ -134,7 +134,7 @@ pub enum Error {
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
-        /// The ioctl.
+        /// The ioctl that failed.
         operation: &'static str,
         /// The error of the kernel.
         source: SystemError,
@@ -148,7 +148,7 @@ pub enum Error {
         driver: String,
         /// The name of the control, as [`Control::key`].
         control: String,
-        /// The value.
+        /// The value that was requested for the control.
         value: i32,
         /// The reason, and which values the control accepts.
         why: String,
@@ -172,9 +172,9 @@ pub enum Error {
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
-        /// The size.
+        /// The size of the layout.
         extent: Extent,
-        /// The format.
+        /// The format of the layout.
         format: String,
     },
     /// The driver returned a format whose strides and sizes are inconsistent.
@@ -184,9 +184,9 @@ pub enum Error {
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
-        /// The ioctl.
+        /// The ioctl that returned the format.
         operation: &'static str,
-        /// What is inconsistent.
+        /// Why the strides and sizes of the format are inconsistent.
         source: LayoutError,
     },
     /// The driver returned a visible rectangle that exceeds the frame.
@@ -196,11 +196,11 @@ pub enum Error {
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
-        /// The ioctl.
+        /// The ioctl that returned the rectangle.
         operation: &'static str,
         /// The rectangle that the driver returned: its size, first column and first row.
         rectangle: String,
-        /// The size of the frames.
+        /// The size of the queue's frames.
         frame: Extent,
     },
     /// The visible rectangle of the queue differs from that of the buffers.
@@ -236,7 +236,7 @@ pub enum Error {
         driver: String,
         /// Index of the buffer in the slice that was passed.
         index: usize,
-        /// The buffer.
+        /// The identity of the buffer.
         identity: BufferIdentity,
         /// The layout of the first buffer.
         expected: String,
@@ -253,7 +253,7 @@ pub enum Error {
         driver: String,
         /// The index of the dma-buf in the buffer.
         memory: usize,
-        /// The buffer.
+        /// The identity of the buffer.
         identity: BufferIdentity,
         /// The sizeimage of the format, in bytes.
         needed_bytes: u64,
@@ -268,7 +268,7 @@ pub enum Error {
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
-        /// The buffer.
+        /// The identity of the buffer.
         identity: BufferIdentity,
         /// The number of memory planes of the format.
         planes: usize,
@@ -280,15 +280,15 @@ pub enum Error {
     Index {
         /// The device node.
         device: PathBuf,
-        /// The index.
+        /// The index that was passed.
         index: usize,
-        /// The reason.
+        /// Why the buffer with this index cannot be queued.
         why: &'static str,
     },
     /// The buffer of a frame that was dropped earlier could not be queued. The call that returns this error had no other effect,
     /// except that [`Stream::stop`] has stopped the stream.
     #[error(
-        "{device}: buffer {index} of a dropped frame could not be queued ({source}); the caller can queue it again", device = printable_path(device))]
+        "{device}: buffer {index} of a dropped frame could not be queued ({source}); the caller can queue the buffer again", device = printable_path(device))]
     Requeue {
         /// The device node.
         device: PathBuf,
@@ -316,7 +316,7 @@ pub enum Error {
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
-        /// The pool's name.
+        /// The name of the memory pool from which the queue allocates.
         pool: String,
         /// The number of buffers that the driver allocated; 0 if the ioctl failed with ENOMEM.
         fitting: usize,
@@ -353,7 +353,7 @@ pub enum Error {
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
-        /// The reason.
+        /// Why the dma-buf cannot be used.
         why: String,
     },
 }

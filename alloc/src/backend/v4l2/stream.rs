@@ -116,7 +116,7 @@ impl Stream {
         let buffer = self.inner.buffers.get(info.index).ok_or_else(|| {
             self.inner.index_error(
                 info.index,
-                "was returned by VIDIOC_DQBUF, and was not queued",
+                "was returned by VIDIOC_DQBUF, although it was not queued",
             )
         })?;
         self.inner.states.record_in_frame(info.index);
@@ -153,9 +153,10 @@ impl Stream {
         }
         let index = usize::try_from(request.index).unwrap_or(usize::MAX);
         if !inner.states.record_dequeued(index) {
-            return Err(
-                inner.index_error(index, "was returned by VIDIOC_DQBUF, and was not queued")
-            );
+            return Err(inner.index_error(
+                index,
+                "was returned by VIDIOC_DQBUF, although it was not queued",
+            ));
         }
         let seconds = u64::try_from(request.seconds).unwrap_or(0);
         let microseconds = u64::try_from(request.microseconds).unwrap_or(0);

@@ -306,7 +306,7 @@ fn result_hint(result: vk::Result) -> String {
                 format!("; this process has no file descriptors left ({error}): close some, or raise its limit (ulimit -n)")
             }),
         vk::Result::ERROR_INCOMPATIBLE_DRIVER => {
-            "; no driver is installed (Debian's package mesa-vulkan-drivers brings Mesa's)"
+            "; no Vulkan driver is installed (Debian's package mesa-vulkan-drivers contains Mesa's drivers)"
                 .to_owned()
         }
         _ => String::new(),

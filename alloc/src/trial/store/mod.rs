@@ -115,9 +115,9 @@ pub enum TrialResultError {
         printable_path(path)
     )]
     Unwritable {
-        /// The file.
+        /// The path of the file of trial results.
         path: PathBuf,
-        /// The cause.
+        /// The error of the conversion.
         source: serde_json::Error,
     },
     /// Another process has held the lock for several seconds.
@@ -145,7 +145,7 @@ pub enum TrialResultError {
         printable_path(path)
     )]
     Newer {
-        /// The file.
+        /// The path of the file of trial results.
         path: PathBuf,
         /// The version of the file's format.
         version: u32,
@@ -157,7 +157,7 @@ pub enum TrialResultError {
         Printable(why)
     )]
     Unrecognised {
-        /// The file.
+        /// The path of the file of trial results.
         path: PathBuf,
         /// The error, with its path in the JSON.
         why: String,
@@ -170,7 +170,7 @@ pub enum TrialResultError {
         printable_path(aside)
     )]
     Damaged {
-        /// The file.
+        /// The path of the file of trial results.
         path: PathBuf,
         /// The new path of the file.
         aside: PathBuf,

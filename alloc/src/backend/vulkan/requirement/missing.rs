@@ -252,7 +252,7 @@ mod tests {
                  the driver supports it; enable it in VkDeviceCreateInfo",
                 "device extension VK_EXT_image_drm_format_modifier (makes the tiling of an image explicit): the driver of llvmpipe does \
                  not support it",
-                "device extension VK_KHR_image_format_list (VK_EXT_image_drm_format_modifier depends on it): the driver supports it; \
+                "device extension VK_KHR_image_format_list (is a dependency of VK_EXT_image_drm_format_modifier): the driver supports it; \
                  enable it in VkDeviceCreateInfo",
                 "device extension VK_KHR_external_semaphore_fd (imports and exports semaphores as sync_files, and shares timelines): the \
                  driver supports it; enable it in VkDeviceCreateInfo",
