@@ -39,7 +39,7 @@ pub enum HeapError {
     /// The device node cannot be opened.
     #[error("{heap} cannot be opened: {source}{}", open_remedy(*source), heap = printable_path(heap))]
     Open {
-        /// The device node.
+        /// The device node of the heap.
         heap: PathBuf,
         /// The error of the kernel.
         source: SystemError,
@@ -47,7 +47,7 @@ pub enum HeapError {
     /// The plan is for another source than this heap.
     #[error("{heap} cannot allocate this plan, which is for the source {planned}; allocate from that source", heap = printable_path(heap))]
     NotPlanned {
-        /// The device node.
+        /// The device node of the heap.
         heap: PathBuf,
         /// The source that the plan names.
         planned: String,
@@ -56,7 +56,7 @@ pub enum HeapError {
     #[error(
         "{heap}: {needed_bytes} bytes are needed, and only {available_bytes} are available without harm to other programs; nothing was allocated", heap = printable_path(heap))]
     Budget {
-        /// The device node.
+        /// The device node of the heap.
         heap: PathBuf,
         /// The size of all buffers of the plan, in bytes.
         needed_bytes: u64,
@@ -67,7 +67,7 @@ pub enum HeapError {
     #[error(
         "{heap}: {fitting} of {count} buffers fit in {pool}: each takes {buffer_bytes} bytes, and {free_bytes} are free now; nothing was allocated. Free buffers of other programs, or give the region more memory, as with cma= on the kernel's command line", heap = printable_path(heap))]
     Pool {
-        /// The device node.
+        /// The device node of the heap.
         heap: PathBuf,
         /// The region's name.
         pool: String,
@@ -83,7 +83,7 @@ pub enum HeapError {
     /// The allocation failed.
     #[error("{heap}: DMA_HEAP_IOCTL_ALLOC of {bytes} bytes failed: {source}", heap = printable_path(heap))]
     Allocate {
-        /// The device node.
+        /// The device node of the heap.
         heap: PathBuf,
         /// The requested size in bytes.
         bytes: u64,
@@ -93,7 +93,7 @@ pub enum HeapError {
     /// The allocated dma-buf cannot be used for the plan.
     #[error("{heap}: the allocated buffer cannot be used: {why}", heap = printable_path(heap))]
     Unusable {
-        /// The device node.
+        /// The device node of the heap.
         heap: PathBuf,
         /// Why the dma-buf cannot be used.
         why: String,

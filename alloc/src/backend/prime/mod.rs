@@ -33,17 +33,17 @@ pub enum ImportAbility {
     /// It is not known whether the card imports memory of other devices: this kernel reports import for every card, and this
     /// crate does not know the memory manager of the card's driver.
     Unknown {
-        /// The reason.
+        /// Why it is not known what the card imports.
         why: String,
     },
     /// The card imports only the memory that it allocated itself.
     OwnOnly {
-        /// The reason.
+        /// Why the card imports only its own memory.
         why: String,
     },
     /// The card imports nothing, not even its own memory.
     Nothing {
-        /// The reason.
+        /// Why the card imports nothing.
         why: String,
     },
 }

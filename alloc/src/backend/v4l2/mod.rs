@@ -65,7 +65,7 @@ pub enum Error {
     /// The file does not exist, or may not be opened.
     #[error("{device} cannot be opened: {source}{}", open_remedy(*source), device = printable_path(device))]
     Open {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The error of the kernel.
         source: SystemError,
@@ -74,7 +74,7 @@ pub enum Error {
     #[error(
         "{device} is not a V4L2 device ({source}); `v4l2-ctl --list-devices` lists the devices", device = printable_path(device))]
     NotVideo {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The error of VIDIOC_QUERYCAP or open.
         source: SystemError,
@@ -83,7 +83,7 @@ pub enum Error {
     #[error(
         "{device} ({driver}) has no {direction} queue with streaming I/O; its capabilities are 0x{capabilities:08x}", device = printable_path(device))]
     NoQueue {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
@@ -96,7 +96,7 @@ pub enum Error {
     #[error(
         "{device} ({driver}) is in use: {operation} returned EBUSY; end the program that streams from it (`fuser -v {device}` names it)", device = printable_path(device))]
     Busy {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
@@ -106,7 +106,7 @@ pub enum Error {
     /// The device was removed.
     #[error("{device} ({driver}) was removed: {operation} returned {source}; plug the device in again, or check its cable", device = printable_path(device))]
     Gone {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
@@ -118,7 +118,7 @@ pub enum Error {
     /// The driver has stopped the stream after an error. The caller can resume it with [`Stream::stop`] and [`Stream::start`].
     #[error("{device} ({driver}) has stopped the stream: {operation} returned {source}; the video signal may be lost, or the device failed (dmesg may say more)", device = printable_path(device))]
     StreamError {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
@@ -130,7 +130,7 @@ pub enum Error {
     /// An ioctl failed.
     #[error("{device} ({driver}): {operation} failed: {source}", device = printable_path(device))]
     Request {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
@@ -142,7 +142,7 @@ pub enum Error {
     /// A control cannot have this value.
     #[error("{device} ({driver}): the control {control} cannot be set to {value}: {why}", device = printable_path(device))]
     Control {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
@@ -156,7 +156,7 @@ pub enum Error {
     /// The driver set another format than the requested format.
     #[error("{device} ({driver}): VIDIOC_S_FMT was called with {requested}, and the driver set {set}", device = printable_path(device))]
     Format {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
@@ -168,7 +168,7 @@ pub enum Error {
     /// V4L2 has no pixel format for the layout.
     #[error("{device} ({driver}): V4L2 has no pixel format code for {format}, or cannot express the size {extent}, so the format of the queue cannot be set", device = printable_path(device))]
     NoPixelFormat {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
@@ -180,7 +180,7 @@ pub enum Error {
     /// The driver returned a format whose strides and sizes are inconsistent.
     #[error("{device} ({driver}): {operation} returned an invalid layout: {source}", device = printable_path(device))]
     InvalidLayout {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
@@ -192,7 +192,7 @@ pub enum Error {
     /// The driver returned a visible rectangle that exceeds the frame.
     #[error("{device} ({driver}): {operation} returned a visible rectangle of {rectangle}, which is not inside of the frame of {frame}; this is a fault of the driver", device = printable_path(device))]
     OutsideFrame {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
@@ -206,7 +206,7 @@ pub enum Error {
     /// The visible rectangle of the queue differs from that of the buffers.
     #[error("{device} ({driver}): the visible rectangle of the buffers is {wanted} in a frame of {frame}, and that of the queue is {found}; allocate buffers for pictures of {size}", device = printable_path(device), size = found.extent())]
     Visible {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
@@ -221,7 +221,7 @@ pub enum Error {
     #[error(
         "{device} ({driver}) got no buffers to stream with; a stream needs at least one", device = printable_path(device))]
     NoBuffers {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
@@ -230,7 +230,7 @@ pub enum Error {
     #[error(
         "{device} ({driver}): buffer {index} ({identity}) is {found}, and buffer 0 is {expected}; a queue streams with one layout, so allocate all buffers by one plan", device = printable_path(device))]
     Layouts {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
@@ -247,7 +247,7 @@ pub enum Error {
     #[error(
         "{device} ({driver}) needs {needed_bytes} bytes in dma-buf {memory} of each buffer, and that of the buffer with {identity} has {found_bytes}", device = printable_path(device))]
     TooSmall {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
@@ -264,7 +264,7 @@ pub enum Error {
     #[error(
         "{device} ({driver}): a buffer ({identity}) has {found} dma-bufs, and the format of the queue has {planes} memory planes; allocate a buffer with all planes in one dma-buf", device = printable_path(device))]
     TooManyDmabufs {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
@@ -278,7 +278,7 @@ pub enum Error {
     /// The stream has no buffer with this index, or the buffer cannot be queued now.
     #[error("{device}: buffer {index} {why}", device = printable_path(device))]
     Index {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The index that was passed.
         index: usize,
@@ -290,7 +290,7 @@ pub enum Error {
     #[error(
         "{device}: buffer {index} of a dropped frame could not be queued ({source}); the caller can queue the buffer again", device = printable_path(device))]
     Requeue {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The index of the buffer, which the caller now owns and can queue.
         index: usize,
@@ -300,7 +300,7 @@ pub enum Error {
     /// The driver allocated fewer buffers than requested.
     #[error("{device} ({driver}) allocates {granted} buffers, and {requested} are needed", device = printable_path(device))]
     Count {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
@@ -312,7 +312,7 @@ pub enum Error {
     /// The queue's pool has too little free memory for all buffers.
     #[error("{device} ({driver}): {fitting} of {count} buffers fit in {pool} now, and none stays allocated; free buffers of other programs, or give the region more memory, as with cma= on the kernel's command line", device = printable_path(device))]
     Pool {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
@@ -327,7 +327,7 @@ pub enum Error {
     #[error(
         "{device} ({driver}) allocates buffers of {size_image:?} bytes, the plan needs {needed:?}, and VIDIOC_CREATE_BUFS for larger ones failed: {source}; allocate from another source", device = printable_path(device))]
     CreateBuffers {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
@@ -341,7 +341,7 @@ pub enum Error {
     /// The plan is for another source than this queue's memory.
     #[error("{device} cannot allocate this plan, which is for the source {planned}; allocate from that source", device = printable_path(device))]
     NotPlanned {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The source that the plan names.
         planned: String,
@@ -349,7 +349,7 @@ pub enum Error {
     /// The exported dma-buf cannot be used for the plan.
     #[error("{device} ({driver}): the exported buffer cannot be used: {why}", device = printable_path(device))]
     Unusable {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
