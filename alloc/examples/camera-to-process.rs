@@ -134,8 +134,8 @@ fn child(mut socket: UnixStream) -> Result<(), Box<dyn Error>> {
     let layouts: Vec<Layout> = serde_json::from_slice(&bytes[..received])?;
     let mut mappings = Vec::new();
     for layout in &layouts {
-        let own = fds.by_ref().take(layout.memory_sizes().len()).collect();
-        mappings.push(Buffer::import(Descriptor::new(layout, own)?)?.map()?);
+        let layout_fds = fds.by_ref().take(layout.memory_sizes().len()).collect();
+        mappings.push(Buffer::import(Descriptor::new(layout, layout_fds)?)?.map()?);
     }
     let mut index = [0];
     while socket.read(&mut index)? == 1 {

@@ -36,7 +36,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let pictures = decoder.queue(Direction::Capture)?;
     let (gpus, _) = Vulkan::load()?.gpus()?;
-    let gpu = gpus.first().ok_or("no Vulkan device shares memory")?;
+    let gpu = gpus
+        .first()
+        .ok_or("no Vulkan device can share images as dma-bufs")?;
     let gpu = gpu.for_purpose(Purpose::Copy);
     let card = Card::open(&card)?;
     let plane = card.primary_plane()?;

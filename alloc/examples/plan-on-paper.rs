@@ -31,7 +31,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             .request,
     );
     println!("{solution}");
-    // The values that the plan depends on and the recording does not contain. Someone who has the board can find them.
+    // The values that the plan depends on and that the recorded machine does not contain. A user of that machine can determine
+    // them.
     for unknown in resolved.unverified(&solution) {
         println!("not known: {unknown}");
     }

@@ -25,7 +25,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let unavailable: Vec<String> = unavailable.iter().map(ToString::to_string).collect();
     let gpu = gpus
         .first()
-        .ok_or_else(|| format!("no Vulkan device shares memory: {}", unavailable.join("; ")))?
+        .ok_or_else(|| {
+            format!(
+                "no Vulkan device can share images as dma-bufs: {}",
+                unavailable.join("; ")
+            )
+        })?
         .for_purpose(Purpose::Copy);
     let card = Card::open(&card)?;
     let plane = card.primary_plane()?;

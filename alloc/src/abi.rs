@@ -12,7 +12,7 @@ const TABLE: &str = include_str!("../tests/abi/aarch64.txt");
 #[cfg(target_arch = "arm")]
 const TABLE: &str = include_str!("../tests/abi/arm.txt");
 
-/// A size, an offset or an ioctl number of this crate, with its name in the table.
+/// The name of a size, an offset or an ioctl number in the table, and its value in this crate.
 pub(crate) type Entry = (&'static str, u64);
 
 /// Lists the sizes of structures and the offsets of their fields, with their names in the headers.
@@ -29,15 +29,15 @@ macro_rules! layouts {
 }
 pub(crate) use layouts;
 
-/// Panics if a number of `actual` differs from the headers, or if the table has a name that begins with one of `prefixes` and
-/// that `actual` does not list.
+/// Panics if a number of `actual` differs from the number in the kernel's headers, or if the headers have a structure, field or
+/// ioctl whose name begins with one of `prefixes` and that is missing in `actual`.
 pub(crate) fn assert_equals_headers(prefixes: &[&str], actual: &[Entry]) {
     let table: Vec<(&str, u64)> = TABLE.lines().map(parse).collect();
     let pointer = table.iter().find(|(name, _)| *name == "size pointer");
     assert_eq!(
         pointer,
         Some(&("size pointer", size_of::<usize>() as u64)),
-        "the table is for another target"
+        "the table of the kernel's headers is for another target"
     );
     let expected: Vec<(&str, u64)> = table
         .into_iter()
@@ -48,12 +48,16 @@ pub(crate) fn assert_equals_headers(prefixes: &[&str], actual: &[Entry]) {
         .collect();
     for (name, number) in &expected {
         let found = actual.iter().find(|(own, _)| own == name);
-        assert_eq!(found, Some(&(*name, *number)), "{name} of the headers");
+        assert_eq!(
+            found,
+            Some(&(*name, *number)),
+            "{name} differs from the kernel's headers"
+        );
     }
     assert_eq!(
         actual.len(),
         expected.len(),
-        "a number of this crate is not in the table"
+        "this crate has a name that the table of the kernel's headers lacks"
     );
 }
 
@@ -67,13 +71,13 @@ fn parse(line: &'static str) -> (&'static str, u64) {
 }
 
 #[test]
-#[should_panic(expected = "size dma_buf_sync of the headers")]
+#[should_panic(expected = "size dma_buf_sync differs from the kernel's headers")]
 fn number_that_differs_from_the_headers_is_found() {
     assert_equals_headers(&["dma_buf_sync"], &[("size dma_buf_sync", 9)]);
 }
 
 #[test]
-#[should_panic(expected = "a number of this crate is not in the table")]
+#[should_panic(expected = "this crate has a name that the table of the kernel's headers lacks")]
 fn number_that_is_not_in_the_headers_is_found() {
     assert_equals_headers(&["nothing"], &[("size nothing", 9)]);
 }

@@ -32,8 +32,8 @@ use covalent_alloc::trial::{
 };
 use serde_json::{Value, json};
 
-/// The deadline of each request. It is long enough for a process that replies, and short enough for a test that waits for a
-/// process that does not.
+/// The deadline of each request. It is long enough for a helper process that replies. It is short, because the tests wait until
+/// the deadline for a helper process that does not reply.
 const DEADLINE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
@@ -370,7 +370,7 @@ fn endless_stderr() {
 /// Replies to a request for a declaration with a length that is too large, without data, or with a malformed text.
 fn declare_wrongly(behaviour: &str, camera: &Value, socket: &mut UnixStream) {
     match behaviour {
-        // The first length is above the limit. The second is at the limit, and no data follows.
+        // The first length is above the limit of a message. The second length is at the limit, and no data follows it.
         "announce" => socket.write_all(&u32::MAX.to_le_bytes()).unwrap(),
         "promise" => socket.write_all(&(4_u32 << 20).to_le_bytes()).unwrap(),
         "zeros" => {

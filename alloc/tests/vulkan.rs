@@ -106,7 +106,7 @@ fn allocated(gpu: &Gpu, fourcc: Fourcc, extent: Extent, count: u32) -> Option<Ve
 
 fn report(name: &str, gpu: &Gpu, outcome: Result<SceneOutcome, VulkanError>) {
     match outcome {
-        Ok(SceneOutcome::Passed(words)) => eprintln!("{name} on {}: seen {words}", gpu.name()),
+        Ok(SceneOutcome::Passed(note)) => eprintln!("{name} on {}: passed {note}", gpu.name()),
         Ok(SceneOutcome::Unsupported(why)) => {
             eprintln!("{name} on {}: skipped, because {why}", gpu.name())
         }
@@ -118,7 +118,7 @@ fn report(name: &str, gpu: &Gpu, outcome: Result<SceneOutcome, VulkanError>) {
 fn device_without_extensions_gets_all_missing_ones_in_one_error() {
     let _guard = lock_vulkan();
     let bare = Setup {
-        only: Some(&[]),
+        device_extensions: Some(&[]),
         ..setup()
     };
     for engine in engines(bare) {
@@ -126,7 +126,7 @@ fn device_without_extensions_gets_all_missing_ones_in_one_error() {
         let VulkanError::Missing { device, missing } = &error else {
             panic!("{error}");
         };
-        assert_eq!(*device, engine.offered.name);
+        assert_eq!(*device, engine.supported.name);
         let of = |kind| -> BTreeSet<&str> {
             missing
                 .iter()
@@ -134,7 +134,7 @@ fn device_without_extensions_gets_all_missing_ones_in_one_error() {
                 .map(|one| one.name.as_str())
                 .collect()
         };
-        let version = engine.offered.api_version.min(vk::API_VERSION_1_2);
+        let version = engine.supported.api_version.min(vk::API_VERSION_1_2);
         let expected: BTreeSet<&str> = required_device_extensions(Capabilities::all(), version)
             .map(|one| one.name.to_str().unwrap())
             .collect();
@@ -142,21 +142,21 @@ fn device_without_extensions_gets_all_missing_ones_in_one_error() {
         assert_eq!(of(MissingKind::Feature).len(), 2);
         assert!(of(MissingKind::InstanceExtension).is_empty());
         // The error lists all missing requirements, each on a line of its own, and says whether the driver supports it.
-        let words = error.to_string();
-        assert_eq!(words.lines().count(), missing.len() + 1, "{words}");
+        let message = error.to_string();
+        assert_eq!(message.lines().count(), missing.len() + 1, "{message}");
         for one in missing {
-            let is_offered = engine
-                .offered
+            let is_supported = engine
+                .supported
                 .extensions
                 .iter()
                 .any(|name| name.to_str() == Ok(one.name.as_str()));
             if one.kind == MissingKind::DeviceExtension {
-                assert_eq!(one.remedy.contains("enable it"), is_offered, "{one}");
+                assert_eq!(one.remedy.contains("enable it"), is_supported, "{one}");
             }
         }
         assert_eq!(
             engine.check(Capabilities::all()).unwrap_err().to_string(),
-            words
+            message
         );
         engine.is_alive().unwrap();
         assert_no_validation_messages(&engine);
@@ -167,7 +167,7 @@ fn device_without_extensions_gets_all_missing_ones_in_one_error() {
 fn only_the_wanted_capabilities_are_required() {
     let _guard = lock_vulkan();
     let bare = Setup {
-        only: Some(&[khr::external_memory_fd::NAME]),
+        device_extensions: Some(&[khr::external_memory_fd::NAME]),
         ..setup()
     };
     for engine in engines(bare) {
@@ -186,7 +186,7 @@ fn instance_of_version_1_0_gets_an_error_that_requires_1_1() {
     let _guard = lock_vulkan();
     let old = Setup {
         api_version: vk::API_VERSION_1_0,
-        only: Some(&[]),
+        device_extensions: Some(&[]),
         ..setup()
     };
     for engine in engines(old) {
@@ -202,7 +202,7 @@ fn device_of_the_engine_outlives_the_objects_of_covalent() {
     let _guard = lock_vulkan();
     for (engine, gpu) in engines_with_shared_images() {
         assert_eq!(gpu.queue_family(), engine.family);
-        assert_eq!(gpu.name(), engine.offered.name);
+        assert_eq!(gpu.name(), engine.supported.name);
         let submitted = gpu.submit(covalent_alloc::backend::vulkan::Submission::default());
         drop(submitted.unwrap());
         assert!(gpu.finish(Duration::from_secs(10)).unwrap());

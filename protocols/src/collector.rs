@@ -183,7 +183,10 @@ mod tests {
                 Ok(()) => sent += 2048,
                 Err(error) => break error,
             }
-            assert!(sent <= INDICES_MAX, "{sent} indices are kept");
+            assert!(
+                sent <= INDICES_MAX,
+                "the collector accepted {sent} indices, more than its limit"
+            );
         };
         assert_eq!(sent, INDICES_MAX);
         let expected = FeedbackError::TooMany {

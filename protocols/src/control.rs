@@ -76,7 +76,7 @@ pub struct Request {
 /// The reply to a request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reply {
-    /// The version of the messages.
+    /// The version of the messages that the compositor sends.
     pub version: u32,
     /// The state of the compositor; absent after an error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -89,13 +89,13 @@ pub struct Reply {
 /// The state of the compositor at one time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// The time on `CLOCK_MONOTONIC`.
+    /// The time of the snapshot on `CLOCK_MONOTONIC`, in nanoseconds.
     pub time_ns: u64,
     /// The process id of the compositor.
     pub pid: u32,
-    /// The outputs.
+    /// The outputs of the compositor.
     pub outputs: Vec<Output>,
-    /// The clients.
+    /// The clients of the compositor.
     pub clients: Vec<Client>,
     /// The number of clients that are left out, because there are more than [`CLIENTS_MAX`].
     pub clients_left_out: usize,
@@ -168,13 +168,13 @@ pub struct Frame {
 pub struct Latency {
     /// The number of frames that were measured.
     pub samples: u32,
-    /// The median.
+    /// The median of the duration, in nanoseconds.
     pub p50_ns: u64,
-    /// The 90th percentile.
+    /// The 90th percentile of the duration, in nanoseconds.
     pub p90_ns: u64,
-    /// The 99th percentile.
+    /// The 99th percentile of the duration, in nanoseconds.
     pub p99_ns: u64,
-    /// The maximum.
+    /// The maximum of the duration, in nanoseconds.
     pub max_ns: u64,
 }
 
@@ -250,7 +250,7 @@ pub struct Buffer {
     pub height: u32,
     /// The stride of the first plane in bytes a row.
     pub stride_bytes: Option<u32>,
-    /// The inode of the first dma-buf; null for shared memory.
+    /// The inode number of the first dma-buf; null for shared memory.
     pub inode: Option<u64>,
     /// Whether the compositor releases the buffer by a release point, and not by `wl_buffer.release`.
     pub explicit_sync: bool,
@@ -278,9 +278,9 @@ pub struct ClientHoldings {
 /// A dma-buf that a client shares with the compositor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dmabuf {
-    /// The inode.
+    /// The inode number of the dma-buf.
     pub inode: u64,
-    /// The size in bytes.
+    /// The size of the dma-buf in bytes.
     pub size_bytes: u64,
     /// The number of file descriptors of the dma-buf.
     pub descriptors: u64,

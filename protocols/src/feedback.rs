@@ -68,7 +68,7 @@ pub enum FeedbackError {
     Index {
         /// The number of the tranche, counted from 0.
         tranche: usize,
-        /// The index.
+        /// The index that is beyond the end of the table.
         index: u16,
         /// The number of entries in the table.
         entries: usize,
@@ -78,7 +78,7 @@ pub enum FeedbackError {
     Repeated {
         /// The number of the second tranche, counted from 0.
         tranche: usize,
-        /// The index.
+        /// The index that occurs twice.
         index: u16,
     },
     /// A device number does not have the 8 bytes of a `dev_t`.
@@ -92,7 +92,7 @@ pub enum FeedbackError {
     TooMany {
         /// The name of the counted items: tranches or indices.
         what: &'static str,
-        /// The maximum number.
+        /// The maximum number of these items.
         most: usize,
         /// The number that the compositor sent.
         found: usize,
@@ -127,12 +127,12 @@ impl Feedback {
         table: FormatTable,
         tranches: Vec<Tranche>,
     ) -> Result<Self, FeedbackError> {
-        // For each pair of device and flags, one bit for each entry of the table.
+        // For each pair of device and flags, one bit for each entry of the table: whether a tranche with this pair has the entry.
         let mut seen: HashMap<(Device, TrancheFlags), Vec<u64>> = HashMap::new();
-        let words = table.entries().len().div_ceil(64);
+        let word_count = table.entries().len().div_ceil(64);
         for (position, tranche) in tranches.iter().enumerate() {
             let key = (tranche.device, tranche.flags);
-            let seen = seen.entry(key).or_insert_with(|| vec![0; words]);
+            let seen = seen.entry(key).or_insert_with(|| vec![0; word_count]);
             for index in &tranche.indices {
                 if table.get(*index).is_none() {
                     return Err(FeedbackError::Index {

@@ -10,8 +10,8 @@ use crate::linux_dmabuf::server::zwp_linux_dmabuf_feedback_v1::{
 };
 use crate::table::SealedTable;
 
-/// The first version of `linux-dmabuf` without the `main_device` event. From it on, each tranche that is not for scanout has the
-/// sampling flag.
+/// The first version of `linux-dmabuf` without the `main_device` event. From this version on, each tranche that is not for
+/// scanout has the sampling flag.
 const SAMPLING_SINCE: u32 = 6;
 
 impl Feedback {

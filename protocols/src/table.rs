@@ -62,7 +62,7 @@ pub enum TableError {
     /// A system call on the table's file failed.
     #[error("{operation} on the file of the format table failed: {source}")]
     Kernel {
-        /// The system call.
+        /// The system call that failed.
         operation: &'static str,
         /// The errno that the system call returned.
         source: Errno,

@@ -16,7 +16,7 @@ pub(crate) enum Status {
     NoDevice = 3,
     /// No buffer satisfies all participants.
     NoPlan = 4,
-    /// The source refused the allocation.
+    /// The source cannot allocate the buffers of the plan.
     NoMemory = 7,
 }
 

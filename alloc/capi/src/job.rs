@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::error::{Failure, Status};
 
-/// How the CPU accesses each picture: it reads or writes.
+/// Whether the CPU reads or writes each picture.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum CpuAccess {
@@ -24,7 +24,7 @@ enum CpuAccess {
     Write,
 }
 
-/// One value or a list of them.
+/// A list that a JSON request may also write as a single value without brackets.
 #[derive(Debug)]
 struct List<T>(Vec<T>);
 
@@ -36,7 +36,7 @@ impl<T> Default for List<T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        /// Deserializes one value or a list of values. An error names the value that is not valid.
+        /// The serde visitor of [`List`]: it accepts one value or a list of values. Its error names the value that is not valid.
         struct OneOrMany<T>(PhantomData<T>);
 
         impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrMany<T> {
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn job_without_participants_is_refused() {
         let PlanRequest::Job(job) = PlanRequest::from_json(br#"{"size": "4x4"}"#).unwrap() else {
-            panic!("the request was not read as a job");
+            panic!("the request was parsed as a recorded request");
         };
         let failure = job.collection().unwrap_err();
         assert_eq!(failure.status, Status::Invalid);
@@ -239,7 +239,7 @@ mod tests {
     fn single_device_needs_no_list_and_the_cpu_may_read_and_write() {
         let text = br#"{"size": "4x4", "camera": "/dev/video0", "cpu": ["read", "write"]}"#;
         let PlanRequest::Job(job) = PlanRequest::from_json(text).unwrap() else {
-            panic!("the request was not read as a job");
+            panic!("the request was parsed as a recorded request");
         };
         assert_eq!(job.camera.0, [PathBuf::from("/dev/video0")]);
         assert_eq!(job.cpu.0.len(), 2);
@@ -249,7 +249,7 @@ mod tests {
     fn unknown_format_is_refused() {
         let text = br#"{"size": "4x4", "cpu": "read", "format": "NV1"}"#;
         let PlanRequest::Job(job) = PlanRequest::from_json(text).unwrap() else {
-            panic!("the request was not read as a job");
+            panic!("the request was parsed as a recorded request");
         };
         let failure = job.collection().unwrap_err();
         assert_eq!(failure.status, Status::Invalid);
@@ -264,7 +264,7 @@ mod tests {
     fn missing_device_is_named() {
         let text = br#"{"size": "4x4", "camera": ["/nowhere/video0"]}"#;
         let PlanRequest::Job(job) = PlanRequest::from_json(text).unwrap() else {
-            panic!("the request was not read as a job");
+            panic!("the request was parsed as a recorded request");
         };
         let failure = job.collection().unwrap_err();
         assert_eq!(failure.status, Status::NoDevice);

@@ -18,7 +18,8 @@ pub(crate) struct CPlan {
     collection: BufferCollection,
     solution: Solution,
     plan: Option<Plan>,
-    /// Why there is no plan; empty if there is one. A plan that is only possible counts as none unless the request permits it.
+    /// Why there is no plan; empty if there is a plan. A plan that the solver calls possible and not guaranteed is used only if
+    /// the request permits it.
     error: String,
 }
 

@@ -17,7 +17,7 @@ thread_local! {
     static LAST_ERROR: RefCell<CString> = RefCell::default();
 }
 
-/// Keeps the error of a call for `covalent_last_error`, and returns its status.
+/// Stores the message of a failed call for `covalent_last_error`, and returns the status of the call.
 fn status_of(result: Result<(), Failure>) -> Status {
     let Err(failure) = result else {
         return Status::Ok;
@@ -26,15 +26,15 @@ fn status_of(result: Result<(), Failure>) -> Status {
     failure.status
 }
 
-/// Runs the body of a function of the header. A panic becomes an error.
+/// Runs the body of a function of the header. If the body panics, the function returns an error.
 fn catch_panic<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        let words = "Covalent panicked, which is a bug in it; the call has no effect. Please report the message on the standard error";
-        Err(Failure::new(Status::Unexpected, &words))
+        let message = "Covalent panicked, which is a bug in Covalent; the call has no effect. Please report the panic message on the standard error";
+        Err(Failure::new(Status::Unexpected, &message))
     })
 }
 
-/// Converts a text to a C string, with its zero bytes escaped.
+/// Converts a text to a C string. Each zero byte of the text is replaced by the two characters `\0`.
 fn c_string(text: &str) -> CString {
     CString::new(text.replace('\0', "\\0")).unwrap_or_default()
 }
@@ -152,11 +152,11 @@ pub(crate) unsafe extern "C" fn covalent_close(buffers: *mut CBuffer, count: usi
     // SAFETY: the caller guarantees that `buffers` is NULL or has `count` buffers, and it is not NULL here.
     let buffers = unsafe { std::slice::from_raw_parts_mut(buffers, count) };
     for fd in buffers.iter_mut().flat_map(|buffer| &mut buffer.fds) {
-        let own = std::mem::replace(fd, -1);
-        if own >= 0 {
+        let raw_fd = std::mem::replace(fd, -1);
+        if raw_fd >= 0 {
             // SAFETY: `covalent_allocate` passed the ownership of the file descriptor to the C program, which passes it back
             // here.
-            drop(unsafe { OwnedFd::from_raw_fd(own) });
+            drop(unsafe { OwnedFd::from_raw_fd(raw_fd) });
         }
     }
 }
@@ -204,8 +204,8 @@ mod tests {
 
     fn last_error() -> String {
         // SAFETY: the returned pointer is never NULL, and this thread makes no other call before it copies the string.
-        let words = unsafe { CStr::from_ptr(covalent_last_error()) };
-        words.to_str().unwrap().to_owned()
+        let message = unsafe { CStr::from_ptr(covalent_last_error()) };
+        message.to_str().unwrap().to_owned()
     }
 
     fn plan(request: &str) -> (Status, *mut CPlan) {
@@ -216,7 +216,7 @@ mod tests {
         (status, plan)
     }
 
-    /// `tests/layout.c` asserts the same numbers.
+    /// `tests/layout.c` asserts the same sizes and offsets for the structures of the header.
     #[test]
     fn structures_have_the_layout_of_the_header() {
         assert_eq!(size_of::<CPlane>(), 24);

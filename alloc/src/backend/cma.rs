@@ -10,8 +10,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::meminfo;
 use crate::constraint::{AddressWindow, FreeMemory, Pool, PoolId, Source, SourceKind};
 
-/// The names of the default CMA region; since Linux 6.17 it has the first name. A kernel with CONFIG_DMABUF_HEAPS_CMA_LEGACY has
-/// two of these heaps for the one region.
+/// The names that the dma-heap of the default CMA region can have. Since Linux 6.17 the heap has the first name. A kernel with
+/// CONFIG_DMABUF_HEAPS_CMA_LEGACY has a second heap with one of the other names for the same region.
 pub(super) const DEFAULT_NAMES: [&str; 4] = [
     "default_cma_region",
     "linux,cma",
@@ -19,12 +19,12 @@ pub(super) const DEFAULT_NAMES: [&str; 4] = [
     "default-pool",
 ];
 
-/// The text before a region's name in the identifier of its pool.
+/// The prefix of the identifier of a CMA pool; the name of the region follows.
 const PREFIX: &str = "cma:";
 
 /// Returns the CMA pools that these sources name and that this machine has, with their sizes and the bytes that are free now.
 ///
-/// A region that the kernel does not report has no size here; a devicetree may state it.
+/// If the kernel does not report the size of a region, the pool has no size; a devicetree may state it.
 #[must_use]
 pub(super) fn pools(sources: &[Source]) -> Vec<Pool> {
     let named: BTreeSet<&PoolId> = sources
@@ -57,8 +57,8 @@ pub(super) fn pools(sources: &[Source]) -> Vec<Pool> {
         .collect()
 }
 
-/// Returns the identifier of the pool from which the CMA heap of this name allocates. All names of the default region give one
-/// pool.
+/// Returns the identifier of the pool from which the CMA heap of this name allocates. It is the same pool for all names of the
+/// default region.
 pub(super) fn pool_id(heap: &str) -> PoolId {
     let name = if DEFAULT_NAMES.contains(&heap) {
         DEFAULT_NAMES[0]
@@ -87,7 +87,10 @@ fn now() -> u64 {
 #[derive(Debug)]
 #[cfg_attr(
     not(feature = "heap"),
-    allow(dead_code, reason = "only a heap declares the addresses")
+    allow(
+        dead_code,
+        reason = "only the heap backend declares the addresses of a region"
+    )
 )]
 pub(super) struct Region {
     pub(super) window: AddressWindow,
@@ -113,13 +116,13 @@ impl Region {
         let is_default = DEFAULT_NAMES.contains(&heap);
         let aliases = DEFAULT_NAMES.into_iter().filter(|_| is_default);
         let names: Vec<&str> = std::iter::once(heap).chain(aliases).collect();
-        let found = |folder: &str, read: fn(PathBuf) -> Option<Self>| {
+        let region_in = |folder: &str, read: fn(PathBuf) -> Option<Self>| {
             let mut folders = names.iter().map(|name| Path::new(folder).join(name));
             folders.find_map(read)
         };
         // Only debugfs has the address of a region, so it is tried first.
-        found("/sys/kernel/debug/cma", Self::from_debugfs)
-            .or_else(|| found("/sys/kernel/mm/cma", Self::from_sysfs))
+        region_in("/sys/kernel/debug/cma", Self::from_debugfs)
+            .or_else(|| region_in("/sys/kernel/mm/cma", Self::from_sysfs))
             .or_else(|| {
                 is_default.then(|| Self {
                     window: meminfo::memory_window(),
@@ -198,7 +201,8 @@ mod tests {
     fn region_in_sysfs_has_its_size_and_its_free_memory() {
         let folder = tempfile::tempdir().unwrap();
         let of = || Region::from_sysfs(folder.path().to_owned());
-        // Before Linux 6.11 the directory has counts of allocations, and no sizes.
+        // Before Linux 6.11 the sysfs directory of a region has counters of allocations, and neither its size nor its free
+        // memory.
         fs::write(folder.path().join("alloc_pages_success"), "3\n").unwrap();
         assert!(of().is_none());
         fs::write(folder.path().join("total_pages"), "16384\n").unwrap();

@@ -31,9 +31,9 @@ pub trait Backend: fmt::Debug {
     /// Returns the name of the backend, such as `dma-heap`. It is unique in a process.
     fn name(&self) -> &'static str;
 
-    /// Sets the formats that are left out when a driver's formats are queried. It is called before any device is opened.
+    /// Sets the formats about which the backend must not query its drivers. It is called before any device is opened.
     ///
-    /// The default implementation ignores the filter. A backend whose drivers run in this process, and can end it, uses it.
+    /// The default implementation ignores the filter. A backend applies it if its drivers run in this process and can crash it.
     fn set_format_filter(&mut self, filter: &FormatFilter) {
         let _ = filter;
     }

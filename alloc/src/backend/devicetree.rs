@@ -84,8 +84,8 @@ pub fn node_of(device: &DeviceIdentity) -> Option<String> {
     Some(format!("/{path}"))
 }
 
-/// Adds the constraints and guarantees that follow from `reserved`: the reserved memory of this machine's devicetree, or of
-/// another devicetree for this machine.
+/// Adds to participants and sources the constraints and guarantees that follow from `reserved`: the reserved memory of this
+/// machine's devicetree, or of another devicetree for this machine.
 pub fn refine(reserved: &ReservedMemory, participants: &mut [Participant], sources: &mut [Source]) {
     reserved.refine_declared(participants, sources, |participant| {
         node_of(&participant.device)
@@ -257,20 +257,20 @@ mod tests {
         let outside = tempfile::tempdir().unwrap();
         fs::write(outside.path().join("secret"), b"secret").unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let own = |name: &str| folder.path().join(name);
-        fs::write(own("model"), b"board\0").unwrap();
-        fs::write(own("odd\x1b[2J"), b"").unwrap();
-        fs::create_dir(own("odd name")).unwrap();
-        std::os::unix::fs::symlink(outside.path(), own("folder")).unwrap();
-        std::os::unix::fs::symlink(outside.path().join("secret"), own("file")).unwrap();
+        let entry_path = |name: &str| folder.path().join(name);
+        fs::write(entry_path("model"), b"board\0").unwrap();
+        fs::write(entry_path("odd\x1b[2J"), b"").unwrap();
+        fs::create_dir(entry_path("odd name")).unwrap();
+        std::os::unix::fs::symlink(outside.path(), entry_path("folder")).unwrap();
+        std::os::unix::fs::symlink(outside.path().join("secret"), entry_path("file")).unwrap();
         // An `open` of a FIFO for reading without O_NONBLOCK would block until there is a writer.
         let mode = Mode::from_raw_mode(0o600);
-        rustix::fs::mknodat(rustix::fs::CWD, own("fifo"), FileType::Fifo, mode, 0).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, entry_path("fifo"), FileType::Fifo, mode, 0).unwrap();
         let tree = read(folder.path()).unwrap();
         let names: Vec<&str> = tree.root().properties().map(|(name, _)| name).collect();
         assert_eq!(names, ["model"]);
         assert_eq!(tree.root().children().count(), 0);
-        assert!(read(own("fifo")).is_err() && read(own("model")).is_err());
+        assert!(read(entry_path("fifo")).is_err() && read(entry_path("model")).is_err());
     }
 
     #[test]

@@ -9,11 +9,11 @@ use crate::model::Fourcc;
 /// A function that is called with each format before a driver is queried about that format.
 type Visitor = dyn Fn(Fourcc) + Send + Sync;
 
-/// The formats that are left out of queries, and a visitor that is called with each other format before a driver is queried about
-/// it.
+/// Lists the formats that a backend leaves out when it queries its drivers. A visitor function is called with each of the
+/// remaining formats before a driver is queried about it.
 ///
-/// Some drivers end their process when they are queried about certain formats. The last format with which the visitor was called
-/// is then the one to leave out, so that the driver's other formats can still be declared.
+/// Some drivers crash their process when they are queried about certain formats. The last format with which the visitor was
+/// called is then the format to leave out, so that the driver's other formats can still be declared.
 #[derive(Clone, Default)]
 pub struct FormatFilter {
     left_out: BTreeSet<Fourcc>,

@@ -14,10 +14,10 @@ pub trait Member {
     /// The result of an import of the buffers: a stream, framebuffers or images.
     type Imported;
 
-    /// Declares the member's constraints for images of `extent`, in pixels, and as a source the memory that the member can
-    /// allocate itself.
+    /// Declares the member's constraints for images of `extent`, in pixels. If the member can allocate memory itself, the memory
+    /// is declared as a source.
     ///
-    /// With `fourcc` the declaration may be limited to that format.
+    /// If `fourcc` is given, the declaration may be limited to that format.
     ///
     /// # Errors
     /// [`BackendError`] if a query of the device fails.

@@ -3,7 +3,7 @@
 
 use crate::buffer::{AccessError, Buffer, CpuAccess};
 
-/// The pattern: for each plane its rows, one after another without padding.
+/// The test pattern: for each plane its rows, one after another without padding.
 pub(crate) struct TestPattern {
     planes: Vec<Vec<u8>>,
 }
@@ -18,7 +18,7 @@ impl TestPattern {
         match pattern.write_to(buffer) {
             Ok(()) => Some(pattern),
             Err(error) => {
-                tracing::debug!(%error, "the pixels are not compared");
+                tracing::debug!(%error, "the CPU cannot write the test pattern, so no pixels are compared");
                 None
             }
         }
@@ -43,7 +43,7 @@ impl TestPattern {
     pub(crate) fn first_difference<P: AsRef<[u8]>>(&self, found: &[P]) -> Option<String> {
         if found.len() != self.planes.len() {
             return Some(format!(
-                "{} planes were written and {} read",
+                "the CPU wrote {} planes, and the driver read {}",
                 self.planes.len(),
                 found.len()
             ));
@@ -61,10 +61,10 @@ impl TestPattern {
                 let offset = written.iter().zip(read).position(|(one, two)| one != two);
                 match offset {
                     Some(offset) => Some(format!(
-                        "plane {plane} differs from what the CPU wrote, first in byte {offset}"
+                        "the driver read other bytes in plane {plane} than the CPU wrote, from byte {offset} on"
                     )),
                     None if written.len() != read.len() => Some(format!(
-                        "plane {plane} has {} bytes, and {} were read",
+                        "the CPU wrote {} bytes in plane {plane}, and the driver read {}",
                         written.len(),
                         read.len()
                     )),
@@ -138,8 +138,11 @@ mod tests {
         assert!(other_byte.contains("plane 1 differs"), "{other_byte}");
         assert!(other_byte.ends_with("in byte 1"), "{other_byte}");
         let short = difference(&[&[1, 2], &[4, 5]]).unwrap();
-        assert_eq!(short, "plane 0 has 3 bytes, and 2 were read");
+        assert_eq!(
+            short,
+            "the CPU wrote 3 bytes in plane 0, and the driver read 2"
+        );
         let missing = difference(&[&[1, 2, 3]]).unwrap();
-        assert_eq!(missing, "2 planes were written and 1 read");
+        assert_eq!(missing, "the CPU wrote 2 planes, and the driver read 1");
     }
 }

@@ -7,11 +7,11 @@ use super::{AccessError, traffic};
 /// The direction of a CPU access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CpuAccess {
-    /// Read only.
+    /// The CPU reads the buffer.
     Read,
-    /// Write only.
+    /// The CPU writes the buffer.
     Write,
-    /// Read and write.
+    /// The CPU reads and writes the buffer.
     ReadWrite,
 }
 
@@ -103,8 +103,8 @@ impl<'mapping> MapGuard<'mapping> {
         self.write(plane, self.row_offset(plane, row, x_bytes), from)
     }
 
-    /// Returns the offset of a byte of a row from the start of the plane. The arithmetic saturates, so that a row number that is
-    /// too large gives an offset that is out of bounds, and no small offset by an overflow.
+    /// Returns the offset of a byte of a row from the start of the plane. For a row number that is too large the arithmetic
+    /// saturates, so the offset is out of bounds and does not overflow to a small offset.
     fn row_offset(&self, plane: usize, row: u32, x_bytes: u64) -> u64 {
         let stride = self
             .mapping

@@ -43,7 +43,7 @@ pub enum DescriptorError {
     Dmabuf {
         /// The index of the plane.
         plane: usize,
-        /// The cause.
+        /// Why the file descriptor is not a dma-buf.
         source: DmabufError,
     },
     /// The planes do not match the format, or do not fit into their dma-bufs.

@@ -41,7 +41,7 @@ pub enum DmabufError {
     /// A system call failed.
     #[error("{operation} on the file descriptor failed: {source}")]
     Kernel {
-        /// The system call.
+        /// The system call that failed.
         operation: &'static str,
         /// The kernel's error.
         source: SystemError,

@@ -199,15 +199,18 @@ impl Mapping {
             length,
             size,
         };
-        let place = planes.get(plane).ok_or_else(outside)?;
-        let area = self.areas.get(place.memory).ok_or_else(outside)?;
+        let plane_layout = planes.get(plane).ok_or_else(outside)?;
+        let area = self.areas.get(plane_layout.memory).ok_or_else(outside)?;
         let end = offset
             .checked_add(u64::try_from(length).map_err(|_| outside())?)
             .ok_or_else(outside)?;
-        if end > place.size_bytes {
+        if end > plane_layout.size_bytes {
             return Err(outside());
         }
-        let start = place.offset_bytes.checked_add(offset).ok_or_else(outside)?;
+        let start = plane_layout
+            .offset_bytes
+            .checked_add(offset)
+            .ok_or_else(outside)?;
         let start = usize::try_from(start).map_err(|_| outside())?;
         if start
             .checked_add(length)
@@ -235,7 +238,8 @@ fn map_shared(fd: BorrowedFd<'_>, length: usize) -> io::Result<MappedArea> {
             )
         }
     };
-    // A file descriptor can be read-only, like that of VIDIOC_EXPBUF without O_RDWR. It is mapped for reading then.
+    // A file descriptor can be read-only, like that of VIDIOC_EXPBUF without O_RDWR. Such a file descriptor is mapped for reading
+    // only.
     let (start, writable) = match map(ProtFlags::READ | ProtFlags::WRITE) {
         Ok(start) => (start, true),
         Err(Errno::ACCESS) => (map(ProtFlags::READ)?, false),

@@ -42,7 +42,7 @@ pub enum AccessError {
     /// The exporter refused to begin or end the access.
     #[error("DMA_BUF_IOCTL_SYNC ({step}) on a buffer from {origin} failed: {source}")]
     Sync {
-        /// `start` or `end`.
+        /// The step of the access that failed: `start` or `end`.
         step: &'static str,
         /// The source or process that the buffer came from.
         origin: String,
@@ -54,7 +54,7 @@ pub enum AccessError {
     Fences {
         /// The source or process that the buffer came from.
         origin: String,
-        /// The cause.
+        /// The error of the fence query or of the wait.
         #[source]
         source: Box<crate::sync::SyncPointError>,
     },

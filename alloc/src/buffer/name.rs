@@ -55,7 +55,8 @@ fn follows_from_stride(layout: &Layout) -> bool {
     }
     match layout.planes() {
         [] => false,
-        // This is faster than a comparison with [`Layout::linear`], and is called for every allocated buffer.
+        // For a single plane the size is computed here, because this is faster than a comparison with [`Layout::linear`], and the
+        // function is called for every allocated buffer.
         [only] => {
             let rows = layout.rows(0).map(u64::from);
             let bytes = rows.and_then(|rows| rows.checked_mul(only.stride_bytes.into()));

@@ -49,7 +49,7 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct UnusedBuffers {
-    /// The unused buffers. The first has been unused for the longest time.
+    /// The unused buffers, in the order in which they were returned to the pool.
     entries: VecDeque<Entry>,
     bytes: u64,
 }
@@ -57,7 +57,7 @@ struct UnusedBuffers {
 #[derive(Debug)]
 struct Entry {
     owner: ContentOwner,
-    shape: Arc<SourceAndLayout>,
+    source_and_layout: Arc<SourceAndLayout>,
     buffer: Buffer,
 }
 
@@ -109,13 +109,16 @@ impl Pool {
     ) -> Result<Option<Pooled>, E> {
         if let Some(entry) = self
             .lock()
-            .take(|entry| entry.owner == owner && entry.shape.matches(plan))
+            .take(|entry| entry.owner == owner && entry.source_and_layout.matches(plan))
         {
             return Ok(Some(self.pooled(entry, true)));
         }
         // If this owner has no unused buffer, those of other owners are tried one after another. A buffer that cannot be zeroed
         // is freed.
-        while let Some(mut entry) = self.lock().take(|entry| entry.shape.matches(plan)) {
+        while let Some(mut entry) = self
+            .lock()
+            .take(|entry| entry.source_and_layout.matches(plan))
+        {
             match zero_if_exclusive(&entry.buffer) {
                 Ok(true) => {
                     entry.owner = owner;
@@ -129,21 +132,21 @@ impl Pool {
                 }
             }
         }
-        let mut made = allocate(plan)?.into_iter();
-        let shape = Arc::new(SourceAndLayout {
+        let mut new_buffers = allocate(plan)?.into_iter();
+        let source_and_layout = Arc::new(SourceAndLayout {
             source: plan.source().clone(),
             layout: plan.layout().clone(),
         });
         let entry = |buffer| Entry {
             owner,
-            shape: Arc::clone(&shape),
+            source_and_layout: Arc::clone(&source_and_layout),
             buffer,
         };
-        let first = made.next().map(entry);
-        for buffer in made {
+        let first_entry = new_buffers.next().map(entry);
+        for buffer in new_buffers {
             self.inner.keep(entry(buffer));
         }
-        Ok(first.map(|entry| self.pooled(entry, false)))
+        Ok(first_entry.map(|entry| self.pooled(entry, false)))
     }
 
     /// Frees the unused buffers of an owner, for example when a client disconnects.
@@ -225,7 +228,7 @@ fn zero_if_exclusive(buffer: &Buffer) -> Result<bool, AccessError> {
 }
 
 impl Pooled {
-    /// Returns whether the buffer was used before. If the last owner was another, the buffer was zeroed.
+    /// Returns whether the pool reused a buffer. If its previous owner was another owner, the pool has zeroed the buffer.
     #[must_use]
     pub fn is_reused(&self) -> bool {
         self.reused
@@ -249,7 +252,7 @@ impl Drop for Pooled {
         if let Some(pool) = self.pool.upgrade() {
             pool.keep(Entry {
                 owner: self.entry.owner,
-                shape: Arc::clone(&self.entry.shape),
+                source_and_layout: Arc::clone(&self.entry.source_and_layout),
                 buffer: self.entry.buffer.clone(),
             });
         }

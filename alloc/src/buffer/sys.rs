@@ -1,5 +1,5 @@
 //! The dma-buf ioctl that sets a name.
-#![allow(unsafe_code, reason = "an ioctl that takes the address of a text")]
+#![allow(unsafe_code, reason = "an ioctl that takes the address of a C string")]
 
 use std::ffi::{CStr, c_void};
 use std::os::fd::BorrowedFd;
@@ -17,7 +17,7 @@ const SET_NAME: Opcode = opcode::write::<u64>(b'b', 1);
 
 struct SetName<'text>(&'text CStr);
 
-// SAFETY: the argument is the address of a text that ends with a zero. The kernel only reads from it.
+// SAFETY: the argument is the address of a C string, from which the kernel only reads.
 unsafe impl Ioctl for SetName<'_> {
     type Output = ();
     const IS_MUTATING: bool = false;

@@ -70,7 +70,7 @@ pub struct BufferCollection {
     only_fourcc: Option<Fourcc>,
     participants: Vec<Participant>,
     backends: Vec<Box<dyn Backend>>,
-    /// The sources that the members' own memory is, each with its allocator.
+    /// The memory that the members can allocate, as sources, each with its allocator.
     member_sources: Vec<(Source, Box<dyn MemberAllocator>)>,
     /// The memory sources of this machine; `None` before [`BufferCollection::discover`].
     machine: Option<Declared>,
@@ -260,7 +260,7 @@ impl BufferCollection {
     pub fn sources(&mut self) -> Vec<Source> {
         self.discover();
         let machine = self.machine.iter().flat_map(|machine| &machine.sources);
-        let mut known = BTreeSet::new();
+        let mut source_ids = BTreeSet::new();
         self.member_sources
             .iter()
             .map(|(source, _)| source)
@@ -272,7 +272,7 @@ impl BufferCollection {
             })
             .filter(|source| !self.refused.contains(&source.id))
             // A member's own memory can also be among the machine's sources, and is listed once.
-            .filter(|source| known.insert(source.id.clone()))
+            .filter(|source| source_ids.insert(source.id.clone()))
             .cloned()
             .collect()
     }
@@ -391,14 +391,14 @@ impl BufferCollection {
         tried
     }
 
-    /// Excludes this source from plans. It is for participants that the trials cannot try: a program calls it if a compositor,
-    /// for example, has refused buffers of the source.
+    /// Excludes this source from plans. A program calls this function if a participant that the trials cannot try, such as a
+    /// compositor, has rejected buffers of the source.
     pub fn refuse(&mut self, source: &SourceId) -> &mut Self {
         self.refused.insert(source.clone());
         self
     }
 
-    /// Permits every source again.
+    /// Permits the sources again that [`BufferCollection::refuse`] has excluded.
     pub fn forget_refusals(&mut self) -> &mut Self {
         self.refused.clear();
         self
@@ -406,20 +406,20 @@ impl BufferCollection {
 
     /// Allocates the buffers of a plan from its source.
     ///
-    /// If the buffers are the own memory of a member, such as a V4L2 queue, this collection owns the memory until the member
-    /// imports the buffers. The next call frees that memory.
+    /// If the source is the memory of a member, such as a V4L2 queue, this collection owns the memory until the member imports
+    /// the buffers. The next call of this function frees memory that no member has imported.
     ///
     /// # Errors
     /// [`BackendError`]. After an error no buffer stays allocated.
     pub fn allocate(&mut self, plan: &Plan) -> Result<Vec<Buffer>, BackendError> {
         // The earlier buffers are freed first, because a V4L2 queue can have only one set of buffers.
         self.owner = None;
-        let own = self
+        let member_source = self
             .member_sources
             .iter()
             .find(|(source, _)| source.id == *plan.source());
         let start = trace::begin();
-        let allocated = match own {
+        let allocated = match member_source {
             // A V4L2 queue emits the trace event of the allocation itself, so none is emitted here.
             Some((_, memory)) => memory.allocate(plan)?,
             None => {

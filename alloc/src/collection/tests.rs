@@ -119,11 +119,11 @@ fn members_with_equal_names_are_numbered() {
     assert_eq!(collection.request().participants, collection.participants());
 }
 
-/// A backend with a device that copies one format to another. `is_asked` records whether its copiers were queried, which must not
-/// happen if the members share a buffer.
+/// A backend with a device that copies one format to another. `is_queried` records whether its copiers were queried, which must
+/// not happen if the members share a buffer.
 #[derive(Debug)]
 struct CopyingBackend {
-    is_asked: Rc<Cell<bool>>,
+    is_queried: Rc<Cell<bool>>,
 }
 
 impl Backend for CopyingBackend {
@@ -136,7 +136,7 @@ impl Backend for CopyingBackend {
     }
 
     fn copiers(&mut self, _: Extent) -> Vec<CopyDevice> {
-        self.is_asked.set(true);
+        self.is_queried.set(true);
         vec![copier("machine", 50)]
     }
 }
@@ -162,7 +162,7 @@ fn copier_of(collection: &mut BufferCollection) -> Option<String> {
     collection.add(&camera()).unwrap().add(&display).unwrap();
     let solved = collection.solve();
     let Solution::Split(split) = &*solved else {
-        panic!("the members share no format");
+        panic!("the members have no common format, and the solution is not a split");
     };
     match split.copies().next().unwrap().by {
         Copier::Device(device) => Some(device.name.clone()),
@@ -172,16 +172,16 @@ fn copier_of(collection: &mut BufferCollection) -> Option<String> {
 
 #[test]
 fn copiers_are_asked_for_only_where_members_share_no_buffer() {
-    let is_asked = Rc::new(Cell::new(false));
+    let is_queried = Rc::new(Cell::new(false));
     let mut collection = collection();
-    let is_shared = Rc::clone(&is_asked);
-    collection.add_backend(Box::new(CopyingBackend { is_asked }));
+    let was_queried = Rc::clone(&is_queried);
+    collection.add_backend(Box::new(CopyingBackend { is_queried }));
     collection.add(&camera()).unwrap();
     assert_eq!(collection.solve().verdict(), Verdict::Guaranteed);
-    assert!(!is_shared.get());
+    assert!(!was_queried.get());
     collection.restart(Extent::new(64, 48).unwrap());
     assert_eq!(copier_of(&mut collection).as_deref(), Some("machine"));
-    assert!(is_shared.get());
+    assert!(was_queried.get());
 }
 
 #[test]
@@ -189,8 +189,8 @@ fn copier_of_the_program_copies_where_it_costs_least() {
     let mut with_none = collection();
     assert_eq!(copier_of(&mut with_none), None);
     let mut with_own = collection();
-    let is_asked = Rc::default();
-    with_own.add_backend(Box::new(CopyingBackend { is_asked }));
+    let is_queried = Rc::default();
+    with_own.add_backend(Box::new(CopyingBackend { is_queried }));
     with_own.add_copier(copier("own", 10));
     assert_eq!(copier_of(&mut with_own).as_deref(), Some("own"));
     with_own.restart(Extent::new(64, 48).unwrap());

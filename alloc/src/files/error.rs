@@ -20,13 +20,13 @@ pub enum FileError {
         printable_path(path)
     )]
     Kind {
-        /// The operation.
+        /// The operation on the file that failed, such as `open`.
         operation: &'static str,
-        /// The path.
+        /// The path of the file.
         path: PathBuf,
         /// The type of the existing file.
         kind: FileKind,
-        /// The type that is accepted.
+        /// The type of file that the operation accepts.
         wanted: FileKind,
     },
     /// The file belongs to another user.
@@ -35,9 +35,9 @@ pub enum FileError {
         printable_path(path)
     )]
     Owner {
-        /// The operation.
+        /// The operation on the file that failed, such as `open`.
         operation: &'static str,
-        /// The path.
+        /// The path of the file.
         path: PathBuf,
         /// The user ID of the file's owner.
         owner: u32,
@@ -50,9 +50,9 @@ pub enum FileError {
         printable_path(path)
     )]
     TooLarge {
-        /// The path.
+        /// The path of the file.
         path: PathBuf,
-        /// The limit in bytes.
+        /// The limit of the file size in bytes.
         max_bytes: usize,
     },
     /// The kernel refused the operation.
@@ -62,9 +62,9 @@ pub enum FileError {
         remedy(source)
     )]
     System {
-        /// The operation.
+        /// The operation on the file that failed, such as `open`.
         operation: &'static str,
-        /// The path.
+        /// The path of the file.
         path: PathBuf,
         /// The kernel's error.
         source: io::Error,

@@ -54,9 +54,9 @@ pub enum SocketError {
         printable_path(path)
     )]
     System {
-        /// The path.
+        /// The path of the socket.
         path: PathBuf,
-        /// The system call.
+        /// The system call that failed.
         call: &'static str,
         /// The error of the kernel.
         source: io::Error,

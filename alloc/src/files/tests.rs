@@ -90,7 +90,7 @@ fn replaced_file_is_private_and_complete() {
     new.commit().unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"new");
     assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o600);
-    // The hard link to the old file still has its contents.
+    // The other hard link still has the contents of the old file.
     assert_eq!(fs::read(folder.path().join("other")).unwrap(), b"old");
     assert_eq!(names(folder.path()), ["file", "other"]);
 }

@@ -10,7 +10,7 @@ use crate::constraint::{Participant, SyncMechanism};
 /// The state of a fence. A fence that is not pending never becomes pending again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FenceState {
-    /// The work has not ended.
+    /// The work that signals the fence has not ended.
     Pending,
     /// The work has ended without an error.
     Signalled,
@@ -178,13 +178,13 @@ struct CurrentAccess<M> {
     transferred: bool,
 }
 
-/// An accessor that holds a buffer.
+/// An accessor whose access to the buffer has not ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holder<'tracker> {
     /// The name of the accessor.
     pub accessor: &'tracker str,
-    /// The access for which it holds the buffer.
+    /// The kind of the access that has not ended.
     pub access: Access,
     /// Whether the buffer was transferred to another process.
     pub transferred: bool,
@@ -343,7 +343,8 @@ impl<M: TrackedFence> AccessTracker<M> {
         Ok(())
     }
 
-    /// Ends all transferred accesses of an accessor that has returned the buffer. `fence` is as in [`AccessTracker::end`].
+    /// Ends all transferred accesses of an accessor that has returned the buffer. `fence` signals when its device has finished
+    /// the accesses; `None` means that it has finished already.
     ///
     /// # Errors
     /// [`AccessTrackerError::NotTransferred`]; the errors of [`AccessTracker::end`].

@@ -23,13 +23,13 @@ pub enum FenceError {
     /// The file is not a sync_file.
     #[error("the file descriptor is not a sync_file: {why}; its sender has to send a sync_file")]
     NotFence {
-        /// The property of the file from which that follows.
+        /// The property of the file that shows that it is not a sync_file.
         why: String,
     },
     /// The kernel refused the request.
     #[error("{operation} on a sync_file failed: {source}{}", fd_limit_hint(*source))]
     Request {
-        /// The ioctl or system call.
+        /// The ioctl or system call that failed.
         operation: &'static str,
         /// The kernel's error.
         source: SystemError,
@@ -49,7 +49,7 @@ pub(super) fn fd_limit_hint(source: SystemError) -> &'static str {
 /// The status of a fence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FenceStatus {
-    /// The work has not ended.
+    /// The work that signals the fence has not ended.
     Unsignalled,
     /// The work has ended without an error.
     Signalled,
@@ -130,7 +130,9 @@ impl Fence {
         let found = u64::try_from(found).unwrap_or(0);
         if found != ANONYMOUS {
             return Err(FenceError::NotFence {
-                why: format!("it is in file system 0x{found:x} rather than 0x{ANONYMOUS:x}"),
+                why: format!(
+                    "its file system has the magic number 0x{found:x} and not 0x{ANONYMOUS:x}"
+                ),
             });
         }
         match sys::status(fd.as_fd()) {
@@ -193,8 +195,8 @@ impl Fence {
         if count <= 1 {
             return Ok(FenceStatus::of(status));
         }
-        // The kernel may not have copied the error of a part to the merged fence, which it does only when the merged fence is
-        // waited for. So each part is queried.
+        // The kernel copies the error of a part to the merged fence only when the merged fence is waited for. So each part is
+        // queried.
         let parts = sys::parts(self.as_fd()).map_err(failed)?;
         Ok(parts
             .iter()

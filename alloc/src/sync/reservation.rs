@@ -20,13 +20,13 @@ pub enum ReservationError {
         "this kernel does not have {operation}, which Linux 6.0 introduced; poll the dma-buf instead"
     )]
     Unsupported {
-        /// The ioctl or system call.
+        /// The ioctl that the kernel does not have.
         operation: &'static str,
     },
     /// The kernel refused the request.
     #[error("{operation} on a dma-buf failed: {source}{}", fd_limit_hint(*source))]
     Request {
-        /// The ioctl or system call.
+        /// The ioctl or system call that failed.
         operation: &'static str,
         /// The kernel's error.
         source: SystemError,
@@ -162,8 +162,9 @@ impl Pollable for DmabufWait {
     }
 }
 
-/// # References
-/// Kernel documentation, "Implicit Fence Poll Support": POLLIN waits for the writers, POLLOUT for all.
+/// Returns the event for which an access polls a dma-buf.
+///
+/// # References Kernel documentation, "Implicit Fence Poll Support": POLLIN waits for the writers, POLLOUT for all.
 const fn poll_for(access: Access) -> PollFor {
     match access {
         Access::Read => PollFor::Input,

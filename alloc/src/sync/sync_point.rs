@@ -93,8 +93,8 @@ impl TrackedFence for SyncPoint {
 }
 
 impl SyncPoint {
-    /// Merges the implicit fences of a buffer for which a following access of the kind `before` has to wait. A caller uses it
-    /// after it has submitted work to a driver that synchronises only implicitly.
+    /// Merges the implicit fences of a buffer for which a later access of the kind `before` has to wait. Call this function after
+    /// work was submitted to a driver that synchronises only implicitly.
     ///
     /// # Errors
     /// [`SyncPointError::Reservation`].

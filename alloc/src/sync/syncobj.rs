@@ -19,9 +19,9 @@ pub enum TimelineError {
     /// The device or the kernel does not support a feature.
     #[error("{device} has no {what}; use a device that has, or pass sync_files instead")]
     Unsupported {
-        /// The device's driver.
+        /// The name of the device's driver.
         device: String,
-        /// The feature.
+        /// The feature that is not supported.
         what: &'static str,
     },
     /// A file descriptor that another process sent is not a syncobj.
@@ -29,7 +29,7 @@ pub enum TimelineError {
         "the file descriptor is not a syncobj ({device} returned {source}); its sender has to export a syncobj by its handle, not a sync_file"
     )]
     NotSyncobj {
-        /// The device's driver.
+        /// The name of the device's driver.
         device: String,
         /// The kernel's error.
         source: SystemError,
@@ -48,9 +48,9 @@ pub enum TimelineError {
     /// The kernel refused the request.
     #[error("{operation} on {device} failed: {source}{}", fd_limit_hint(*source))]
     Request {
-        /// The device's driver.
+        /// The name of the device's driver.
         device: String,
-        /// The ioctl or system call.
+        /// The ioctl or system call that failed.
         operation: &'static str,
         /// The kernel's error.
         source: SystemError,
@@ -64,7 +64,7 @@ pub enum TimelineError {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(
     clippy::exhaustive_structs,
-    reason = "the kernel has these three levels, and each needs the one before"
+    reason = "each of the three capabilities of the kernel requires the previous one"
 )]
 #[non_exhaustive]
 pub struct SyncobjSupport {

@@ -1,7 +1,7 @@
 //! The ioctls of sync_files, dma-buf fences and syncobjs that no crate wraps.
 #![allow(
     unsafe_code,
-    reason = "ioctls, some of which answer with a new file descriptor"
+    reason = "ioctls, some of which return a new file descriptor"
 )]
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};

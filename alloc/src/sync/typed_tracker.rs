@@ -101,7 +101,7 @@ pub enum TypedDecision<From, To, M> {
 #[error("{error}")]
 #[non_exhaustive]
 pub struct TypedTrackerError<M> {
-    /// The cause.
+    /// The error of the untyped tracker.
     pub error: AccessTrackerError,
     /// The tracker, with the accesses and fences that it had.
     pub tracker: Box<AccessTracker<M>>,

@@ -37,11 +37,11 @@ pub enum TraceError {
         printable_path(path)
     )]
     Lost {
-        /// The file.
+        /// The path of the trace file.
         path: PathBuf,
         /// The number of missing events.
         lost: u64,
-        /// The kernel's first error.
+        /// The first error of a write to the file.
         cause: io::Error,
     },
 }
@@ -54,14 +54,14 @@ pub struct ChromeTrace(Arc<Mutex<Inner>>);
 
 struct Inner<W: Write = File> {
     path: PathBuf,
-    to: BufWriter<W>,
+    writer: BufWriter<W>,
     process: u32,
     tracks: BTreeMap<String, usize>,
     is_begun: bool,
     is_ended: bool,
     /// The number of events that could not be written.
     lost: u64,
-    failed: Option<io::Error>,
+    first_error: Option<io::Error>,
 }
 
 impl ChromeTrace {
@@ -72,13 +72,13 @@ impl ChromeTrace {
     pub fn create(path: &Path, program: &str) -> Result<Self, TraceError> {
         let mut inner = Inner {
             path: path.to_owned(),
-            to: BufWriter::new(files::create(path)?),
+            writer: BufWriter::new(files::create(path)?),
             process: std::process::id(),
             tracks: BTreeMap::new(),
             is_begun: false,
             is_ended: false,
             lost: 0,
-            failed: None,
+            first_error: None,
         };
         inner.write(&json!({
             "ph": "M", "name": "process_name", "pid": inner.process, "args": { "name": program },
@@ -93,7 +93,7 @@ impl ChromeTrace {
     pub fn finish(&self) -> Result<(), TraceError> {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         inner.end();
-        match inner.failed.take() {
+        match inner.first_error.take() {
             Some(cause) => Err(TraceError::Lost {
                 path: inner.path.clone(),
                 lost: inner.lost,
@@ -114,7 +114,7 @@ impl<W: Write> Inner<W> {
         let between = if self.is_begun { ",\n" } else { "[\n" };
         // The separator and the event are written with one call, so that either both are in the file or neither is.
         let text = format!("{between}{}", printable_json(&event.to_string()));
-        match self.to.write_all(text.as_bytes()) {
+        match self.writer.write_all(text.as_bytes()) {
             Ok(()) => self.is_begun = true,
             Err(error) => {
                 self.lost = self.lost.saturating_add(1);
@@ -129,8 +129,8 @@ impl<W: Write> Inner<W> {
         }
         let end = if self.is_begun { "\n]\n" } else { "[]\n" };
         self.is_ended = true;
-        let ended = self.to.write_all(end.as_bytes());
-        if let Err(error) = ended.and_then(|()| self.to.flush()) {
+        let ended = self.writer.write_all(end.as_bytes());
+        if let Err(error) = ended.and_then(|()| self.writer.flush()) {
             self.keep_first_error(error);
         }
     }
@@ -138,7 +138,7 @@ impl<W: Write> Inner<W> {
     /// Keeps the first error for [`ChromeTrace::finish`]. The error is not logged, because this method can be called while an
     /// event is being logged.
     fn keep_first_error(&mut self, error: io::Error) {
-        self.failed.get_or_insert(error);
+        self.first_error.get_or_insert(error);
     }
 
     /// Returns the number of a track. The first call for a track writes its name to the file.
@@ -183,7 +183,7 @@ impl<W: Write> Inner<W> {
 impl<W: Write> Drop for Inner<W> {
     fn drop(&mut self) {
         self.end();
-        if let Some(error) = &self.failed {
+        if let Some(error) = &self.first_error {
             tracing::warn!(path = %printable_path(&self.path), lost = self.lost, %error, "the trace is incomplete");
         }
     }
@@ -197,7 +197,10 @@ impl<W: Write> fmt::Debug for Inner<W> {
     }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "2^53 ns are 104 days of uptime")]
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "an f64 is exact up to 2^53 ns, which are 104 days of uptime"
+)]
 fn microseconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1_000.0
 }
@@ -337,19 +340,23 @@ mod tests {
         let disk = Arc::new(Mutex::new((Vec::new(), 10_000)));
         let mut inner = Inner {
             path: PathBuf::from("trace.json"),
-            to: BufWriter::new(Disk(disk.clone())),
+            writer: BufWriter::new(Disk(disk.clone())),
             process: 1,
             tracks: BTreeMap::new(),
             is_begun: false,
             is_ended: false,
             lost: 0,
-            failed: None,
+            first_error: None,
         };
         let event = |number: u32| json!({"number": number, "name": "x".repeat(100)});
         for number in 0..1_000 {
             inner.write(&event(number));
         }
-        assert!(inner.lost > 100 && inner.failed.is_some(), "{}", inner.lost);
+        assert!(
+            inner.lost > 100 && inner.first_error.is_some(),
+            "{}",
+            inner.lost
+        );
         disk.lock().unwrap().1 = usize::MAX;
         for number in 1_000..1_010 {
             inner.write(&event(number));

@@ -74,7 +74,7 @@ impl fmt::Display for Action {
 pub enum FlowPosition {
     /// The flow begins: the device fills the buffer.
     Begin,
-    /// The flow continues.
+    /// The flow continues: the step is after the fill and before the display of the buffer.
     #[default]
     Middle,
     /// The flow ends: the display shows the buffer.
@@ -99,7 +99,7 @@ impl FlowPosition {
 pub struct Step<'a> {
     /// The device or program, for example `vivid /dev/video0`.
     pub track: &'a str,
-    /// The operation.
+    /// The operation on the buffer.
     pub action: Action,
     /// The inode number of the buffer's first dma-buf; 0 for a step that does not concern a single buffer.
     pub buffer: u64,
@@ -107,7 +107,7 @@ pub struct Step<'a> {
     pub round: u64,
     /// The position in the flow of the buffer's use.
     pub place: FlowPosition,
-    /// The start time.
+    /// The start time of the operation.
     pub from: Duration,
     /// The end time. It equals the start time if the step has no duration.
     pub until: Duration,

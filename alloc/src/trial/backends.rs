@@ -24,12 +24,15 @@ impl Backends {
         }
     }
 
-    fn first<T>(&mut self, call: impl FnMut(&mut Box<dyn Backend>) -> Option<T>) -> Option<T> {
+    fn first_result<T>(
+        &mut self,
+        call: impl FnMut(&mut Box<dyn Backend>) -> Option<T>,
+    ) -> Option<T> {
         self.0.iter_mut().find_map(call)
     }
 
     pub(super) fn allocate(&mut self, plan: &Plan) -> Result<Allocated, Outcome> {
-        let allocated = self.first(|backend| backend.allocate(plan));
+        let allocated = self.first_result(|backend| backend.allocate(plan));
         match allocated {
             Some(allocated) => allocated.map_err(|error| {
                 let operation = error.operation().to_owned();
@@ -52,11 +55,11 @@ impl Backends {
         allocated: &mut Allocated,
         participant: &Participant,
     ) -> Option<Outcome> {
-        self.first(|backend| backend.trial(allocated, participant))
+        self.first_result(|backend| backend.trial(allocated, participant))
     }
 
     pub(super) fn importer(&mut self, participant: &Participant) -> Result<Importer, Outcome> {
-        match self.first(|backend| backend.importer(participant)) {
+        match self.first_result(|backend| backend.importer(participant)) {
             Some(importer) => importer.map_err(|error| error.outcome()),
             None => Err(Outcome::Untestable(
                 "no backend imports into this participant".to_owned(),
@@ -69,11 +72,11 @@ impl Backends {
         participant: &Participant,
         extent: Extent,
     ) -> Option<Participant> {
-        self.first(|backend| backend.redeclare(participant, extent))
+        self.first_result(|backend| backend.redeclare(participant, extent))
     }
 
     pub(super) fn redeclare_source(&mut self, source: &Source, extent: Extent) -> Option<Source> {
-        self.first(|backend| backend.redeclare_source(source, extent))
+        self.first_result(|backend| backend.redeclare_source(source, extent))
     }
 
     pub(super) fn copiers(&mut self, extent: Extent) -> Vec<CopyDevice> {
@@ -84,7 +87,7 @@ impl Backends {
     }
 
     pub(super) fn declare(&mut self, drivers: &Drivers, extent: Extent) -> Declared {
-        self.first(|backend| {
+        self.first_result(|backend| {
             (backend.name() == drivers.backend()).then(|| backend.discover(extent, drivers.node()))
         })
         .unwrap_or_else(|| {

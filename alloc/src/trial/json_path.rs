@@ -128,7 +128,7 @@ mod tests {
         size: Option<crate::model::Extent>,
     }
 
-    fn place(text: &str) -> String {
+    fn path_of(text: &str) -> String {
         let error = serde_json::from_str::<Vec<One>>(text).unwrap_err();
         of(text.as_bytes(), &error)
     }
@@ -155,7 +155,7 @@ mod tests {
             (r#"[{"number": 1, "number": 2}]"#, "[0].number"),
             ("3", ""),
         ] {
-            assert_eq!(place(text), expected, "{text}");
+            assert_eq!(path_of(text), expected, "{text}");
         }
     }
 

@@ -21,10 +21,9 @@ pub struct MeasuredCycle {
 /// The maximum number of cycles in one request. It is limited, because the program waits for the reply.
 const MAX_CYCLES: u32 = 1000;
 
-/// Calls `acquire` and drops its result, `count` times, one after another, and measures both.
+/// Calls `acquire` and drops its result, `count` times, one after another, and measures how long the call and the drop take.
 ///
-/// # Errors
-/// The first refusal. The times before it are lost.
+/// # Errors The first refusal. The durations that were measured before it are not returned.
 pub(super) fn cycles<T>(
     count: u32,
     mut acquire: impl FnMut() -> Result<T, Outcome>,

@@ -86,7 +86,7 @@ fn exit_when_socket_closes(socket: OwnedFd) {
 }
 
 fn serve_requests(socket: &OwnedFd, mut backends: Backends) -> Result<(), ServeError> {
-    let mut held: Option<Allocated> = None;
+    let mut kept: Option<Allocated> = None;
     loop {
         let request = match wire::receive(socket, None) {
             Ok((request, _)) => request,
@@ -106,15 +106,15 @@ fn serve_requests(socket: &OwnedFd, mut backends: Backends) -> Result<(), ServeE
             }
             HelperRequest::Allocate { request } => {
                 // The kept buffer is freed first, because it may be memory of the V4L2 queue that the next allocation uses.
-                held = None;
+                kept = None;
                 let outcome = match planned(&request).and_then(|plan| backends.allocate(&plan)) {
                     Ok(allocated) => {
-                        held = Some(allocated);
+                        kept = Some(allocated);
                         Outcome::Accepted
                     }
                     Err(outcome) => outcome,
                 };
-                let buffer = held.as_ref().and_then(|held| held.buffers.first());
+                let buffer = kept.as_ref().and_then(|kept| kept.buffers.first());
                 let fds: Vec<BorrowedFd<'_>> = buffer.map_or_else(Vec::new, |buffer| {
                     (0..buffer.dmabuf_count())
                         .filter_map(|memory| buffer.dmabuf_fd(memory))
@@ -128,50 +128,52 @@ fn serve_requests(socket: &OwnedFd, mut backends: Backends) -> Result<(), ServeE
                 continue;
             }
             HelperRequest::Attempt { participant } => HelperReply::Attempted {
-                outcome: match &mut held {
+                outcome: match &mut kept {
                     Some(allocated) => backends.trial(allocated, &participant),
-                    None => Some(Outcome::Untestable("no buffer is allocated".to_owned())),
+                    None => Some(Outcome::Untestable(
+                        "the helper process has no allocated buffer".to_owned(),
+                    )),
                 },
             },
             HelperRequest::MeasureAllocation { request, count } => {
-                held = None;
+                kept = None;
                 measured(measure_allocation(&mut backends, &request, count))
             }
             HelperRequest::MeasureImport { participant, count } => measured(measure_import(
                 &mut backends,
-                held.as_ref(),
+                kept.as_ref(),
                 &participant,
                 count,
             )),
             HelperRequest::Release => {
-                held = None;
+                kept = None;
                 HelperReply::Released
             }
             HelperRequest::Redeclare {
                 participant,
                 extent,
             } => {
-                held = None;
+                kept = None;
                 let declared = backends.redeclare(&participant, extent);
                 HelperReply::Redeclared {
                     participant: declared.map(Box::new),
                 }
             }
             HelperRequest::RedeclareSource { source, extent } => {
-                held = None;
+                kept = None;
                 let declared = backends.redeclare_source(&source, extent);
                 HelperReply::RedeclaredSource {
                     source: declared.map(Box::new),
                 }
             }
             HelperRequest::Declare { drivers, extent } => {
-                held = None;
+                kept = None;
                 HelperReply::Declared {
                     declared: backends.declare(&drivers, extent),
                 }
             }
             HelperRequest::Copiers { extent } => {
-                held = None;
+                kept = None;
                 HelperReply::Copiers {
                     copiers: backends.copiers(extent),
                 }
@@ -204,12 +206,12 @@ fn measure_allocation(
 
 fn measure_import(
     backends: &mut Backends,
-    held: Option<&Allocated>,
+    kept: Option<&Allocated>,
     participant: &Participant,
     count: u32,
 ) -> Result<Vec<MeasuredCycle>, Outcome> {
     let untestable = |why: &str| Outcome::Untestable(why.to_owned());
-    let allocated = held.ok_or_else(|| untestable("no buffer is allocated"))?;
+    let allocated = kept.ok_or_else(|| untestable("the helper process has no allocated buffer"))?;
     let mut importer = backends.importer(participant)?;
     if allocated.owner.is_some() {
         return Err(untestable(
@@ -219,7 +221,7 @@ fn measure_import(
     let buffer: &Buffer = allocated
         .buffers
         .first()
-        .ok_or_else(|| untestable("no buffer is allocated"))?;
+        .ok_or_else(|| untestable("the helper process has no allocated buffer"))?;
     let mut import = || importer(buffer).map_err(|error| error.outcome());
     // The first import is not measured, because some drivers allocate the buffer's pages only at the first import.
     drop(import()?);

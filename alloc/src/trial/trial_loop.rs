@@ -417,8 +417,8 @@ impl TrialRun<'_, '_> {
         if self.allocate(planned, &mut buffer)?.refusal().is_some() {
             return None;
         }
-        let own = request.participants.first()?;
-        let refused = match self.attempt(planned, own, buffer.as_ref())? {
+        let tried_participant = request.participants.first()?;
+        let refused = match self.attempt(planned, tried_participant, buffer.as_ref())? {
             Outcome::Accepted => false,
             Outcome::Refused(refusal) if refusal.repeats(&refused.refusal) => true,
             _ => return None,
@@ -432,7 +432,7 @@ impl TrialRun<'_, '_> {
 }
 
 /// Returns sizes in pixels for further probes: a size whose buffer fits into a page, half and double the size, and two usual
-/// sizes. The driver accepts one of them if its refusal depends on the size.
+/// sizes. A driver whose refusal depends on the size probably accepts one of them.
 fn other_sizes(extent: Extent) -> impl Iterator<Item = Extent> {
     let (width, height) = (extent.width(), extent.height());
     [

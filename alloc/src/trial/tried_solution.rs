@@ -78,7 +78,7 @@ pub struct ParticipantTrial {
     /// The name of the participant; the name of the source for the allocation.
     #[serde(rename = "who")]
     pub participant: String,
-    /// The outcome.
+    /// The outcome of the trial.
     pub outcome: Outcome,
 }
 
@@ -93,6 +93,6 @@ pub struct RefusedPlan {
     /// The name of the source or participant that refused.
     #[serde(rename = "who")]
     pub refused_by: String,
-    /// The refusal.
+    /// The refusal that this source or participant returned.
     pub refusal: Refusal,
 }

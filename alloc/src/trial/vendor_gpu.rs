@@ -74,9 +74,9 @@ pub enum VendorGpuError {
     /// No GPU has this name.
     #[error("no GPU is called {}; the known ones are {known}", printable(name))]
     Unknown {
-        /// The name.
+        /// The name that was requested.
         name: String,
-        /// The names of all GPUs.
+        /// The names of all GPUs that are known.
         known: String,
     },
     /// The library of the drm-shim is not installed.
@@ -159,8 +159,10 @@ impl VendorGpu {
     /// [`VendorGpuError::NoShim`], [`VendorGpuError::NoDriver`].
     pub(super) fn environment(&self) -> Result<Vec<(&'static str, OsString)>, VendorGpuError> {
         let library = self.library();
-        let own = std::env::var_os(SHIM_FOLDER).map(PathBuf::from);
-        let folders = own.into_iter().chain(SHIM_FOLDERS.map(PathBuf::from));
+        let extra_folder = std::env::var_os(SHIM_FOLDER).map(PathBuf::from);
+        let folders = extra_folder
+            .into_iter()
+            .chain(SHIM_FOLDERS.map(PathBuf::from));
         let folders: Vec<PathBuf> = folders.collect();
         let shim = folders.iter().map(|folder| folder.join(&library));
         let shim = shim.into_iter().find(|path| path.is_file());
@@ -241,17 +243,21 @@ fn folder_list(folders: &[PathBuf]) -> String {
 /// Finds the manifest of a driver. Some distributions add the architecture to its name.
 fn manifest_in(folder: &Path, beginning: &str) -> Option<PathBuf> {
     let entries = fs::read_dir(folder).ok()?.flatten();
-    let mut found: Vec<PathBuf> = entries
+    let mut manifests: Vec<PathBuf> = entries
         .map(|entry| entry.path())
         .filter(|path| {
             let name = path.file_name().and_then(|name| name.to_str());
             name.is_some_and(|name| name.starts_with(beginning) && name.ends_with(".json"))
         })
         .collect();
-    found.sort();
-    let own = format!("{beginning}.{}.json", std::env::consts::ARCH);
-    let is_own = |path: &&PathBuf| path.ends_with(&own);
-    found.iter().find(is_own).or(found.first()).cloned()
+    manifests.sort();
+    let arch_name = format!("{beginning}.{}.json", std::env::consts::ARCH);
+    let is_for_arch = |path: &&PathBuf| path.ends_with(&arch_name);
+    manifests
+        .iter()
+        .find(is_for_arch)
+        .or(manifests.first())
+        .cloned()
 }
 
 impl std::fmt::Debug for VendorGpu {

@@ -60,64 +60,68 @@ pub(super) enum HelperRequest {
     Hello {
         /// The sender's [`VERSION`].
         version: u32,
-        /// The formats that are left out of queries, because a driver ended an earlier helper process at them.
+        /// The formats about which the process must not query a driver, because a driver crashed an earlier helper process during
+        /// such a query.
         #[serde(default)]
         left_out: BTreeSet<Fourcc>,
     },
-    /// Allocates according to the only plan of this request, and keeps the buffer.
+    /// Allocates a buffer according to the only plan of this request. The process keeps the buffer for later requests.
     Allocate {
-        /// The request.
+        /// A request that has only one plan.
         request: Box<Request>,
     },
-    /// Tries the kept buffer on a participant.
+    /// Tries the buffer of the last [`HelperRequest::Allocate`] on a participant.
     Attempt {
-        /// The participant.
+        /// The participant on which the buffer is tried.
         participant: Box<Participant>,
     },
-    /// Measures allocations: allocates according to the only plan of this request and frees the buffer, `count` times. The kept
-    /// buffer is freed first.
+    /// Measures allocations: allocates according to the only plan of this request and frees the buffer, `count` times. The buffer
+    /// of the last [`HelperRequest::Allocate`] is freed first.
     MeasureAllocation {
-        /// The request.
+        /// A request that has only one plan.
         request: Box<Request>,
-        /// The number of repetitions.
+        /// How often the buffer is allocated and freed.
         #[serde(rename = "turns")]
         count: u32,
     },
-    /// Measures imports: imports the kept buffer into a participant and ends the import, `count` times.
+    /// Measures imports: imports the buffer of the last [`HelperRequest::Allocate`] into a participant and ends the import,
+    /// `count` times.
     MeasureImport {
-        /// The participant.
+        /// The participant into which the buffer is imported.
         participant: Box<Participant>,
-        /// The number of repetitions.
+        /// How often the buffer is imported.
         #[serde(rename = "turns")]
         count: u32,
     },
-    /// Frees the kept buffer.
+    /// Frees the buffer of the last [`HelperRequest::Allocate`].
     Release,
-    /// Declares a participant for another size. The kept buffer is freed first, because it may be memory of that participant's
-    /// V4L2 queue.
+    /// Declares a participant for another size. The buffer of the last [`HelperRequest::Allocate`] is freed first, because it may
+    /// be memory of that participant's V4L2 queue.
     Redeclare {
-        /// The participant as it was declared.
+        /// The participant as declared for an earlier size.
         participant: Box<Participant>,
-        /// The size in pixels.
+        /// The size of the pictures in pixels.
         extent: Extent,
     },
-    /// Declares a source for another size. The kept buffer is freed first.
+    /// Declares a source for another size. The buffer of the last [`HelperRequest::Allocate`] is freed first.
     RedeclareSource {
-        /// The source as it was declared.
+        /// The source as declared for an earlier size.
         source: Box<Source>,
-        /// The size in pixels.
+        /// The size of the pictures in pixels.
         extent: Extent,
     },
-    /// Loads these drivers and declares their sources and participants for pictures of this size. The kept buffer is freed first.
+    /// Loads these drivers and declares their sources and participants for pictures of this size. The buffer of the last
+    /// [`HelperRequest::Allocate`] is freed first.
     Declare {
-        /// The drivers.
+        /// The drivers to load.
         drivers: Drivers,
-        /// The size in pixels.
+        /// The size of the pictures in pixels.
         extent: Extent,
     },
-    /// Loads all drivers and declares the devices that can copy images of this size. The kept buffer is freed first.
+    /// Loads all drivers and declares the devices that can copy images of this size. The buffer of the last
+    /// [`HelperRequest::Allocate`] is freed first.
     Copiers {
-        /// The size in pixels.
+        /// The size of the images in pixels.
         extent: Extent,
     },
 }
@@ -133,19 +137,20 @@ pub(super) enum HelperReply {
     },
     /// Announces that a driver is queried about this format now. Any number of these messages can precede the reply to a request.
     Asks {
-        /// The format.
+        /// The format about which the driver is queried.
         fourcc: Fourcc,
     },
     /// The reply to [`HelperRequest::Allocate`]. The message has one file descriptor for each dma-buf.
     Allocated {
-        /// The outcome.
+        /// The outcome of the allocation.
         outcome: Outcome,
-        /// The buffer.
+        /// The description of the allocated buffer; `None` if there is none.
         buffer: Option<BufferDescription>,
     },
-    /// The reply to [`HelperRequest::Attempt`]. The outcome is `None` if no backend supports this participant.
+    /// The reply to [`HelperRequest::Attempt`]. The outcome is `None` if no backend of the helper process can try the
+    /// participant.
     Attempted {
-        /// The outcome.
+        /// The outcome of the trial.
         outcome: Option<Outcome>,
     },
     /// The reply to [`HelperRequest::MeasureAllocation`] and [`HelperRequest::MeasureImport`].
@@ -153,29 +158,29 @@ pub(super) enum HelperReply {
         /// The durations of each repetition; empty if the driver refused.
         #[serde(rename = "turns")]
         cycles: Vec<MeasuredCycle>,
-        /// The outcome.
+        /// The outcome of the measured operation.
         outcome: Outcome,
     },
     /// The reply to [`HelperRequest::Release`].
     Released,
     /// The reply to [`HelperRequest::Redeclare`].
     Redeclared {
-        /// The participant.
+        /// The participant as declared for the requested size; `None` if no backend can declare it.
         participant: Option<Box<Participant>>,
     },
     /// The reply to [`HelperRequest::RedeclareSource`].
     RedeclaredSource {
-        /// The source.
+        /// The source as declared for the requested size; `None` if no backend can declare it.
         source: Option<Box<Source>>,
     },
     /// The reply to [`HelperRequest::Declare`].
     Declared {
-        /// The sources and participants.
+        /// The sources and participants that the drivers declare.
         declared: Declared,
     },
     /// The reply to [`HelperRequest::Copiers`].
     Copiers {
-        /// The devices that copy.
+        /// The declarations of the devices that can copy.
         copiers: Vec<CopyDevice>,
     },
 }
@@ -304,16 +309,16 @@ impl BufferDescription {
 #[non_exhaustive]
 pub(super) enum WireError {
     /// The peer has closed the socket.
-    #[error("the other side has closed the connection")]
+    #[error("the peer has closed the socket")]
     Closed,
     /// The deadline passed.
-    #[error("no answer in time")]
+    #[error("the helper process did not reply in time")]
     Timeout,
     /// A system call on the socket failed.
     #[error("a system call on the socket failed: {0}")]
     Socket(#[from] io::Error),
-    /// The bytes are not a message.
-    #[error("not a message: {0}")]
+    /// The bytes are not JSON of the expected kind of message.
+    #[error("the received bytes are not a message: {0}")]
     Json(#[from] serde_json::Error),
     /// The length prefix exceeds the limit.
     #[error("the length {0} of a message exceeds the limit")]
@@ -393,12 +398,12 @@ pub(super) fn receive<M: Message>(
     while text.len() < length {
         let received = text.len();
         // After the first chunk, the memory at most doubles, so it is bounded by the number of bytes that have arrived.
-        let more = length
+        let chunk_bytes = length
             .saturating_sub(received)
             .min(received.max(CHUNK_BYTES));
-        text.resize(received.saturating_add(more), 0);
-        let rest = text.get_mut(received..).unwrap_or_default();
-        fill(socket, rest, &mut fds, deadline)?;
+        text.resize(received.saturating_add(chunk_bytes), 0);
+        let chunk = text.get_mut(received..).unwrap_or_default();
+        fill(socket, chunk, &mut fds, deadline)?;
     }
     Ok((
         serde_json::from_slice::<M>(&text)?.with_printable_text(),

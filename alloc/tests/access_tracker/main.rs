@@ -50,12 +50,15 @@ fn without_mechanism(name: &str) -> Accessor {
 }
 
 fn granted<K: AccessKind>(
-    answer: Result<AccessDecision<K, TestFence>, AccessTrackerError>,
+    decision: Result<AccessDecision<K, TestFence>, AccessTrackerError>,
 ) -> (AccessToken<K>, Vec<usize>) {
-    match answer {
+    match decision {
         Ok(AccessDecision::Granted(token, prior)) => (token, numbers(&prior)),
         Ok(AccessDecision::Wait(prior)) => {
-            panic!("the access has to wait for {:?}", numbers(&prior))
+            panic!(
+                "the accessor did not get the buffer, but has to wait for the fences {:?}",
+                numbers(&prior)
+            )
         }
         Err(error) => panic!("{error}"),
     }
@@ -127,7 +130,7 @@ fn accessor_without_a_mechanism_gets_the_buffer_after_all_fences_have_signalled(
         let AccessDecision::Wait(prior) =
             tracker.begin_write(&without_mechanism("camera")).unwrap()
         else {
-            panic!("the camera got the buffer before its release");
+            panic!("the camera got the buffer before the display's release fence had signalled");
         };
         assert_eq!(numbers(&prior), [release.number]);
     }
@@ -210,7 +213,7 @@ fn transferred_buffer_returns_by_its_peer_or_its_release_point() {
     let states = FenceStates::default();
     let mut tracker = AccessTracker::new("frame");
     let peer = device("compositor");
-    // A transfer without a release point.
+    // The buffer is transferred without a release point.
     let (token, _) = granted(tracker.begin_read(&peer));
     tracker.transfer_out(token, None).unwrap();
     assert!(
@@ -232,7 +235,7 @@ fn transferred_buffer_returns_by_its_peer_or_its_release_point() {
     let (token, prior) = granted(tracker.begin_write(&device("gpu")));
     assert_eq!(prior, [carried.number]);
     tracker.end(token, Some(new_fence(&states))).unwrap();
-    // A transfer with a release point.
+    // The buffer is transferred with a release point.
     let (token, _) = granted(tracker.begin_read(&peer));
     let release = new_fence(&states);
     tracker.transfer_out(token, Some(release.clone())).unwrap();
@@ -245,12 +248,12 @@ fn lost_accessor_leaves_only_the_fence_of_its_devices() {
     let states = FenceStates::default();
     let mut tracker = AccessTracker::new("frame");
     let peer = device("client");
-    // A release point that no process will signal.
+    // The buffer is transferred with a release point that no process will signal.
     let (token, _) = granted(tracker.begin_read(&peer));
     tracker
         .transfer_out(token, Some(new_fence(&states)))
         .unwrap();
-    // A transfer without a release point.
+    // The buffer is transferred without a release point.
     let (token, _) = granted(tracker.begin_read(&peer));
     tracker.transfer_out(token, None).unwrap();
     let carried = new_fence(&states);
@@ -277,14 +280,14 @@ fn typed_tracker_completes_a_cycle_and_restarts_after_a_failed_write() {
     let (gpu, camera) = (device("gpu"), without_mechanism("camera"));
     let idle: TypedTracker<Idle, TestFence> = TypedTracker::new("frame");
     let Ok(TypedDecision::Granted(being_written, prior)) = idle.begin_write(&gpu) else {
-        panic!("the buffer is unused");
+        panic!("the tracker did not grant a write of an unused buffer");
     };
     assert!(prior.is_empty());
     let write_fence = new_fence(&states);
     let written = being_written.end_write(Some(write_fence.clone())).unwrap();
     let Ok(TypedDecision::Granted(being_read, prior)) = written.begin_read(&device("display"))
     else {
-        panic!("the display can wait");
+        panic!("the tracker did not grant a read to the display, which can wait for the fence");
     };
     assert_eq!(numbers(&prior), [write_fence.number]);
     let read_fence = new_fence(&states);
@@ -293,7 +296,9 @@ fn typed_tracker_completes_a_cycle_and_restarts_after_a_failed_write() {
         .unwrap()
         .recycle();
     let Ok(TypedDecision::Wait(idle, prior)) = idle.begin_write(&camera) else {
-        panic!("the camera got the buffer before its release");
+        panic!(
+            "the camera got the buffer before the fences of the GPU and the display had signalled"
+        );
     };
     assert_eq!(numbers(&prior), [write_fence.number, read_fence.number]);
     write_fence.set(FenceState::Signalled);

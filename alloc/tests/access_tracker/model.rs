@@ -49,7 +49,7 @@ enum Token {
     Write(AccessToken<Writing>),
 }
 
-/// One access in the model, which is current or has ended.
+/// An access in the model: it is current, or it has ended.
 struct ModelAccess {
     accessor: usize,
     access: Access,
@@ -114,9 +114,9 @@ impl Model {
 
     fn current(&self, transferred: bool) -> Vec<usize> {
         (0..self.accesses.len())
-            .filter(|place| {
-                self.accesses[*place].end.is_none()
-                    && self.accesses[*place].transferred == transferred
+            .filter(|access_index| {
+                self.accesses[*access_index].end.is_none()
+                    && self.accesses[*access_index].transferred == transferred
             })
             .collect()
     }
@@ -126,7 +126,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     /// An accessor that gets the buffer waits for every earlier conflicting access, directly or because it waits for an access
-    /// that does. The tracker refuses no access without a conflict.
+    /// that waits for it. The tracker rejects no access without a conflict.
     #[test]
     fn tracker_orders_accesses_as_a_model_that_keeps_all_of_them(operations in proptest::collection::vec(operation(), 1..60)) {
         let states = FenceStates::default();
@@ -137,29 +137,29 @@ proptest! {
                 Operation::Begin { writes, accessor: number } => {
                     let access = if writes { Access::Write } else { Access::Read };
                     let unfinished = model.unfinished(access);
-                    let who = accessor(number);
+                    let requester = accessor(number);
                     let blocked = model
                         .accesses
                         .iter()
                         .any(|one| one.end.is_none() && conflict(one.access, access));
-                    let answer = match access {
-                        Access::Read => tracker.begin_read(&who).map(|answer| match answer {
+                    let decision = match access {
+                        Access::Read => tracker.begin_read(&requester).map(|decision| match decision {
                             AccessDecision::Granted(token, prior) => (Some(Token::Read(token)), prior),
                             AccessDecision::Wait(prior) => (None, prior),
                         }),
-                        Access::Write => tracker.begin_write(&who).map(|answer| match answer {
+                        Access::Write => tracker.begin_write(&requester).map(|decision| match decision {
                             AccessDecision::Granted(token, prior) => (Some(Token::Write(token)), prior),
                             AccessDecision::Wait(prior) => (None, prior),
                         }),
                     };
-                    match answer {
+                    match decision {
                         Ok((token, prior)) => {
                             prop_assert!(!blocked);
                             let prior: BTreeSet<usize> = numbers(&prior).into_iter().collect();
-                            prop_assert!(prior.is_subset(&unfinished), "the access waits for fences that it need not wait for");
+                            prop_assert!(prior.is_subset(&unfinished), "the access got fences for which it need not wait");
                             let covered = model.with_predecessors(&prior);
                             prop_assert!(covered.is_superset(&unfinished), "{unfinished:?} after {prior:?}");
-                            let cannot_wait = who.mechanisms().is_empty();
+                            let cannot_wait = requester.mechanisms().is_empty();
                             prop_assert_eq!(token.is_none(), cannot_wait && !unfinished.is_empty());
                             if token.is_some() {
                                 model.accesses.push(ModelAccess {
@@ -174,19 +174,19 @@ proptest! {
                         }
                         Err(AccessTrackerError::Poisoned { .. }) => prop_assert_eq!(access, Access::Read),
                         Err(error) => {
-                            prop_assert!(blocked, "refused without a conflict: {error}");
-                            prop_assert!(error.to_string().contains(who.name()));
+                            prop_assert!(blocked, "the tracker rejected an access without a conflict: {error}");
+                            prop_assert!(error.to_string().contains(requester.name()));
                         }
                     }
                 }
                 Operation::End { index, is_done } => {
                     let current = model.current(false);
-                    let Some(place) = current.get(index % current.len().max(1)).copied() else { continue };
-                    let must_wait = model.accesses[place].needs.iter().any(|need| model.pending(*need));
+                    let Some(access_index) = current.get(index % current.len().max(1)).copied() else { continue };
+                    let must_wait = model.accesses[access_index].needs.iter().any(|need| model.pending(*need));
                     // An access that has to wait cannot finish before those fences signal, so it gets a fence. Another test
                     // covers a device that does not wait.
                     let end = (must_wait || !is_done).then(|| new_fence(&states));
-                    let one = &mut model.accesses[place];
+                    let one = &mut model.accesses[access_index];
                     one.end = Some(end.as_ref().map(|end| end.number));
                     match one.token.take() {
                         Some(Token::Read(token)) => prop_assert_eq!(tracker.end(token, end), Ok(())),
@@ -196,9 +196,9 @@ proptest! {
                 }
                 Operation::TransferOut { index, with_release } => {
                     let current = model.current(false);
-                    let Some(place) = current.get(index % current.len().max(1)).copied() else { continue };
+                    let Some(access_index) = current.get(index % current.len().max(1)).copied() else { continue };
                     let release = with_release.then(|| new_fence(&states));
-                    let one = &mut model.accesses[place];
+                    let one = &mut model.accesses[access_index];
                     one.transferred = true;
                     one.end = release.as_ref().map(|release| Some(release.number));
                     match one.token.take() {
@@ -212,12 +212,12 @@ proptest! {
                     let transferred: Vec<usize> = model
                         .current(true)
                         .into_iter()
-                        .filter(|place| model.accesses[*place].accessor == number)
+                        .filter(|access_index| model.accesses[*access_index].accessor == number)
                         .collect();
                     let returned = tracker.end_transferred(&accessor(number), Some(end.clone()));
                     prop_assert_eq!(returned.is_ok(), !transferred.is_empty());
-                    for place in transferred {
-                        model.accesses[place].end = Some(Some(end.number));
+                    for access_index in transferred {
+                        model.accesses[access_index].end = Some(Some(end.number));
                     }
                 }
                 Operation::Signal { index, fails } => {

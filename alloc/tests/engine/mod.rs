@@ -24,7 +24,7 @@ pub(crate) struct Setup {
     /// The capabilities that the engine needs. The engine enables the extensions and features that Covalent lists for them.
     pub(crate) wanted: Capabilities,
     /// The device extensions that the engine enables instead of those that Covalent lists; `None` to enable the listed ones.
-    pub(crate) only: Option<&'static [&'static CStr]>,
+    pub(crate) device_extensions: Option<&'static [&'static CStr]>,
 }
 
 impl Default for Setup {
@@ -33,7 +33,7 @@ impl Default for Setup {
             api_version: vk::API_VERSION_1_2,
             is_validated: true,
             wanted: Capabilities::all(),
-            only: None,
+            device_extensions: None,
         }
     }
 }

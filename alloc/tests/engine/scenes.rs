@@ -21,7 +21,8 @@ pub(crate) const SAMPLED: (u32, u32) = (64, 8);
 /// The outcome of a scene without an error.
 #[derive(Debug)]
 pub(crate) enum SceneOutcome {
-    /// All checks passed. The text names parts of the scene that the device does not support; it is empty if there are none.
+    /// All checks passed. The text is a note: the parts of the scene that the device does not support, or the chroma locations
+    /// that were tested. It is empty if there is nothing to note.
     Passed(String),
     /// The device does not support the scene. The text is the reason.
     Unsupported(String),
@@ -50,7 +51,7 @@ pub(crate) fn draws(
         .position(|pixel| pixel.get(..3) != Some(&[153, 102, 51]));
     if pixels.is_empty() || wrong_pixel.is_some() {
         return Err(engine_error(format!(
-            "pixel {wrong_pixel:?} has another colour"
+            "pixel {wrong_pixel:?} has another colour than the engine drew"
         )));
     }
     // A second import of the same buffer makes another image, which acquires the ownership again.
@@ -165,9 +166,9 @@ pub(crate) fn samples(
     let (columns, height) = SAMPLED;
     let mut planes = pattern(buffer, 0)?;
     for (plane, pixels) in planes.iter_mut().enumerate() {
-        for (place, byte) in pixels.iter_mut().enumerate() {
-            let is_left = place % 64 < 32;
-            *byte = match (plane, place % 2) {
+        for (position, byte) in pixels.iter_mut().enumerate() {
+            let is_left = position % 64 < 32;
+            *byte = match (plane, position % 2) {
                 (0, _) => LUMA,
                 (_, 0) if is_left => EDGE.0,
                 (_, 0) => EDGE.1,
@@ -182,8 +183,8 @@ pub(crate) fn samples(
         vk::ChromaLocation::MIDPOINT,
     );
     let support = gpu.chroma_support(format);
-    let (mut seen, mut refused) = (Vec::new(), Vec::new());
-    for (place, x_chroma, cb, is_there) in [
+    let (mut supported, mut refused) = (Vec::new(), Vec::new());
+    for (location, x_chroma, cb, is_supported) in [
         // The centre of column 31 is half-way between the chroma of columns 30 and 32.
         ("COSITED_EVEN", cosited, 128.0, support.cosited),
         // The centre of column 31 is a quarter of the distance from the chroma of columns 30 and 31 to that of columns 32 and 33.
@@ -200,7 +201,7 @@ pub(crate) fn samples(
                 ..YcbcrColours::default()
             };
             let conversion = match gpu.ycbcr_conversion(format, colours, vk::Filter::LINEAR) {
-                Err(VulkanError::Sampling { why, .. }) if !is_there => {
+                Err(VulkanError::Sampling { why, .. }) if !is_supported => {
                     refused.push(why);
                     continue;
                 }
@@ -218,21 +219,21 @@ pub(crate) fn samples(
                 let is_near = |one: f32, two: f32| (one - two).abs() < 0.02;
                 if !is_near(colour[2], expected) || !is_near(colour[0], luma) {
                     return Err(engine_error(format!(
-                        "with chroma at {place} column {column} is {colour:?}, and red {luma}, blue {expected} were expected"
+                        "chroma at {location}: column {column} has {colour:?} instead of red {luma} and blue {expected}"
                     )));
                 }
             }
         }
-        if is_there {
-            seen.push(place);
+        if is_supported {
+            supported.push(location);
         }
     }
-    if seen.is_empty() {
+    if supported.is_empty() {
         return Ok(SceneOutcome::Unsupported(refused.join("; ")));
     }
     Ok(SceneOutcome::Passed(format!(
         "chroma at {}",
-        seen.join(" and ")
+        supported.join(" and ")
     )))
 }
 
@@ -247,8 +248,9 @@ fn pattern(buffer: &Buffer, seed: usize) -> Result<Vec<Vec<u8>>, VulkanError> {
         let row = usize::try_from(shape.row_bytes(extent.width()).unwrap_or(0)).unwrap_or(0);
         let rows = usize::try_from(shape.rows(extent.height())).unwrap_or(0);
         (0..row * rows)
-            .map(|place| {
-                u8::try_from((place * 7 + place / row + plane * 83 + seed * 101) % 251).unwrap_or(0)
+            .map(|position| {
+                u8::try_from((position * 7 + position / row + plane * 83 + seed * 101) % 251)
+                    .unwrap_or(0)
             })
             .collect()
     });
@@ -302,7 +304,7 @@ fn assert_equal(found: &[Vec<u8>], expected: &[Vec<u8>]) -> Result<(), VulkanErr
         let first = found.iter().zip(expected).position(|(one, two)| one != two);
         if first.is_some() || found.len() != expected.len() {
             return Err(engine_error(format!(
-                "plane {plane} differs from byte {first:?} on"
+                "the pixels of plane {plane} differ from the expected ones from byte {first:?} on"
             )));
         }
     }

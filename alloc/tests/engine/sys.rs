@@ -25,7 +25,7 @@ pub(crate) struct Engine {
     pub(crate) family: u32,
     pub(crate) validation_messages: ValidationMessages,
     pub(crate) physical: vk::PhysicalDevice,
-    pub(crate) offered: Supported,
+    pub(crate) supported: Supported,
     pub(crate) instance: ash::Instance,
     setup: Setup,
     enabled: Vec<CString>,
@@ -88,20 +88,20 @@ impl Engine {
             return Ok(None);
         };
         // SAFETY: the physical device is of this instance, and of the version that it was created for.
-        let offered = unsafe { Supported::of(&instance, physical, setup.api_version) }?;
-        let names: Vec<CString> = match setup.only {
-            Some(only) => only.iter().map(|name| (*name).to_owned()).collect(),
+        let supported = unsafe { Supported::of(&instance, physical, setup.api_version) }?;
+        let names: Vec<CString> = match setup.device_extensions {
+            Some(names) => names.iter().map(|name| (*name).to_owned()).collect(),
             // A required extension that the device does not support is not enabled, and [`check`] reports it.
-            None => offered
+            None => supported
                 .to_enable(setup.wanted, setup.api_version)
-                .filter(|name| offered.extensions.contains(*name))
+                .filter(|name| supported.extensions.contains(*name))
                 .map(CStr::to_owned)
                 .collect(),
         };
-        let features = if setup.only.is_some() {
+        let features = if setup.device_extensions.is_some() {
             Features::default()
         } else {
-            offered.features
+            supported.features
         };
         // SAFETY: the physical device is of this instance.
         let families = unsafe { instance.get_physical_device_queue_family_properties(physical) };
@@ -150,7 +150,7 @@ impl Engine {
             family,
             validation_messages,
             physical,
-            offered,
+            supported,
             instance,
             setup,
             enabled: names,
@@ -238,17 +238,17 @@ unsafe extern "system" fn on_message(
     user: *mut c_void,
 ) -> vk::Bool32 {
     // SAFETY: the layer passes a message that is valid until this function returns, or NULL.
-    let words = unsafe { data.as_ref() }
+    let message = unsafe { data.as_ref() }
         .filter(|data| !data.p_message.is_null())
         // SAFETY: a message is a string that ends with a zero.
         .map(|data| unsafe { CStr::from_ptr(data.p_message) })
-        .map(|words| words.to_string_lossy().into_owned());
+        .map(|message| message.to_string_lossy().into_owned());
     // SAFETY: the address is that of a list that lives as long as the engine, and is only borrowed here.
     let list = unsafe { user.cast::<Mutex<Vec<String>>>().as_ref() };
-    if let (Some(words), Some(list)) = (words, list) {
+    if let (Some(message), Some(list)) = (message, list) {
         list.lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(words);
+            .push(message);
     }
     vk::FALSE
 }

@@ -8,8 +8,8 @@ use super::sys::measured;
 
 /// The documented limit of the memory for reading a file, as a multiple of the file's length.
 const MEMORY_FACTOR: usize = 64;
-/// The memory in bytes that a read of any file takes: buffers of the standard library, and the text of an error.
-const BASE: usize = 64 << 10;
+/// The additional memory in bytes that a read of any file may take: buffers of the standard library, and the text of an error.
+const BASE_BYTES: usize = 64 << 10;
 const LENGTH: usize = 512 << 10;
 
 fn file(results: &str) -> String {
@@ -83,10 +83,10 @@ fn file_of_results_takes_memory_in_proportion_to_its_length() {
         std::fs::write(&path, &text).unwrap();
         let (read, usage) = measured(|| TrialResultStore::at(path.clone()).read());
         let most = usage.peak_bytes;
-        let bound = text.len() * MEMORY_FACTOR + BASE;
+        let bound = text.len() * MEMORY_FACTOR + BASE_BYTES;
         assert!(
             most <= bound,
-            "{name}: {most} bytes for a file of {}",
+            "{name}: the read took {most} bytes of memory for a file of {} bytes",
             text.len()
         );
         match read {

@@ -78,21 +78,24 @@ fn check(request: &Request, results: &[TrialResult]) -> Result<(), String> {
     expected.retain(|(source, format, _)| !is_named(request, results, source, *format));
     let found = candidates(&limited);
     if found != expected {
-        let lost: Vec<_> = expected.iter().filter(|one| !found.contains(one)).collect();
-        let taken: Vec<_> = found.iter().filter(|one| !expected.contains(one)).collect();
+        let excluded: Vec<_> = expected.iter().filter(|one| !found.contains(one)).collect();
+        let planned: Vec<_> = found.iter().filter(|one| !expected.contains(one)).collect();
         return Err(format!(
-            "lost {} combinations, first {:?}; planned although refused {}, first {:?}",
-            lost.len(),
-            lost.first(),
-            taken.len(),
-            taken.first()
+            "{} combinations are excluded without a refusal, such as {:?}; {} refused combinations are planned, such as {:?}",
+            excluded.len(),
+            excluded.first(),
+            planned.len(),
+            planned.first()
         ));
     }
     if let Solution::Share(plan) = solve(&limited) {
         for modifier in plan.modifiers() {
             let format = FormatModifier::new(plan.layout().format().fourcc, *modifier);
             if is_named(request, results, plan.source(), format) {
-                return Err(format!("{} is planned in {format}", plan.source()));
+                return Err(format!(
+                    "a plan allocates from {} in {format}, although a result refuses this combination",
+                    plan.source()
+                ));
             }
         }
     }
@@ -285,7 +288,7 @@ fn refused_modifier_is_not_among_those_that_the_source_may_choose() {
     let mut results = no_results();
     results.add(refused);
     let Solution::Share(plan) = solve(&results.apply(&request).request) else {
-        panic!("two modifiers are left")
+        panic!("there is no plan with the two modifiers that are not refused")
     };
     assert_eq!(plan.modifiers(), [modifiers[0], modifiers[2]]);
 }

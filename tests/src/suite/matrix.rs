@@ -443,7 +443,7 @@ fn missing_helper(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         &format!("COVALENT_PROVE=/tmp/silent {program}"),
         COMMAND_LIMIT,
     )?;
-    expect(&output, 1, &["/tmp/silent", "no answer in time"])?;
+    expect(&output, 1, &["/tmp/silent", "did not reply in time"])?;
     // If a person starts the helper, it prints its purpose.
     let output = guest.sh("covalent-prove < /dev/null", COMMAND_LIMIT)?;
     expect(&output, 2, &["covalent matrix"])?;

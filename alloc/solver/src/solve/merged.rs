@@ -50,7 +50,7 @@ impl CandidateSearch<'_, '_, '_> {
                 return Cow::Borrowed(base);
             };
             let known = self
-                .known
+                .memo
                 .by_source
                 .get_or_init(|| empty_cells(problem.sources.len()));
             let compute = || Box::new(self.merge(base, own));

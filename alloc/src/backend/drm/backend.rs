@@ -40,8 +40,8 @@ impl Cards {
         Ok(card)
     }
 
-    /// Returns the card that allocates from a source. It is found by the source id, because a request need not contain the device
-    /// of a source.
+    /// Returns the card that allocates from a source. The card is found by the source id, because the source in a request need
+    /// not name its device.
     fn card_of(&mut self, source: &SourceId) -> Option<Card> {
         let open = self.open.values().find(|card| card.allocates(source));
         if let Some(card) = open {
@@ -67,9 +67,9 @@ impl Cards {
         }
         let mut planes = card.plane_handles().ok()?.into_iter();
         let plane = planes.find(|plane| u32::from(*plane) == id)?;
-        let found = (plane, card.plane_kind(plane).ok()?);
-        self.planes.insert(key, found);
-        Some(found)
+        let handle_and_kind = (plane, card.plane_kind(plane).ok()?);
+        self.planes.insert(key, handle_and_kind);
+        Some(handle_and_kind)
     }
 }
 

@@ -28,8 +28,8 @@ struct Inner {
     identity: DeviceIdentity,
     import: ImportAbility,
     modifiers: bool,
-    /// Held from the import of a dma-buf until its GEM handle is closed, because an import by another thread would return the
-    /// same handle.
+    /// The lock that a thread holds from the import of a dma-buf until it has closed the GEM handle. Without the lock, an import
+    /// of the same dma-buf by another thread could return this handle, which is then closed.
     handles: Mutex<()>,
 }
 
@@ -63,7 +63,7 @@ impl Card {
                 source,
             })?;
         let card = Self::from_fd(file.into(), path)?;
-        // The call fails if another process is DRM master. Then this process is not, so the error is ignored.
+        // The call fails if another process is DRM master. This process is not master in that case, so the error is ignored.
         let _ = card.release_master_lock();
         Ok(card)
     }
@@ -152,7 +152,7 @@ impl Card {
         &self.inner.identity
     }
 
-    /// Returns whether the card imports the memory of other devices.
+    /// Returns whether the card imports dma-bufs that other devices allocated.
     #[must_use]
     pub fn import_ability(&self) -> &ImportAbility {
         &self.inner.import
@@ -181,14 +181,14 @@ impl Card {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Closes each different GEM handle once. The list can contain a handle several times, since planes in one dma-buf have the
-    /// same handle.
+    /// Closes each distinct GEM handle once. The list can contain a handle several times, because the imports of all planes in
+    /// one dma-buf return the same handle.
     pub(super) fn close_each(&self, mut opened: Vec<buffer::Handle>) {
         opened.sort_unstable_by_key(|handle| u32::from(*handle));
         opened.dedup();
         for handle in opened {
             if let Err(error) = self.close_buffer(handle) {
-                tracing::error!(%error, "GEM_CLOSE failed; a handle leaks");
+                tracing::error!(%error, card = %self.path().display(), "GEM_CLOSE failed, so a GEM handle leaks");
             }
         }
     }

@@ -80,24 +80,24 @@ impl Card {
         let dumb = self
             .create_dumb_buffer((width, rows), DrmFourcc::Xrgb8888, 32)
             .map_err(|source| self.failed("CREATE_DUMB", source))?;
-        let found = dumb.pitch();
+        let actual_stride = dumb.pitch();
         let exported = self.buffer_to_prime_fd(dumb.handle(), drm::CLOEXEC | drm::RDWR);
         // The dma-buf keeps the memory, so the GEM handle is closed.
         let destroyed = self.destroy_dumb_buffer(dumb);
         drop(guard);
         let fd = exported.map_err(|source| self.failed("PRIME_HANDLE_TO_FD", source))?;
         destroyed.map_err(|source| self.failed("DESTROY_DUMB", source))?;
-        let actual = if found == stride {
+        let actual = if actual_stride == stride {
             layout.clone()
         } else {
             let allocated = |why: String| DrmError::Allocated {
                 card: self.path().to_owned(),
                 fourcc,
                 planned: stride,
-                found,
+                found: actual_stride,
                 why,
             };
-            let other = Layout::linear(layout.extent(), fourcc, 1, found)
+            let other = Layout::linear(layout.extent(), fourcc, 1, actual_stride)
                 .and_then(|other| other.with_visible(layout.visible()))
                 .map_err(|error| allocated(error.to_string()))?;
             plan.accepts(&other)

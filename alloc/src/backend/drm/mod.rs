@@ -44,7 +44,7 @@ pub enum DrmError {
     /// The device node cannot be opened.
     #[error("{card} cannot be opened: {source}{}", open_remedy(source), card = printable_path(card))]
     Open {
-        /// The device node.
+        /// The device node of the card.
         card: PathBuf,
         /// The error of the kernel.
         source: io::Error,
@@ -52,7 +52,7 @@ pub enum DrmError {
     /// The file is not a DRM device.
     #[error("{card} is not a DRM card: DRM_IOCTL_VERSION returned {source}; `ls /dev/dri` lists the cards", card = printable_path(card))]
     NotCard {
-        /// The device node.
+        /// The device node of the card.
         card: PathBuf,
         /// The error of the kernel.
         source: io::Error,
@@ -66,9 +66,9 @@ pub enum DrmError {
         minor: u32,
     },
     /// The card has no plane of this type.
-    #[error("{card} ({driver}) has no {} plane: it drives no display", kind.label(), card = printable_path(card))]
+    #[error("{card} ({driver}) has no {} plane: this card drives no display", kind.label(), card = printable_path(card))]
     NoPlane {
-        /// The device node.
+        /// The device node of the card.
         card: PathBuf,
         /// The card's driver.
         driver: String,
@@ -78,11 +78,11 @@ pub enum DrmError {
     /// An ioctl failed.
     #[error("{card} ({driver}): {operation} failed: {source}", card = printable_path(card))]
     Request {
-        /// The device node.
+        /// The device node of the card.
         card: PathBuf,
         /// The card's driver.
         driver: String,
-        /// The ioctl.
+        /// The ioctl that failed.
         operation: &'static str,
         /// The error of the kernel.
         source: io::Error,
@@ -90,7 +90,7 @@ pub enum DrmError {
     /// The card cannot import the memory of another device.
     #[error("{card} ({driver}) refused to import a buffer from {origin}: {source}; {ability}", card = printable_path(card))]
     Import {
-        /// The device node.
+        /// The device node of the card.
         card: PathBuf,
         /// The card's driver.
         driver: String,
@@ -104,18 +104,18 @@ pub enum DrmError {
     /// The card's ioctls cannot express the layout.
     #[error("{card} cannot allocate or scan out a buffer in {format}: {why}", card = printable_path(card))]
     Unsuitable {
-        /// The device node.
+        /// The device node of the card.
         card: PathBuf,
-        /// The buffer's format.
+        /// The format of the buffer.
         format: FormatModifier,
-        /// The reason.
+        /// Why the card's ioctls cannot express the layout.
         why: &'static str,
     },
     /// The stride of the dumb buffer differs from the planned stride, and a participant does not accept it.
     #[error(
         "{card}: the dumb buffer for {fourcc} has a stride of {found} bytes instead of the planned {planned}: {why}", card = printable_path(card))]
     Allocated {
-        /// The device node.
+        /// The device node of the card.
         card: PathBuf,
         /// The planned format.
         fourcc: Fourcc,
@@ -130,7 +130,7 @@ pub enum DrmError {
     #[error(
         "{card}: {needed_bytes} bytes are needed, and only {available_bytes} are available without harm to other programs; nothing was allocated", card = printable_path(card))]
     Budget {
-        /// The device node.
+        /// The device node of the card.
         card: PathBuf,
         /// The size of all buffers of the plan, in bytes.
         needed_bytes: u64,
@@ -140,7 +140,7 @@ pub enum DrmError {
     /// The plan is for another source than this card's.
     #[error("{card} cannot allocate this plan, which is for the source {planned}; allocate from that source", card = printable_path(card))]
     NotPlanned {
-        /// The device node.
+        /// The device node of the card.
         card: PathBuf,
         /// The source that the plan names.
         planned: String,
@@ -148,9 +148,9 @@ pub enum DrmError {
     /// The exported dma-buf cannot be used for the plan.
     #[error("{card}: the allocated buffer cannot be used: {why}", card = printable_path(card))]
     Unusable {
-        /// The device node.
+        /// The device node of the card.
         card: PathBuf,
-        /// The reason.
+        /// Why the dma-buf cannot be used.
         why: String,
     },
 }

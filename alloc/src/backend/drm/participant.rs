@@ -243,8 +243,8 @@ impl Card {
     }
 }
 
-/// Returns the minimum width or height of a framebuffer, in pixels. It also applies to a cursor: virtio-gpu refuses a cursor
-/// framebuffer of less than 32 pixels a side.
+/// Returns the minimum width or height of a framebuffer, in pixels, from the lower bound of a range. The minimum also applies to
+/// the framebuffer of a cursor: virtio-gpu accepts no cursor framebuffer with a side of less than 32 pixels.
 fn minimum_side(start: Bound<&u32>) -> u32 {
     match start {
         Bound::Included(pixels) => (*pixels).max(1),

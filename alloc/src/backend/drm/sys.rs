@@ -1,5 +1,5 @@
-//! The ioctls that the `drm` crate does not have.
-#![allow(unsafe_code, reason = "ioctls of one driver")]
+//! The ioctls of virtio-gpu, which the `drm` crate does not have.
+#![allow(unsafe_code, reason = "the ioctls of virtio-gpu")]
 
 use std::os::fd::{AsFd, BorrowedFd};
 

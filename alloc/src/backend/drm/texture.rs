@@ -34,7 +34,7 @@ impl Card {
             ));
         }
         let size_bytes = u32::try_from(layout.total_bytes())
-            .map_err(|_| unsuitable("the buffer is not smaller than 4 GiB"))?;
+            .map_err(|_| unsuitable("the buffer has 4 GiB or more"))?;
         let size = (extent.width(), extent.height());
         let guard = self.lock_handles();
         let raw = sys::virtgpu_texture(self, format, size, size_bytes)

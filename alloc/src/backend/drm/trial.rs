@@ -30,12 +30,12 @@ pub(super) fn test_commit(
     };
     let untested = |why: String| {
         Outcome::Untestable(format!(
-            "{why}; the buffer was imported, and a framebuffer was made"
+            "{why}; PRIME import and ADDFB2 of the buffer succeeded"
         ))
     };
     let Some((plane, kind)) = plane else {
         return untested(format!(
-            "{} does not list {name} at present",
+            "the card {} does not list {name} at present",
             card.path().display()
         ));
     };
@@ -63,8 +63,8 @@ pub(super) fn test_commit(
     }
     match tested {
         Ok(()) => Outcome::Accepted,
-        // A refusal counts against the buffer only for a primary plane with a mode that the display lists. Other commits can fail
-        // for reasons that do not concern the buffer.
+        // The driver's error counts as a rejection of the buffer only if the plane is a primary plane and the connector lists the
+        // mode. Other TEST_ONLY commits can fail for reasons that do not concern the buffer.
         Err(error) if kind == PlaneKind::Primary && commit.is_listed => {
             BackendError::from(DrmError::Request {
                 card: card.path().to_owned(),
@@ -111,7 +111,7 @@ impl Commit {
         properties: &mut PropertyNames,
     ) -> Result<Self, String> {
         let failed =
-            |error: std::io::Error| format!("the state of the displays cannot be read ({error})");
+            |error: std::io::Error| format!("the KMS state of the card cannot be read ({error})");
         let resources = card.resource_handles().map_err(failed)?;
         let possible = card.get_plane(plane).map_err(failed)?.possible_crtcs();
         let crtcs = resources.filter_crtcs(possible);
@@ -194,9 +194,9 @@ fn connected_output(
     })
 }
 
-/// Makes a mode of exactly one size at about 60 Hz, for displays that accept any mode, as those of virtual machines do.
+/// Makes a mode with exactly this size at about 60 Hz, for displays that accept any mode, such as those of virtual machines.
 fn mode_of_size(width: u32, height: u32) -> Option<ModeInfo> {
-    let sides = |active: u32| -> Option<[u16; 5]> {
+    let timings = |active: u32| -> Option<[u16; 5]> {
         let active = u16::try_from(active).ok()?;
         Some([
             active,
@@ -206,10 +206,10 @@ fn mode_of_size(width: u32, height: u32) -> Option<ModeInfo> {
             0,
         ])
     };
-    let (horizontal, vertical) = (sides(width)?, sides(height)?);
+    let (horizontal, vertical) = (timings(width)?, timings(height)?);
     let total = u32::from(*horizontal.get(3)?).checked_mul(u32::from(*vertical.get(3)?))?;
     Some(ModeInfo {
-        // In kHz.
+        // The pixel clock in kHz.
         clock: total.checked_mul(60)?.checked_div(1000)?.max(1),
         horizontal,
         vertical,
@@ -258,7 +258,7 @@ fn query(
 ) -> Result<BTreeMap<String, property::Handle>, String> {
     let properties = card
         .get_properties(object)
-        .map_err(|error| format!("the properties cannot be read ({error})"))?;
+        .map_err(|error| format!("the properties of a KMS object cannot be read ({error})"))?;
     let mut by_name = BTreeMap::new();
     for (handle, _) in &properties {
         if let Ok(info) = card.get_property(*handle) {

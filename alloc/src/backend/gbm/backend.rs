@@ -149,7 +149,8 @@ impl Backend for GbmDevices {
 }
 
 fn import(gbm: &Gbm, buffer: &Buffer, name: &str) -> Outcome {
-    // A device with a shadow copy does not see what the CPU writes, so the pixels are compared only if there is none.
+    // A device with a shadow copy reads the copy and not what the CPU writes, so the pixels are compared only on a device without
+    // one.
     let pattern = (gbm.has_shadow_copy() == Some(false))
         .then(|| TestPattern::write(buffer))
         .flatten();
@@ -171,7 +172,7 @@ fn import(gbm: &Gbm, buffer: &Buffer, name: &str) -> Outcome {
         },
         // GBM cannot map a buffer of several planes, and not every driver maps every buffer. The import itself succeeded.
         Err(error) => {
-            tracing::debug!(%error, "the pixels are not compared");
+            tracing::debug!(%error, "GBM cannot map the imported buffer, so its pixels are not compared");
             Outcome::Accepted
         }
     }

@@ -14,7 +14,7 @@ use crate::model::Modifier;
 pub struct Imported {
     object: Option<BufferObject<()>>,
     buffer: Buffer,
-    // Dropped after the object, which uses its file description.
+    // Declared after `object`, so that it is dropped after `object`, which uses its file description.
     gbm: Gbm,
 }
 
@@ -97,7 +97,7 @@ impl Gbm {
             why: why.to_owned(),
         };
         let format = format_of(layout.format().fourcc)
-            .ok_or_else(|| unsuitable("GBM has no such format"))?;
+            .ok_or_else(|| unsuitable("GBM has no code for this format"))?;
         let modifier = layout.format().modifier;
         if modifier.is_implicit() {
             return Err(unsuitable(
@@ -136,10 +136,10 @@ impl Gbm {
             offsets,
             modifier.0.into(),
         );
-        let [first, ..] = fds;
-        let made = match (explicit, first, layout.planes()) {
-            // A driver without support for modifiers refuses the import with a modifier, and can import a linear buffer of one
-            // plane without one.
+        let [first_fd, ..] = fds;
+        let imported = match (explicit, first_fd, layout.planes()) {
+            // If the driver does not support modifiers, the import with a modifier fails. Such a driver can import a linear
+            // buffer of one plane without a modifier.
             (Err(_), Some(fd), [plane])
                 if modifier == Modifier::LINEAR && plane.offset_bytes == 0 =>
             {
@@ -152,9 +152,9 @@ impl Gbm {
                     BufferObjectFlags::LINEAR,
                 )
             }
-            (answer, ..) => answer,
+            (result, ..) => result,
         };
-        let object = made.map_err(|source| GbmError::Import {
+        let object = imported.map_err(|source| GbmError::Import {
             node: self.path().to_owned(),
             driver: self.driver(),
             origin: buffer.source_name().to_owned(),

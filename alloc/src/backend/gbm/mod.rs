@@ -36,7 +36,7 @@ pub enum GbmError {
     /// The device node cannot be opened.
     #[error("{node} cannot be opened: {source}; add the user to the group `render` or `video`", node = printable_path(node))]
     Open {
-        /// The device node.
+        /// The device node of the GBM device.
         node: PathBuf,
         /// The error of the kernel.
         source: io::Error,
@@ -45,9 +45,9 @@ pub enum GbmError {
     #[error(
         "{node} ({driver}) has no GBM: {source}; Debian's package libgl1-mesa-dri contains Mesa's drivers", node = printable_path(node))]
     Device {
-        /// The device node.
+        /// The device node of the GBM device.
         node: PathBuf,
-        /// The kernel driver.
+        /// The name of the kernel driver.
         driver: String,
         /// The error of GBM.
         source: io::Error,
@@ -55,21 +55,21 @@ pub enum GbmError {
     /// GBM cannot express the layout.
     #[error("{node}: GBM has no buffers in {format}: {why}", node = printable_path(node))]
     Unsuitable {
-        /// The device node.
+        /// The device node of the GBM device.
         node: PathBuf,
-        /// The format.
+        /// The format of the layout.
         format: FormatModifier,
-        /// The reason.
+        /// Why GBM cannot express the layout.
         why: String,
     },
     /// The driver could not allocate a buffer.
     #[error("{node} ({driver}): gbm_bo_create_with_modifiers for {format} failed: {source}{hint}", node = printable_path(node))]
     Allocate {
-        /// The device node.
+        /// The device node of the GBM device.
         node: PathBuf,
-        /// The kernel driver.
+        /// The name of the kernel driver.
         driver: String,
-        /// The format.
+        /// The format of the buffer that was requested.
         format: FormatModifier,
         /// The error of GBM.
         source: io::Error,
@@ -79,9 +79,9 @@ pub enum GbmError {
     /// The driver cannot import the memory of another device.
     #[error("{node} ({driver}) refused to import a buffer from {origin}: {source}", node = printable_path(node))]
     Import {
-        /// The device node.
+        /// The device node of the GBM device.
         node: PathBuf,
-        /// The kernel driver.
+        /// The name of the kernel driver.
         driver: String,
         /// The source that allocated the buffer.
         origin: String,
@@ -91,9 +91,9 @@ pub enum GbmError {
     /// The driver cannot map a buffer.
     #[error("{node} ({driver}): gbm_bo_map failed: {source}", node = printable_path(node))]
     Map {
-        /// The device node.
+        /// The device node of the GBM device.
         node: PathBuf,
-        /// The kernel driver.
+        /// The name of the kernel driver.
         driver: String,
         /// The error of GBM.
         source: io::Error,
@@ -101,18 +101,18 @@ pub enum GbmError {
     /// The allocated buffer cannot be used for the plan.
     #[error("{node} ({driver}): the allocated buffer cannot be used: {why}", node = printable_path(node))]
     Unusable {
-        /// The device node.
+        /// The device node of the GBM device.
         node: PathBuf,
-        /// The kernel driver.
+        /// The name of the kernel driver.
         driver: String,
-        /// The reason.
+        /// Why the buffer cannot be used.
         why: String,
     },
     /// The allocation would exceed the available memory.
     #[error(
         "{node}: {needed_bytes} bytes are needed, and only {available_bytes} are available without harm to other programs; nothing was allocated", node = printable_path(node))]
     Budget {
-        /// The device node.
+        /// The device node of the GBM device.
         node: PathBuf,
         /// The size of all buffers of the plan, in bytes.
         needed_bytes: u64,
@@ -122,7 +122,7 @@ pub enum GbmError {
     /// The plan is for another source than this device's.
     #[error("{node} cannot allocate this plan, which is for the source {planned}; allocate from that source", node = printable_path(node))]
     NotPlanned {
-        /// The device node.
+        /// The device node of the GBM device.
         node: PathBuf,
         /// The source that the plan names.
         planned: String,

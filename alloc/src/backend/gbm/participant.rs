@@ -15,9 +15,10 @@ use crate::model::{Extent, FormatInfo, FormatModifier, Fourcc, Layout, Modifier}
 /// The number of buffers that a renderer holds at once: the one that it reads, and the next one.
 const RENDERER_BUFFERS: u32 = 2;
 
-/// Drivers of cards for which Mesa has neither a driver nor a separate GPU that renders for the display (kmsro). For these cards
-/// Mesa renders on the CPU and maps what it imports. So it can also import memory of another card that can be mapped: for vgem,
-/// the buffers of bochs-drm on Linux 6.12, whose export refuses every attachment.
+/// The drivers of cards for which Mesa has neither a driver nor a separate GPU that renders for the display (kmsro). For these
+/// cards Mesa renders on the CPU and maps the imported buffers, so it can also import a buffer that the CPU can map and the card
+/// cannot attach. For example, Mesa on vgem imports the buffers of bochs-drm on Linux 6.12, whose exporter rejects every
+/// attachment.
 const RENDERED_BY_THE_CPU: [&str; 12] = [
     "ast",
     "bochs-drm",
@@ -84,10 +85,10 @@ impl Gbm {
     /// The driver can end the process during this call; call it in a child process.
     #[must_use]
     pub fn imports(&self, candidates: &FormatSet) -> FormatSet {
-        let own = self.formats(candidates);
+        let supported = self.formats(candidates);
         candidates
             .iter()
-            .filter(|candidate| own.contains(*candidate) || self.imports_linear(*candidate))
+            .filter(|candidate| supported.contains(*candidate) || self.imports_linear(*candidate))
             .collect()
     }
 
@@ -229,25 +230,25 @@ impl Gbm {
         format: FormatModifier,
         extent: Extent,
     ) -> Option<ImageConstraints> {
-        let made = match self.create(
+        let buffer_object = match self.create(
             format.fourcc,
             &[format.modifier],
             extent.width(),
             extent.height(),
         ) {
-            Ok(made) => made,
+            Ok(buffer_object) => buffer_object,
             Err(error) => {
-                tracing::debug!(%error, %format, "the format is not declared");
+                tracing::debug!(%error, %format, "GBM cannot allocate this format, so the format is not declared");
                 return None;
             }
         };
-        let stride = made.stride_for_plane(0);
+        let stride = buffer_object.stride_for_plane(0);
         let rows = Layout::linear(extent, format.fourcc, 1, stride).ok()?;
-        let same = rows.planes().iter().zip(0_i32..).all(|(plane, number)| {
-            made.stride_for_plane(number) == plane.stride_bytes
-                && u64::from(made.offset(number)) == plane.offset_bytes
+        let has_consecutive_planes = rows.planes().iter().zip(0_i32..).all(|(plane, number)| {
+            buffer_object.stride_for_plane(number) == plane.stride_bytes
+                && u64::from(buffer_object.offset(number)) == plane.offset_bytes
         });
-        same.then(|| ImageConstraints {
+        has_consecutive_planes.then(|| ImageConstraints {
             stride: StrideConstraints {
                 minimum: stride,
                 maximum: stride,

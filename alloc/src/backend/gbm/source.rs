@@ -41,7 +41,7 @@ impl Gbm {
     fn allocate_one(&self, plan: &Plan) -> Result<Buffer, GbmError> {
         let planned = plan.layout();
         let fourcc = planned.format().fourcc;
-        let made = self.create(
+        let buffer_object = self.create(
             fourcc,
             plan.modifiers(),
             planned.extent().width(),
@@ -52,20 +52,20 @@ impl Gbm {
             driver: self.driver(),
             why,
         };
-        let modifier = Modifier(made.modifier().into());
+        let modifier = Modifier(buffer_object.modifier().into());
         if !plan.modifiers().contains(&modifier) {
             return Err(unusable(format!(
-                "the driver reports the modifier {modifier:#}, which is neither that of the planned {} nor another of the plan's {} modifiers",
+                "the driver reports the modifier {modifier:#}; the plan is for {} and permits {} modifiers, but not this one",
                 planned.format(),
                 plan.modifiers().len()
             )));
         }
         let device = self.lock();
-        let planes = (0..made.plane_count())
-            .map(|plane| plane_of(&made, plane))
+        let planes = (0..buffer_object.plane_count())
+            .map(|plane| plane_of(&buffer_object, plane))
             .collect::<Result<_, _>>();
         // The dma-bufs keep the memory, so the buffer object is destroyed.
-        drop(made);
+        drop(buffer_object);
         drop(device);
         let planes = planes.map_err(unusable)?;
         let descriptor = Descriptor {
@@ -89,14 +89,15 @@ impl Gbm {
         width: u32,
         height: u32,
     ) -> Result<BufferObject<()>, GbmError> {
-        let first = modifiers.first().copied().unwrap_or(Modifier::INVALID);
-        let wanted = FormatModifier::new(fourcc, first);
+        let first_modifier = modifiers.first().copied().unwrap_or(Modifier::INVALID);
+        let wanted = FormatModifier::new(fourcc, first_modifier);
         let unsuitable = |why: &str| GbmError::Unsuitable {
             node: self.path().to_owned(),
             format: wanted,
             why: why.to_owned(),
         };
-        let format = format_of(fourcc).ok_or_else(|| unsuitable("GBM has no such format"))?;
+        let format =
+            format_of(fourcc).ok_or_else(|| unsuitable("GBM has no code for this format"))?;
         if modifiers.iter().any(|modifier| modifier.is_implicit()) {
             return Err(unsuitable(
                 "the modifier of the layout is implicit, and an allocation needs an explicit one",

@@ -14,7 +14,8 @@ pub struct Heaps {
 }
 
 impl Heaps {
-    /// Opens every heap that this process may open. If the default CMA region has two names, only the first is opened.
+    /// Opens every heap that this process may open. If the default CMA region has two heaps, only the heap whose name sorts first
+    /// is opened.
     ///
     /// The second value lists the heaps that cannot be opened in [`Declared::unavailable`].
     #[must_use]
@@ -27,8 +28,8 @@ impl Heaps {
         let mut open: Vec<Heap> = Vec::new();
         for path in paths {
             match Heap::open(&path) {
-                // This heap is another name of the default CMA region, which is open already. The names are sorted, so
-                // `default_cma_region`, the name since Linux 6.17, comes first.
+                // This heap allocates from the default CMA region, for which another heap is open already. The names are sorted,
+                // so `default_cma_region`, the name since Linux 6.17, comes first.
                 Ok(heap)
                     if heap.kind() == HeapKind::DefaultCma
                         && open

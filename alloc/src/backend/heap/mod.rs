@@ -39,7 +39,7 @@ pub enum HeapError {
     /// The device node cannot be opened.
     #[error("{heap} cannot be opened: {source}{}", open_remedy(*source), heap = printable_path(heap))]
     Open {
-        /// The device node.
+        /// The device node of the heap.
         heap: PathBuf,
         /// The error of the kernel.
         source: SystemError,
@@ -47,7 +47,7 @@ pub enum HeapError {
     /// The plan is for another source than this heap.
     #[error("{heap} cannot allocate this plan, which is for the source {planned}; allocate from that source", heap = printable_path(heap))]
     NotPlanned {
-        /// The device node.
+        /// The device node of the heap.
         heap: PathBuf,
         /// The source that the plan names.
         planned: String,
@@ -56,7 +56,7 @@ pub enum HeapError {
     #[error(
         "{heap}: {needed_bytes} bytes are needed, and only {available_bytes} are available without harm to other programs; nothing was allocated", heap = printable_path(heap))]
     Budget {
-        /// The device node.
+        /// The device node of the heap.
         heap: PathBuf,
         /// The size of all buffers of the plan, in bytes.
         needed_bytes: u64,
@@ -67,7 +67,7 @@ pub enum HeapError {
     #[error(
         "{heap}: {fitting} of {count} buffers fit in {pool}: each takes {buffer_bytes} bytes, and {free_bytes} are free now; nothing was allocated. Free buffers of other programs, or give the region more memory, as with cma= on the kernel's command line", heap = printable_path(heap))]
     Pool {
-        /// The device node.
+        /// The device node of the heap.
         heap: PathBuf,
         /// The region's name.
         pool: String,
@@ -83,7 +83,7 @@ pub enum HeapError {
     /// The allocation failed.
     #[error("{heap}: DMA_HEAP_IOCTL_ALLOC of {bytes} bytes failed: {source}", heap = printable_path(heap))]
     Allocate {
-        /// The device node.
+        /// The device node of the heap.
         heap: PathBuf,
         /// The requested size in bytes.
         bytes: u64,
@@ -93,9 +93,9 @@ pub enum HeapError {
     /// The allocated dma-buf cannot be used for the plan.
     #[error("{heap}: the allocated buffer cannot be used: {why}", heap = printable_path(heap))]
     Unusable {
-        /// The device node.
+        /// The device node of the heap.
         heap: PathBuf,
-        /// The reason.
+        /// Why the dma-buf cannot be used.
         why: String,
     },
 }
@@ -257,8 +257,8 @@ impl Heap {
     fn check_region(&self, plan: &Plan, free_bytes: u64) -> Result<(), HeapError> {
         let buffer_bytes = self.bytes_in_region(plan);
         let fitting = free_bytes.checked_div(buffer_bytes).unwrap_or(u64::MAX);
-        // The kernel chooses the alignment of each buffer, and may find a place for buffers that would not fit with the full
-        // alignment. So the alignment is not counted here.
+        // The alignment of the buffers is not counted here: the kernel chooses the alignment, so buffers may fit that would not
+        // fit with the full alignment.
         let needed = plan
             .layout()
             .memory_sizes()
@@ -282,8 +282,8 @@ impl Heap {
             .fold(0, u64::saturating_add)
     }
 
-    /// Returns [`HeapError::Pool`] if the kernel reported too little memory for the buffer with this index; otherwise returns
-    /// `error`. The buffers with lower indices are freed already, so the free memory of the region includes theirs.
+    /// Returns [`HeapError::Pool`] if the heap returned ENOMEM for the buffer with this index; otherwise returns `error`. The
+    /// buffers with lower indices are freed already, so the free memory of the region includes their memory.
     fn exhausted(&self, error: HeapError, plan: &Plan, index: u32) -> HeapError {
         let free_bytes = self.region.as_ref().and_then(Region::free_bytes);
         match (&error, free_bytes) {
@@ -342,7 +342,7 @@ impl Heap {
     /// Returns the guarantees that follow from the heap's name alone, for a heap whose CMA region is not known.
     fn guarantees_without_region(&self, kind: HeapKind) -> Guarantees {
         let mut address = meminfo::memory_window();
-        let mut own = Guarantees {
+        let mut guarantees = Guarantees {
             cost: MemoryCost::Reserved,
             available_bytes: meminfo::available_bytes(),
             ..Guarantees::default()
@@ -355,24 +355,26 @@ impl Heap {
                 if is_below_4_gib {
                     address.highest = address.highest.min(u32::MAX.into());
                 }
-                own.contiguous_up_to_bytes = meminfo::page_bytes();
-                own.cached = is_cached;
-                own.cost = MemoryCost::System;
+                guarantees.contiguous_up_to_bytes = meminfo::page_bytes();
+                guarantees.cached = is_cached;
+                guarantees.cost = MemoryCost::System;
             }
             HeapKind::Contiguous { is_uncached } => {
-                own.contiguous_up_to_bytes = u64::MAX;
-                own.cached = Some(!is_uncached);
+                guarantees.contiguous_up_to_bytes = u64::MAX;
+                guarantees.cached = Some(!is_uncached);
             }
             HeapKind::Protected => {
                 // The CPU cannot access protected memory, so the memory is declared as not cached.
-                own.cached = Some(false);
-                own.unmappable = true;
-                own.protected = true;
+                guarantees.cached = Some(false);
+                guarantees.unmappable = true;
+                guarantees.protected = true;
             }
-            HeapKind::System | HeapKind::DefaultCma | HeapKind::Other => own.is_unknown = true,
+            HeapKind::System | HeapKind::DefaultCma | HeapKind::Other => {
+                guarantees.is_unknown = true;
+            }
         }
-        own.address = address;
-        own
+        guarantees.address = address;
+        guarantees
     }
 }
 

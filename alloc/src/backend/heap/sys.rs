@@ -1,7 +1,7 @@
 //! The dma-heap ioctl.
 #![allow(
     unsafe_code,
-    reason = "an ioctl, and the fd that it returns as a number"
+    reason = "the dma-heap ioctl, which returns an fd as a number"
 )]
 
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};

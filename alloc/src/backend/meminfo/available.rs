@@ -6,8 +6,8 @@ use super::{cma_total_bytes, field_bytes, read};
 #[cfg(any(feature = "drm", feature = "gbm", feature = "vulkan"))]
 use crate::solve::Plan;
 
-/// One part in this number of all memory stays available to other programs. If a heap allocated the last pages, the kernel would
-/// kill processes.
+/// The divisor of the share of all memory that stays available to other programs: one sixteenth. If a heap allocated the last
+/// pages, the kernel would kill processes.
 const RESERVED_DIVISOR: u64 = 16;
 
 /// Returns the bytes of pages that can be allocated without harm to other programs; `None` if `/proc` does not report them.
@@ -23,11 +23,11 @@ pub(in crate::backend) fn available_if_insufficient(needed_bytes: u64) -> Option
     available_bytes().filter(|available| needed_bytes > *available)
 }
 
-/// Returns a lower bound of the available bytes, which takes one system call instead of the four of [`available_bytes`]: the free
-/// pages, less twice the share for other programs, because the kernel keeps some free pages for itself.
+/// Returns a lower bound of the available bytes: the free pages, less twice the share for other programs, because the kernel
+/// keeps some free pages for itself. This takes one system call, and [`available_bytes`] takes four.
 fn minimum_available_bytes() -> u64 {
-    // Free CMA memory does not count: buffers are made of pages that cannot be moved, and the kernel allocates no such pages in
-    // CMA regions.
+    // Free CMA memory is subtracted: the kernel allocates in CMA regions only pages that can be moved, and the pages of buffers
+    // cannot be moved.
     static CONTIGUOUS_BYTES: OnceLock<u64> = OnceLock::new();
     let contiguous = *CONTIGUOUS_BYTES.get_or_init(|| cma_total_bytes().unwrap_or(0));
     let machine = rustix::system::sysinfo();
@@ -69,11 +69,11 @@ pub(in crate::backend) fn shortage(plan: &Plan) -> Option<Shortage> {
 
 fn available_from(text: &str) -> Option<u64> {
     let reserved = field_bytes(text, "MemTotal")?.checked_div(RESERVED_DIVISOR)?;
-    // MemAvailable includes free CMA memory, in which the kernel allocates no pages that cannot be moved, such as those of
-    // buffers.
+    // MemAvailable includes free CMA memory. The kernel allocates there only pages that can be moved, and the pages of buffers
+    // cannot be moved.
     let contiguous = field_bytes(text, "CmaFree").unwrap_or(0);
-    let others = reserved.saturating_add(contiguous);
-    Some(field_bytes(text, "MemAvailable")?.saturating_sub(others))
+    let unavailable = reserved.saturating_add(contiguous);
+    Some(field_bytes(text, "MemAvailable")?.saturating_sub(unavailable))
 }
 
 #[cfg(test)]

@@ -40,8 +40,8 @@ pub(super) use available::available_if_insufficient;
 #[cfg(any(feature = "drm", feature = "gbm", feature = "vulkan"))]
 pub(super) use available::shortage;
 
-/// Returns the kernel's error if this process can open no more files. Userspace drivers report that as too little memory, so the
-/// error is added to their message.
+/// Returns the kernel's error if this process can open no more files. Userspace drivers report this condition as too little
+/// memory, so the error is added to the message of the driver's error.
 #[cfg(any(feature = "gbm", feature = "vulkan"))]
 pub(crate) fn fd_limit_error() -> Option<std::io::Error> {
     fs::File::open("/proc/self/stat")

@@ -33,17 +33,17 @@ pub enum ImportAbility {
     /// It is not known whether the card imports memory of other devices: this kernel reports import for every card, and this
     /// crate does not know the memory manager of the card's driver.
     Unknown {
-        /// The reason.
+        /// Why it is not known what the card imports.
         why: String,
     },
     /// The card imports only the memory that it allocated itself.
     OwnOnly {
-        /// The reason.
+        /// Why the card imports only its own memory.
         why: String,
     },
     /// The card imports nothing, not even its own memory.
     Nothing {
-        /// The reason.
+        /// Why the card imports nothing.
         why: String,
     },
 }
@@ -83,7 +83,8 @@ impl ImportAbility {
     }
 }
 
-/// Returns whether the card's driver can import scattered pages, or whether that is not known.
+/// Returns [`Contiguity::Scattered`] if the card can import scattered pages; otherwise it is not known whether an imported buffer
+/// must be contiguous.
 #[cfg(any(feature = "drm", feature = "gbm"))]
 pub(super) fn contiguity(card: impl AsFd, driver: &str) -> Contiguity {
     if takes_scattered_pages(driver) || has_iommu(card) {
@@ -100,7 +101,7 @@ pub(super) fn contiguity(card: impl AsFd, driver: &str) -> Contiguity {
 #[cfg(any(feature = "drm", feature = "gbm"))]
 pub(super) fn has_shadow_copy(card: impl AsFd, driver: &str) -> Option<bool> {
     if driver == VIRTIO_GPU {
-        // A kernel without this parameter does not support rendering either.
+        // A kernel without this parameter does not support rendering with virtio-gpu either.
         let renders = sys::virtgpu_parameter(card, sys::VIRTGPU_3D_FEATURES);
         return Some(renders.is_ok_and(|value| value != 0));
     }
@@ -147,7 +148,7 @@ fn ability_of_driver(driver: &str, kernel: Option<KernelVersion>) -> ImportAbili
     match kernel {
         Some(kernel) if reports_prime_for_all(kernel) => ImportAbility::Unknown {
             why: format!(
-                "Linux {kernel} reports import for every driver, and nothing is known of the memory manager of {driver} there"
+                "Linux {kernel} reports import for every driver, and the memory manager of {driver} in this kernel is not known"
             ),
         },
         _ => ImportAbility::Foreign,

@@ -60,7 +60,7 @@ pub enum UdmabufError {
         source_name: String,
         /// The size of the buffer in bytes.
         needed_bytes: u64,
-        /// The limit in bytes.
+        /// The size limit of udmabuf in bytes.
         maximum_bytes: u64,
     },
     /// The allocation would exceed the available memory.
@@ -80,7 +80,7 @@ pub enum UdmabufError {
     Allocate {
         /// The name of the udmabuf source.
         source_name: String,
-        /// The system call.
+        /// The system call that failed.
         operation: &'static str,
         /// The requested size in bytes.
         bytes: u64,
@@ -92,7 +92,7 @@ pub enum UdmabufError {
     Memfd {
         /// The name of the udmabuf source.
         source_name: String,
-        /// The reason.
+        /// Why the memfd cannot become a dma-buf.
         source: MemfdError,
     },
     /// The dma-buf cannot be used for the plan.
@@ -100,7 +100,7 @@ pub enum UdmabufError {
     Unusable {
         /// The name of the udmabuf source.
         source_name: String,
-        /// The reason.
+        /// Why the dma-buf cannot be used.
         why: String,
     },
 }
@@ -112,7 +112,7 @@ fn open_remedy(error: SystemError) -> &'static str {
         Errno::ACCESS | Errno::PERM => {
             "; the node is for the user of the active seat (udev's tag uaccess) and for the group `kvm`"
         }
-        Errno::NOENT => "; `modprobe udmabuf` creates it, if the kernel has the module",
+        Errno::NOENT => "; `modprobe udmabuf` creates the node, if the kernel has the module",
         _ => "",
     }
 }
@@ -130,7 +130,8 @@ fn budget_remedy(huge: bool) -> &'static str {
 pub struct Udmabuf {
     fd: OwnedFd,
     pages: Pages,
-    /// The size limit of a buffer in bytes when the device was opened. It is read again only if a buffer exceeds it.
+    /// The size limit of a buffer in bytes, as read when the device was opened. If a buffer exceeds the limit, the limit is read
+    /// again.
     maximum_bytes: Option<u64>,
 }
 
@@ -176,7 +177,7 @@ impl Udmabuf {
     pub fn source(&self) -> Source {
         let mut source = Source::new(self.id(), self.source_name());
         if self.pages.is_huge() {
-            // A buffer takes whole pages, and the solver counts them.
+            // A buffer occupies whole pages, so the solver rounds its size up to a multiple of the page size.
             source.constraints.image.size_alignment_bytes = self.pages.bytes();
         }
         let guarantees = &mut source.guarantees;
@@ -260,7 +261,8 @@ impl Udmabuf {
         )
         .map_err(failed("F_ADD_SEALS"))?;
         sys::create(self.fd.as_fd(), memfd.as_fd(), 0, bytes).map_err(|source| {
-            // All other causes of EINVAL were checked before the call, so the limit was lowered since it was read.
+            // The other causes of EINVAL were checked before the call, so EINVAL means that the limit was lowered after it was
+            // read.
             match self.check_limit_of(maximum_bytes(), bytes) {
                 Err(error) if source == Errno::INVAL => error,
                 _ => failed("UDMABUF_CREATE")(source),
@@ -270,7 +272,7 @@ impl Udmabuf {
 
     fn check_limit(&self, needed_bytes: u64) -> Result<(), UdmabufError> {
         // If a buffer exceeds the limit, the limit is read again, because it can have been raised since the device was opened. It
-        // is not read each time, because that takes as long as the allocation of 16 KiB.
+        // is not read for every buffer, because a read takes as long as the allocation of 16 KiB.
         self.check_limit_of(self.maximum_bytes, needed_bytes)
             .or_else(|_| self.check_limit_of(maximum_bytes(), needed_bytes))
     }

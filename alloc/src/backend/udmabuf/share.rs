@@ -30,7 +30,7 @@ pub enum MemfdError {
     Empty,
     /// The range does not consist of whole pages.
     #[error(
-        "the range of {size_bytes} bytes from byte {offset_bytes} on is not whole pages of {page_bytes} bytes"
+        "the range of {size_bytes} bytes from byte {offset_bytes} on does not consist of whole pages of {page_bytes} bytes"
     )]
     Unaligned {
         /// The start of the range in bytes.

@@ -1,5 +1,8 @@
 //! The udmabuf ioctl.
-#![allow(unsafe_code, reason = "an ioctl that returns an fd as its result")]
+#![allow(
+    unsafe_code,
+    reason = "UDMABUF_CREATE, which returns an fd as its result"
+)]
 
 use std::ffi::c_void;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};

@@ -13,8 +13,8 @@ use crate::constraint::{CopyDevice, Participant, Role, Source, SourceKind};
 use crate::model::Extent;
 use crate::solve::Plan;
 
-/// The V4L2 devices of this machine. No device is kept open, because a queue has only one owner at a time, and the program needs
-/// it.
+/// The V4L2 devices of this machine. This backend keeps no device open, because a queue has only one owner at a time, and the
+/// program itself needs the queue.
 #[derive(Debug, Default)]
 pub struct VideoDevices;
 
@@ -83,7 +83,7 @@ impl Backend for VideoDevices {
             let found = Device::open(node).and_then(|device| device.copier(extent));
             found
                 .inspect_err(
-                    |error| tracing::debug!(%error, "this device is not declared as a copier"),
+                    |error| tracing::debug!(%error, "a V4L2 device is not declared as a copier"),
                 )
                 .ok()?
         };
@@ -123,7 +123,8 @@ impl Backend for VideoDevices {
             Ok(device) => device,
             Err(error) => return Some(Err(error.into())),
         };
-        // The queue whose source id is the plan's allocates. The device's other queue returns `NotPlanned`.
+        // The plan's source id is that of one of the device's two queues. Only that queue allocates; the other returns
+        // `NotPlanned`.
         for direction in [Direction::Capture, Direction::Output] {
             let Ok(queue) = device.queue(direction) else {
                 continue;

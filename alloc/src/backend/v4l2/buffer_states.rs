@@ -12,8 +12,8 @@
 //!
 //! Frames can be dropped on any thread. The lock is held only while states change, never during an ioctl. So `stop` first blocks
 //! further requeues and then waits for the requeues that are in progress; without the wait a buffer could be queued after
-//! VIDIOC_STREAMOFF. For the same reason, after VIDIOC_DQBUF has returned a buffer, [`BufferStates::dequeued`] waits until the
-//! thread that requeued the buffer has recorded that.
+//! VIDIOC_STREAMOFF. For the same reason, after VIDIOC_DQBUF has returned a buffer, [`BufferStates::record_dequeued`] waits until
+//! the thread that requeued the buffer has called [`BufferStates::finish_requeue`].
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -27,7 +27,7 @@ enum BufferState {
     Dequeued,
     /// The buffer is queued to the device.
     Queued,
-    /// A frame holds the buffer.
+    /// A `Frame` that the caller has not dropped owns the buffer.
     InFrame,
     /// The thread that dropped the frame is calling VIDIOC_QBUF.
     Requeueing,
@@ -65,7 +65,8 @@ impl BufferStates {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Locks the states after `is_awaited` has become false for them. It is used to wait for the requeues of other threads.
+    /// Waits until `is_awaited` returns `false` for the states, and returns with the states locked. A caller waits in this way
+    /// for the requeues of other threads.
     fn lock_after(&self, is_awaited: impl Fn(&[BufferState]) -> bool) -> MutexGuard<'_, Inner> {
         let mut inner = self.lock();
         while is_awaited(&inner.states) {
@@ -97,13 +98,13 @@ impl BufferStates {
     }
 
     /// Records that the caller has queued a buffer.
-    pub(super) fn queued(&self, index: usize) {
+    pub(super) fn record_queued(&self, index: usize) {
         self.set(index, BufferState::Queued);
     }
 
     /// Records that VIDIOC_DQBUF returned a buffer; returns `false` if the buffer was not queued.
-    pub(super) fn dequeued(&self, index: usize) -> bool {
-        // The device can finish a buffer before the thread that requeued it has called [`BufferStates::requeued`].
+    pub(super) fn record_dequeued(&self, index: usize) -> bool {
+        // The device can finish a buffer before the thread that requeued it has called [`BufferStates::finish_requeue`].
         let mut inner =
             self.lock_after(|states| states.get(index) == Some(&BufferState::Requeueing));
         match inner.states.get_mut(index) {
@@ -116,7 +117,7 @@ impl BufferStates {
     }
 
     /// Records that a frame holds a dequeued buffer.
-    pub(super) fn in_frame(&self, index: usize) {
+    pub(super) fn record_in_frame(&self, index: usize) {
         self.set(index, BufferState::InFrame);
     }
 
@@ -131,7 +132,7 @@ impl BufferStates {
     }
 
     /// Records that the queue streams. From then on the buffers of dropped frames are requeued.
-    pub(super) fn started(&self) {
+    pub(super) fn record_streaming(&self) {
         self.lock().is_streaming = true;
     }
 
@@ -143,7 +144,7 @@ impl BufferStates {
     }
 
     /// Records VIDIOC_STREAMOFF, which dequeues every queued buffer. Frames keep the buffers that they hold.
-    pub(super) fn stopped(&self) {
+    pub(super) fn record_streamoff(&self) {
         for state in &mut self.lock().states {
             if *state == BufferState::Queued {
                 *state = BufferState::Dequeued;
@@ -152,7 +153,8 @@ impl BufferStates {
     }
 
     /// Marks the buffer of a dropped frame as being requeued. If the function returns `true`, the caller must call VIDIOC_QBUF
-    /// and pass the result to [`BufferStates::requeued`]; if `false`, the queue does not stream, and the buffer is dequeued.
+    /// and pass the result to [`BufferStates::finish_requeue`]; if `false`, the queue does not stream, and the buffer is
+    /// dequeued.
     pub(super) fn begin_requeue(&self, index: usize) -> bool {
         let mut inner = self.lock();
         let is_streaming = inner.is_streaming;
@@ -172,7 +174,7 @@ impl BufferStates {
     }
 
     /// Records the result of a requeue. After an error the buffer is dequeued, and the error is kept for the caller.
-    pub(super) fn requeued(&self, index: usize, result: Result<(), Error>) {
+    pub(super) fn finish_requeue(&self, index: usize, result: Result<(), Error>) {
         let mut inner = self.lock();
         let (to, failure) = match result {
             Ok(()) => (BufferState::Queued, None),
@@ -201,14 +203,14 @@ mod tests {
 
     fn streaming(count: usize) -> BufferStates {
         let states = BufferStates::new(count);
-        (0..count).for_each(|index| states.queued(index));
-        states.started();
+        (0..count).for_each(|index| states.record_queued(index));
+        states.record_streaming();
         states
     }
 
     fn move_to_frame(states: &BufferStates, index: usize) {
-        assert!(states.dequeued(index));
-        states.in_frame(index);
+        assert!(states.record_dequeued(index));
+        states.record_in_frame(index);
     }
 
     fn failure() -> Error {
@@ -226,7 +228,7 @@ mod tests {
         assert!(states.refusal(1).unwrap().contains("frame"));
         assert!(states.begin_requeue(1));
         assert!(states.refusal(1).unwrap().contains("another thread"));
-        states.requeued(1, Ok(()));
+        states.finish_requeue(1, Ok(()));
         assert_eq!(states.queued_count(), 3);
         assert!(states.take_requeue_error().is_none());
     }
@@ -236,7 +238,7 @@ mod tests {
         let states = streaming(2);
         move_to_frame(&states, 0);
         assert!(states.block_requeues());
-        states.stopped();
+        states.record_streamoff();
         assert_eq!(states.queued_count(), 0);
         assert!(
             states.refusal(0).is_some(),
@@ -255,11 +257,11 @@ mod tests {
         let states = streaming(2);
         move_to_frame(&states, 0);
         states.block_requeues();
-        states.stopped();
-        states.queued(1);
-        states.started();
+        states.record_streamoff();
+        states.record_queued(1);
+        states.record_streaming();
         assert!(states.begin_requeue(0));
-        states.requeued(0, Ok(()));
+        states.finish_requeue(0, Ok(()));
         assert_eq!(states.queued_count(), 2);
     }
 
@@ -268,7 +270,7 @@ mod tests {
         let states = streaming(1);
         move_to_frame(&states, 0);
         assert!(states.begin_requeue(0));
-        states.requeued(0, Err(failure()));
+        states.finish_requeue(0, Err(failure()));
         assert_eq!(states.refusal(0), None);
         assert!(states.take_requeue_error().is_some());
         assert!(states.take_requeue_error().is_none());
@@ -287,10 +289,10 @@ mod tests {
             });
             let early = receiver.recv_timeout(Duration::from_millis(50));
             assert!(early.is_err(), "it did not wait");
-            states.requeued(0, Ok(()));
+            states.finish_requeue(0, Ok(()));
             receiver.recv_timeout(Duration::from_secs(60)).unwrap();
         });
-        states.stopped();
+        states.record_streamoff();
         assert_eq!(states.refusal(0), None);
     }
 
@@ -302,13 +304,13 @@ mod tests {
         let (sender, receiver) = mpsc::channel();
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                let was_queued = states.dequeued(0);
-                states.in_frame(0);
+                let was_queued = states.record_dequeued(0);
+                states.record_in_frame(0);
                 sender.send(was_queued).unwrap();
             });
             let early = receiver.recv_timeout(Duration::from_millis(50));
             assert!(early.is_err(), "it did not wait");
-            states.requeued(0, Ok(()));
+            states.finish_requeue(0, Ok(()));
             assert!(receiver.recv_timeout(Duration::from_secs(60)).unwrap());
         });
         assert_eq!(states.queued_count(), 0);
@@ -319,17 +321,17 @@ mod tests {
     fn buffer_that_is_not_queued_cannot_be_dequeued() {
         let states = streaming(2);
         move_to_frame(&states, 0);
-        assert!(!states.dequeued(0), "a frame holds it");
+        assert!(!states.record_dequeued(0), "a frame holds it");
         assert!(states.refusal(0).unwrap().contains("frame"));
-        assert!(states.dequeued(1));
-        assert!(!states.dequeued(1), "the buffer is dequeued already");
+        assert!(states.record_dequeued(1));
+        assert!(!states.record_dequeued(1), "the buffer is dequeued already");
     }
 
     #[test]
     fn unknown_index_changes_nothing() {
         let states = streaming(1);
         assert!(states.refusal(7).unwrap().contains("does not exist"));
-        assert!(!states.dequeued(7));
+        assert!(!states.record_dequeued(7));
         assert!(!states.begin_requeue(7));
         assert!(!states.begin_requeue(0), "it is queued");
         assert_eq!(states.queued_count(), 1);

@@ -53,7 +53,8 @@ impl Queue {
     }
 
     /// Returns the minimum number of buffers that the device needs at the same time (V4L2_CID_MIN_BUFFERS_FOR_CAPTURE or
-    /// _OUTPUT), such as a codec's reference frames; `None` if the driver does not have the control.
+    /// V4L2_CID_MIN_BUFFERS_FOR_OUTPUT), for example for a codec's reference frames; `None` if the driver does not have the
+    /// control.
     pub(super) fn minimum_buffers(&self) -> Option<u32> {
         let mut control = sys::ControlValue {
             id: match self.direction() {

@@ -54,7 +54,7 @@ pub enum ControlKind {
         /// The difference between two consecutive values.
         step: i32,
     },
-    /// 0 or 1.
+    /// A control with the values 0 (off) and 1 (on).
     Boolean,
     /// One of several values with names.
     Menu(Vec<MenuItem>),
@@ -87,7 +87,7 @@ impl Control {
             Some(digits) => i32::from_str_radix(digits, 16).ok(),
             None => value.parse().ok(),
         };
-        let found = match &self.kind {
+        let parsed = match &self.kind {
             ControlKind::Boolean => match value.to_ascii_lowercase().as_str() {
                 "on" | "true" | "yes" => Some(1),
                 "off" | "false" | "no" => Some(0),
@@ -101,15 +101,15 @@ impl Control {
             }
             _ => number,
         };
-        let found = found.ok_or_else(|| format!("it takes {}", self.kind))?;
-        self.check(found)?;
-        Ok(found)
+        let parsed = parsed.ok_or_else(|| format!("it takes {}", self.kind))?;
+        self.check(parsed)?;
+        Ok(parsed)
     }
 
     /// Checks that the control is writable and that its kind permits the value.
     fn check(&self, value: i32) -> Result<(), String> {
         if self.is_read_only {
-            return Err("it can only be read".to_owned());
+            return Err("the control is read-only".to_owned());
         }
         let fits = match &self.kind {
             // The step is not checked, because the driver rounds the value to its step.
@@ -158,7 +158,7 @@ impl fmt::Display for ControlKind {
                     more => write!(to, " and {more} more"),
                 }
             }
-            Self::Bitmask { maximum } => write!(to, "sets of the bits in {maximum:#x}"),
+            Self::Bitmask { maximum } => write!(to, "combinations of the bits in {maximum:#x}"),
             Self::Button => to.write_str("any value, which starts the action"),
         }
     }
@@ -187,7 +187,7 @@ impl Device {
                 Err(Errno::INVAL | Errno::NOTTY) => break,
                 Err(source) => return Err(self.failed("VIDIOC_QUERYCTRL", source)),
             }
-            // If a faulty driver does not return a larger id, the loop would not end.
+            // The loop ends here if a faulty driver does not return a larger id, because it would otherwise not end.
             if description.id <= last {
                 break;
             }
@@ -222,15 +222,15 @@ impl Device {
         };
         match sys::set_control(self.as_fd(), &mut request) {
             Ok(()) => Ok(()),
-            Err(Errno::RANGE | Errno::INVAL) => Err(failed(format!(
-                "the driver refused the value, although the control takes {}",
+            Err(source @ (Errno::RANGE | Errno::INVAL)) => Err(failed(format!(
+                "VIDIOC_S_CTRL returned {source}, although the control takes {}",
                 control.kind
             ))),
             Err(Errno::BUSY) => Err(failed(
                 "the control is grabbed: the device streams, or another program uses the device"
                     .to_owned(),
             )),
-            Err(Errno::ACCESS) => Err(failed("it can only be read".to_owned())),
+            Err(Errno::ACCESS) => Err(failed("the control is read-only".to_owned())),
             Err(source) => Err(self.failed("VIDIOC_S_CTRL", source)),
         }
     }
@@ -251,7 +251,8 @@ impl Device {
             Some(Err(source @ (Errno::NODEV | Errno::NXIO))) => {
                 return Err(self.failed("VIDIOC_G_CTRL", source));
             }
-            // If the device fails to report one value, that control is listed without it, and the other controls are listed too.
+            // If the driver returns an error for the value of one control, this control is listed without a value, and all others
+            // are listed too.
             Some(Err(_)) | None => None,
         };
         let name = text(&description.name);
@@ -302,7 +303,8 @@ impl Device {
             };
             match sys::query_menu(self.as_fd(), &mut entry) {
                 Ok(()) => {}
-                // The numbers of a menu's entries can have gaps, for which the kernel returns EINVAL.
+                // A menu need not have an entry for every number in its range. The kernel returns EINVAL for a number without an
+                // entry.
                 Err(Errno::INVAL) => continue,
                 Err(source) => return Err(self.failed("VIDIOC_QUERYMENU", source)),
             }
@@ -322,8 +324,8 @@ impl Device {
     }
 }
 
-/// Returns a control's name in lower case, with one underscore in place of each run of other characters between letters or
-/// digits.
+/// Returns a control's name in lower case, with its letters and digits only. One underscore replaces each run of other characters
+/// between them.
 fn control_key(name: &str) -> String {
     let words = name.split(|letter: char| !letter.is_ascii_alphanumeric());
     let words: Vec<_> = words
@@ -406,6 +408,6 @@ mod tests {
     fn parse_of_a_control_that_can_only_be_read_says_so() {
         let mut gain = control(ControlKind::Boolean);
         gain.is_read_only = true;
-        assert_eq!(gain.parse("on"), Err("it can only be read".to_owned()));
+        assert_eq!(gain.parse("on"), Err("the control is read-only".to_owned()));
     }
 }

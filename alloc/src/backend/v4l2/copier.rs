@@ -7,8 +7,8 @@ use crate::model::{Extent, FormatModifier};
 
 impl Device {
     /// Declares this device as a copier of frames of `extent`, in pixels, which reads the formats of its output queue and writes
-    /// those of its capture queue. Returns `None` for a device that is not a memory-to-memory device, for a codec, and for a
-    /// device whose queues do not import dma-bufs.
+    /// those of its capture queue. Returns `None` for a device that is not memory-to-memory, for a codec, and for a device whose
+    /// queues do not import dma-bufs.
     ///
     /// A format is declared only if the driver accepts it with exactly this size, so a device that rounds the size up is not
     /// declared. A driver may refuse certain pairs of formats; VIDIOC_S_FMT then fails. A device that accesses its buffers with

@@ -168,7 +168,8 @@ impl Device {
                 operation,
                 source: source.into(),
             },
-            // videobuf2 returns EIO after an error until the stream is stopped, and drivers return it if the signal was lost.
+            // After an error, videobuf2 returns EIO until the stream is stopped. Drivers also return EIO if they have lost the
+            // video signal.
             Errno::IO if operation == "VIDIOC_DQBUF" => Error::StreamError {
                 device,
                 driver,

@@ -105,7 +105,7 @@ impl Queue {
                 device: self.device().path().to_owned(),
                 driver: self.device().driver().to_owned(),
                 identity: buffer.identity(),
-                taken: negotiated.sizes_bytes.len(),
+                planes: negotiated.sizes_bytes.len(),
                 found: sizes.len(),
             });
         }

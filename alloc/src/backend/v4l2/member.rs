@@ -40,8 +40,8 @@ impl Member for Queue {
             })
         };
         if owner.as_ref().is_some_and(|owner| is_own(owner.as_ref())) {
-            let taken: Option<Box<dyn Any>> = owner.take().map(|owner| owner as Box<dyn Any>);
-            if let Some(Ok(stream)) = taken.map(|owner| owner.downcast::<Stream>()) {
+            let owner_value: Option<Box<dyn Any>> = owner.take().map(|owner| owner as Box<dyn Any>);
+            if let Some(Ok(stream)) = owner_value.map(|owner| owner.downcast::<Stream>()) {
                 return Ok(*stream);
             }
         }

@@ -65,7 +65,7 @@ pub enum Error {
     /// The file does not exist, or may not be opened.
     #[error("{device} cannot be opened: {source}{}", open_remedy(*source), device = printable_path(device))]
     Open {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The error of the kernel.
         source: SystemError,
@@ -74,7 +74,7 @@ pub enum Error {
     #[error(
         "{device} is not a V4L2 device ({source}); `v4l2-ctl --list-devices` lists the devices", device = printable_path(device))]
     NotVideo {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The error of VIDIOC_QUERYCAP or open.
         source: SystemError,
@@ -83,7 +83,7 @@ pub enum Error {
     #[error(
         "{device} ({driver}) has no {direction} queue with streaming I/O; its capabilities are 0x{capabilities:08x}", device = printable_path(device))]
     NoQueue {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
@@ -96,45 +96,45 @@ pub enum Error {
     #[error(
         "{device} ({driver}) is in use: {operation} returned EBUSY; end the program that streams from it (`fuser -v {device}` names it)", device = printable_path(device))]
     Busy {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
-        /// The ioctl.
+        /// The ioctl that returned EBUSY.
         operation: &'static str,
     },
     /// The device was removed.
-    #[error("{device} ({driver}) is gone: {operation} returned {source}; was it unplugged?", device = printable_path(device))]
+    #[error("{device} ({driver}) was removed: {operation} returned {source}; plug the device in again, or check its cable", device = printable_path(device))]
     Gone {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
-        /// The ioctl.
+        /// The ioctl that returned the error.
         operation: &'static str,
-        /// ENODEV or ENXIO.
+        /// The error of the kernel: ENODEV or ENXIO.
         source: SystemError,
     },
     /// The driver has stopped the stream after an error. The caller can resume it with [`Stream::stop`] and [`Stream::start`].
-    #[error("{device} ({driver}) has stopped the stream: {operation} returned {source}; its signal or cable may be lost, or the device failed (dmesg may say more)", device = printable_path(device))]
+    #[error("{device} ({driver}) has stopped the stream: {operation} returned {source}; the video signal may be lost, or the device failed (dmesg may say more)", device = printable_path(device))]
     StreamError {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
-        /// The ioctl.
+        /// The ioctl that returned EIO.
         operation: &'static str,
-        /// EIO.
+        /// The error of the kernel, which is EIO.
         source: SystemError,
     },
     /// An ioctl failed.
     #[error("{device} ({driver}): {operation} failed: {source}", device = printable_path(device))]
     Request {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
-        /// The ioctl.
+        /// The ioctl that failed.
         operation: &'static str,
         /// The error of the kernel.
         source: SystemError,
@@ -142,13 +142,13 @@ pub enum Error {
     /// A control cannot have this value.
     #[error("{device} ({driver}): the control {control} cannot be set to {value}: {why}", device = printable_path(device))]
     Control {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
         /// The name of the control, as [`Control::key`].
         control: String,
-        /// The value.
+        /// The value that was requested for the control.
         value: i32,
         /// The reason, and which values the control accepts.
         why: String,
@@ -156,7 +156,7 @@ pub enum Error {
     /// The driver set another format than the requested format.
     #[error("{device} ({driver}): VIDIOC_S_FMT was called with {requested}, and the driver set {set}", device = printable_path(device))]
     Format {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
@@ -166,47 +166,47 @@ pub enum Error {
         set: String,
     },
     /// V4L2 has no pixel format for the layout.
-    #[error("{device} ({driver}): V4L2 has no pixel format code for {format}, or no size {extent}, so the queue cannot be set to it", device = printable_path(device))]
+    #[error("{device} ({driver}): V4L2 has no pixel format code for {format}, or cannot express the size {extent}, so the format of the queue cannot be set", device = printable_path(device))]
     NoPixelFormat {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
-        /// The size.
+        /// The size of the layout.
         extent: Extent,
-        /// The format.
+        /// The format of the layout.
         format: String,
     },
     /// The driver returned a format whose strides and sizes are inconsistent.
     #[error("{device} ({driver}): {operation} returned an invalid layout: {source}", device = printable_path(device))]
     InvalidLayout {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
-        /// The ioctl.
+        /// The ioctl that returned the format.
         operation: &'static str,
-        /// What is inconsistent.
+        /// Why the strides and sizes of the format are inconsistent.
         source: LayoutError,
     },
     /// The driver returned a visible rectangle that exceeds the frame.
     #[error("{device} ({driver}): {operation} returned a visible rectangle of {rectangle}, which is not inside of the frame of {frame}; this is a fault of the driver", device = printable_path(device))]
     OutsideFrame {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
-        /// The ioctl.
+        /// The ioctl that returned the rectangle.
         operation: &'static str,
         /// The rectangle that the driver returned: its size, first column and first row.
         rectangle: String,
-        /// The size of the frames.
+        /// The size of the queue's frames.
         frame: Extent,
     },
     /// The visible rectangle of the queue differs from that of the buffers.
     #[error("{device} ({driver}): the visible rectangle of the buffers is {wanted} in a frame of {frame}, and that of the queue is {found}; allocate buffers for pictures of {size}", device = printable_path(device), size = found.extent())]
     Visible {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
@@ -221,7 +221,7 @@ pub enum Error {
     #[error(
         "{device} ({driver}) got no buffers to stream with; a stream needs at least one", device = printable_path(device))]
     NoBuffers {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
@@ -230,13 +230,13 @@ pub enum Error {
     #[error(
         "{device} ({driver}): buffer {index} ({identity}) is {found}, and buffer 0 is {expected}; a queue streams with one layout, so allocate all buffers by one plan", device = printable_path(device))]
     Layouts {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
         /// Index of the buffer in the slice that was passed.
         index: usize,
-        /// The buffer.
+        /// The identity of the buffer.
         identity: BufferIdentity,
         /// The layout of the first buffer.
         expected: String,
@@ -247,13 +247,13 @@ pub enum Error {
     #[error(
         "{device} ({driver}) needs {needed_bytes} bytes in dma-buf {memory} of each buffer, and that of the buffer with {identity} has {found_bytes}", device = printable_path(device))]
     TooSmall {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
         /// The index of the dma-buf in the buffer.
         memory: usize,
-        /// The buffer.
+        /// The identity of the buffer.
         identity: BufferIdentity,
         /// The sizeimage of the format, in bytes.
         needed_bytes: u64,
@@ -262,35 +262,35 @@ pub enum Error {
     },
     /// A buffer has more dma-bufs than the V4L2 format has memory planes.
     #[error(
-        "{device} ({driver}): a buffer ({identity}) has {found} dma-bufs, and with this format the queue takes {taken}; allocate a buffer with all planes in one dma-buf", device = printable_path(device))]
+        "{device} ({driver}): a buffer ({identity}) has {found} dma-bufs, and the format of the queue has {planes} memory planes; allocate a buffer with all planes in one dma-buf", device = printable_path(device))]
     TooManyDmabufs {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
-        /// The buffer.
+        /// The identity of the buffer.
         identity: BufferIdentity,
         /// The number of memory planes of the format.
-        taken: usize,
+        planes: usize,
         /// The number of dma-bufs of the buffer.
         found: usize,
     },
     /// The stream has no buffer with this index, or the buffer cannot be queued now.
     #[error("{device}: buffer {index} {why}", device = printable_path(device))]
     Index {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
-        /// The index.
+        /// The index that was passed.
         index: usize,
-        /// The reason.
+        /// Why the buffer with this index cannot be queued.
         why: &'static str,
     },
-    /// The buffer of a frame that was dropped earlier could not be queued. The call that returns this error did nothing else;
-    /// only [`Stream::stop`] has stopped the stream nevertheless.
+    /// The buffer of a frame that was dropped earlier could not be queued. The call that returns this error had no other effect,
+    /// except that [`Stream::stop`] has stopped the stream.
     #[error(
-        "{device}: buffer {index} of a dropped frame could not be queued ({source}); the caller can queue it again", device = printable_path(device))]
+        "{device}: buffer {index} of a dropped frame could not be queued ({source}); the caller can queue the buffer again", device = printable_path(device))]
     Requeue {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The index of the buffer, which the caller now owns and can queue.
         index: usize,
@@ -300,7 +300,7 @@ pub enum Error {
     /// The driver allocated fewer buffers than requested.
     #[error("{device} ({driver}) allocates {granted} buffers, and {requested} are needed", device = printable_path(device))]
     Count {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
@@ -312,11 +312,11 @@ pub enum Error {
     /// The queue's pool has too little free memory for all buffers.
     #[error("{device} ({driver}): {fitting} of {count} buffers fit in {pool} now, and none stays allocated; free buffers of other programs, or give the region more memory, as with cma= on the kernel's command line", device = printable_path(device))]
     Pool {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
-        /// The pool's name.
+        /// The name of the memory pool from which the queue allocates.
         pool: String,
         /// The number of buffers that the driver allocated; 0 if the ioctl failed with ENOMEM.
         fitting: usize,
@@ -327,7 +327,7 @@ pub enum Error {
     #[error(
         "{device} ({driver}) allocates buffers of {size_image:?} bytes, the plan needs {needed:?}, and VIDIOC_CREATE_BUFS for larger ones failed: {source}; allocate from another source", device = printable_path(device))]
     CreateBuffers {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
@@ -341,7 +341,7 @@ pub enum Error {
     /// The plan is for another source than this queue's memory.
     #[error("{device} cannot allocate this plan, which is for the source {planned}; allocate from that source", device = printable_path(device))]
     NotPlanned {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The source that the plan names.
         planned: String,
@@ -349,11 +349,11 @@ pub enum Error {
     /// The exported dma-buf cannot be used for the plan.
     #[error("{device} ({driver}): the exported buffer cannot be used: {why}", device = printable_path(device))]
     Unusable {
-        /// The device node.
+        /// The device node of the video device.
         device: PathBuf,
         /// The kernel driver of the device.
         driver: String,
-        /// The reason.
+        /// Why the dma-buf cannot be used.
         why: String,
     },
 }

@@ -54,14 +54,16 @@ impl NegotiatedFormat {
                 .planes()
                 .iter()
                 .filter(|plane| plane.memory == memory);
-            let first = planes.next()?;
+            let first_plane = planes.next()?;
             // sizeimage is the number of bytes that the pixels need, and not the size of the dma-buf, which allocators round up
             // to pages.
             let end = planes.fold(
-                first.size_bytes.checked_add(first.offset_bytes)?,
+                first_plane
+                    .size_bytes
+                    .checked_add(first_plane.offset_bytes)?,
                 |end, plane| end.max(plane.size_bytes.saturating_add(plane.offset_bytes)),
             );
-            strides_bytes.push(first.stride_bytes);
+            strides_bytes.push(first_plane.stride_bytes);
             sizes_bytes.push(u32::try_from(end).ok()?);
         }
         Some(Self {

@@ -19,11 +19,12 @@ use crate::model::{Extent, FormatModifier, Fourcc, Modifier};
 const QUEUE_BUFFERS: u32 = 2;
 
 impl Queue {
-    /// Declares which buffers this queue accepts for frames of one size: in `fourcc` only, or, if that is `None`, in every format
-    /// that the queue lists.
+    /// Declares which buffers this queue accepts for frames of one size: in `fourcc` only, or in every format that the queue
+    /// lists if `fourcc` is `None`.
     ///
     /// The formats are queried with VIDIOC_TRY_FMT, which does not change the queue. The queue must be idle, because one buffer
-    /// is allocated and freed to find out whether the queue needs contiguous memory. If another program streams, that is declared
+    /// is allocated and freed to find out whether the queue needs contiguous memory. If another program streams, the declaration
+    /// says that this need is unknown.
     /// as unknown.
     ///
     /// If the driver rounds the size up and supports cropping (VIDIOC_G_SELECTION and VIDIOC_S_SELECTION), `extent` is the size
@@ -50,11 +51,12 @@ impl Queue {
         let mut cropping = None;
         for listed in self.formats()? {
             let pixel_format = listed.pixel_format;
-            // A format with V4L2_FMT_FLAG_COMPRESSED may contain pictures in tiles, which are declared, or a bitstream, which is
-            // not.
-            let rows = pixel_format.fourcc().filter(|_| !listed.is_compressed);
-            let rows = rows.map(|(fourcc, disjoint)| (FormatModifier::linear(fourcc), disjoint));
-            let Some((pair, disjoint)) = rows.or_else(|| pixel_format.tiled()) else {
+            // A format with V4L2_FMT_FLAG_COMPRESSED can be a tiled picture format, which is declared, or a bitstream format,
+            // which is not declared.
+            let linear = pixel_format.fourcc().filter(|_| !listed.is_compressed);
+            let linear =
+                linear.map(|(fourcc, disjoint)| (FormatModifier::linear(fourcc), disjoint));
+            let Some((pair, disjoint)) = linear.or_else(|| pixel_format.tiled()) else {
                 continue;
             };
             if fourcc.is_some_and(|wanted| wanted != pair.fourcc) {
@@ -74,22 +76,22 @@ impl Queue {
             };
             formats
                 .entry(pair.fourcc)
-                .and_modify(|have| {
+                .and_modify(|declared| {
                     // If no stride satisfies both pixel formats of this fourcc, only the format that the driver lists first is
                     // declared.
-                    if let Some(both) = merge_alternatives(have, &constraints) {
-                        *have = both;
+                    if let Some(both) = merge_alternatives(declared, &constraints) {
+                        *declared = both;
                     }
                 })
                 .or_insert(constraints);
             pairs.push(pair);
         }
-        // The driver's minimum number of buffers, and one more that can be prepared meanwhile.
-        let least = self.minimum_buffers().unwrap_or(0).saturating_add(1);
+        // The driver's minimum number of buffers, and one more buffer that can be prepared while the device holds the others.
+        let least_buffers = self.minimum_buffers().unwrap_or(0).saturating_add(1);
         let mut constraints = Constraints {
             formats: Some(pairs.into()),
             per_fourcc: formats,
-            buffers_held: QUEUE_BUFFERS.max(least),
+            buffers_held: QUEUE_BUFFERS.max(least_buffers),
             ..Constraints::default()
         };
         match self.memory() {
@@ -236,8 +238,8 @@ impl Queue {
 
     /// Determines the alignment and the range of the strides that the driver accepts.
     fn strides(&self, negotiated: &NegotiatedFormat) -> Result<StrideConstraints, Error> {
-        let least = negotiated.strides_bytes.first().copied().unwrap_or(0);
-        let range = range::probe(least, |stride| {
+        let smallest_stride = negotiated.strides_bytes.first().copied().unwrap_or(0);
+        let range = range::probe(smallest_stride, |stride| {
             let returned = self.try_exactly(negotiated.extent, negotiated.pixel_format, stride)?;
             Ok(returned.and_then(|returned| returned.strides_bytes.first().copied()))
         })?;

@@ -51,7 +51,7 @@ pub struct FormatDescription {
 /// The frame sizes of a queue for a pixel format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FrameSizes {
-    /// Only these sizes.
+    /// The driver supports only the sizes in this list.
     Discrete(Vec<Extent>),
     /// A range with steps of width and height, in pixels.
     Stepwise {
@@ -99,8 +99,8 @@ pub struct Queue {
     kind: u32,
 }
 
-/// The maximum number of entries that are read of an enumeration. No driver has so many, so the limit only ends the endless
-/// enumeration of a faulty driver.
+/// The maximum number of entries that are read from an enumeration of the driver. Drivers have far fewer entries. The limit ends
+/// the enumeration of a faulty driver, which would otherwise not end.
 const MAXIMUM_ENTRIES: u32 = 1024;
 
 impl Queue {
@@ -298,13 +298,13 @@ impl Queue {
         self.parse_format("VIDIOC_TRY_FMT", &format)
     }
 
-    /// Returns the name in messages of the source that the queue's own memory is, such as `vivid MMAP`.
+    /// Returns the name, for messages, of the memory source that this queue is, such as `vivid MMAP`.
     #[must_use]
     pub fn source_name(&self) -> String {
         format!("{} MMAP", self.device.driver())
     }
 
-    /// Sets the format and the visible rectangle of a layout.
+    /// Sets the queue to the format and the visible rectangle of a layout.
     pub(super) fn set(&self, layout: &Layout) -> Result<NegotiatedFormat, Error> {
         let wanted = NegotiatedFormat::of_layout(layout).ok_or_else(|| Error::NoPixelFormat {
             device: self.device.path().to_owned(),

@@ -39,12 +39,13 @@ impl Queue {
     /// # References
     /// Linux, `drivers/media/common/videobuf2/`: the exporter has the name of each allocator's module.
     pub fn memory(&self) -> Result<QueueMemory, Error> {
-        let seen = match self.probe_memory()? {
-            // A buffer of the current format can be larger than the memory that is free, so a smaller format is tried.
+        let probed = match self.probe_memory()? {
+            // ENOMEM means that a buffer of the current format is larger than the free memory, so the smallest frame size is
+            // tried.
             Err(Errno::NOMEM) => self.probe_memory_with_smallest_format()?,
-            seen => seen,
+            probed => probed,
         };
-        Ok(seen.unwrap_or_else(|error| {
+        Ok(probed.unwrap_or_else(|error| {
             QueueMemory::Unknown(format!("VIDIOC_REQBUFS for MMAP returned {error}"))
         }))
     }
@@ -84,8 +85,8 @@ impl Queue {
         Ok(Ok(memory))
     }
 
-    /// Does the same as [`Queue::probe_memory`] with the smallest format that the driver supports, and restores the current
-    /// format.
+    /// Allocates and exports one buffer of the smallest frame size for the current pixel format, restores the current format, and
+    /// returns the exporter as [`Queue::probe_memory`] does.
     fn probe_memory_with_smallest_format(&self) -> Result<Result<QueueMemory, Errno>, Error> {
         let fd = self.device().as_fd();
         let mut previous = self.raw_format()?;
@@ -93,13 +94,13 @@ impl Queue {
             return Ok(Err(Errno::NOMEM));
         };
         let small = self.try_format(smallest, set.pixel_format, 0)?;
-        let seen = match sys::set_format(fd, &mut small.to_request(self.kind())) {
+        let probed = match sys::set_format(fd, &mut small.to_request(self.kind())) {
             Ok(()) => self.probe_memory(),
             Err(_) => Ok(Err(Errno::NOMEM)),
         };
         sys::set_format(fd, &mut previous)
             .map_err(|source| self.device().failed("VIDIOC_S_FMT", source))?;
-        seen
+        probed
     }
 
     /// Returns whether the device is behind an IOMMU, which maps scattered pages to contiguous DMA addresses.

@@ -1,6 +1,7 @@
-//! Determines which strides, widths or heights a driver accepts, by requests of several values.
+//! Determines which strides, widths or heights a driver accepts: several values are requested from it.
 
-/// What is added to the smallest value, one after another, until the driver returns a larger value. The difference is the step.
+/// The numbers that are added to the driver's smallest value, one after another, until the driver returns a larger value. The
+/// difference between the two values is the step.
 const ADDITIONS: [u32; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 
 /// A range of strides, widths or heights: the multiples of `step` from `minimum` to `maximum`.
@@ -34,12 +35,12 @@ pub(super) fn probe<E>(
     smallest: u32,
     try_value: impl Fn(u32) -> Result<Option<u32>, E>,
 ) -> Result<Range, E> {
-    let only = Range::exactly(smallest);
+    let single = Range::exactly(smallest);
     let try_value = |value: Option<u32>| value.map_or(Ok(None), &try_value);
     let mut step = None;
-    for more in ADDITIONS {
+    for addition in ADDITIONS {
         if let Some(larger) =
-            try_value(smallest.checked_add(more))?.filter(|larger| *larger > smallest)
+            try_value(smallest.checked_add(addition))?.filter(|larger| *larger > smallest)
         {
             step = larger.checked_sub(smallest);
             break;
@@ -49,9 +50,9 @@ pub(super) fn probe<E>(
     // is not a multiple of the step: an alignment counts from 0, so an alignment that permits the smallest value would also
     // permit values that the driver has just rejected.
     let Some(step) = step.filter(|step| smallest.checked_rem(*step) == Some(0)) else {
-        return Ok(only);
+        return Ok(single);
     };
-    let mut range = Range { step, ..only };
+    let mut range = Range { step, ..single };
     for times in [2, 4, 8] {
         let wanted = smallest.checked_mul(times);
         match try_value(wanted)? {

@@ -100,7 +100,7 @@ impl Stream {
             return Err(self.inner.index_error(index, why));
         }
         self.inner.queue_buffer(index, bytes_used)?;
-        self.inner.states.queued(index);
+        self.inner.states.record_queued(index);
         Ok(())
     }
 
@@ -116,10 +116,10 @@ impl Stream {
         let buffer = self.inner.buffers.get(info.index).ok_or_else(|| {
             self.inner.index_error(
                 info.index,
-                "was returned by VIDIOC_DQBUF, and was not queued",
+                "was returned by VIDIOC_DQBUF, although it was not queued",
             )
         })?;
-        self.inner.states.in_frame(info.index);
+        self.inner.states.record_in_frame(info.index);
         Ok(Some(Frame::new(info, buffer.clone(), &self.inner)))
     }
 
@@ -152,10 +152,11 @@ impl Stream {
             Err(source) => return Err(inner.failed("VIDIOC_DQBUF", source)),
         }
         let index = usize::try_from(request.index).unwrap_or(usize::MAX);
-        if !inner.states.dequeued(index) {
-            return Err(
-                inner.index_error(index, "was returned by VIDIOC_DQBUF, and was not queued")
-            );
+        if !inner.states.record_dequeued(index) {
+            return Err(inner.index_error(
+                index,
+                "was returned by VIDIOC_DQBUF, although it was not queued",
+            ));
         }
         let seconds = u64::try_from(request.seconds).unwrap_or(0);
         let microseconds = u64::try_from(request.microseconds).unwrap_or(0);
@@ -193,7 +194,7 @@ impl Stream {
         }
         sys::stream_on(self.as_fd(), self.inner.queue.kind())
             .map_err(|source| self.inner.failed("VIDIOC_STREAMON", source))?;
-        self.inner.states.started();
+        self.inner.states.record_streaming();
         Ok(())
     }
 
@@ -206,15 +207,15 @@ impl Stream {
         let was_streaming = self.inner.states.block_requeues();
         if let Err(source) = sys::stream_off(self.as_fd(), self.inner.queue.kind()) {
             if was_streaming {
-                self.inner.states.started();
+                self.inner.states.record_streaming();
             }
             return Err(self.inner.failed("VIDIOC_STREAMOFF", source));
         }
-        self.inner.states.stopped();
+        self.inner.states.record_streamoff();
         self.check_requeue_error()
     }
 
-    /// Returns an error if the requeue of a dropped frame's buffer failed and no call has reported that yet.
+    /// Returns the error of a requeue that failed after a frame was dropped, unless an earlier call has returned this error.
     fn check_requeue_error(&self) -> Result<(), Error> {
         self.inner.states.take_requeue_error().map_or(Ok(()), Err)
     }
@@ -244,7 +245,7 @@ impl StreamInner {
             index,
             source: Box::new(source),
         });
-        self.states.requeued(index, result);
+        self.states.finish_requeue(index, result);
     }
 
     /// Calls VIDIOC_QBUF for a buffer that is not queued. The caller records the new state.
@@ -276,7 +277,7 @@ impl StreamInner {
             plane.length = u32::try_from(bytes).map_err(|_| {
                 index_error("has a dma-buf of 4 GiB or more, which V4L2 cannot queue")
             })?;
-            // The limit of `bytesused` is sizeimage, against which videobuf2 checks it. The dma-buf can be longer than that.
+            // videobuf2 checks that `bytesused` is at most sizeimage, and not the length of the dma-buf, which can be larger.
             let most = self
                 .sizes_bytes
                 .get(memory)
@@ -331,7 +332,7 @@ impl Drop for Stream {
             tracing::debug!(%error, "VIDIOC_STREAMOFF failed when a stream was dropped");
         }
         while let Some(error) = self.inner.states.take_requeue_error() {
-            tracing::debug!(%error, "a requeue failed before the stream was dropped");
+            tracing::debug!(%error, "the buffer of a dropped frame could not be queued before the stream was dropped");
         }
         if let Err(error) = self.inner.queue.free_buffers(self.inner.memory) {
             tracing::debug!(%error, "VIDIOC_REQBUFS failed to free the buffers of a stream");

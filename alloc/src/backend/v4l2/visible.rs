@@ -21,16 +21,17 @@ use crate::model::{Extent, Layout, Rect};
 /// How a queue crops its frames, as determined with VIDIOC_G_SELECTION and VIDIOC_S_SELECTION.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cropping {
-    /// The queue reads or writes whole frames, without cropping.
+    /// The queue does not crop: the picture fills the frame.
     Whole,
-    /// The bitstream of a decoder determines the rectangle. The picture begins in this column and row.
+    /// The bitstream of a decoder determines the rectangle, so it is not set with VIDIOC_S_SELECTION. The picture begins in this
+    /// column and row.
     Stream(u32, u32),
     /// VIDIOC_S_SELECTION sets the rectangle to any that the [`Crop`] permits.
     Set(Crop),
 }
 
-/// The number of columns and rows by which the rectangle is moved and made smaller, to find out whether the driver permits that.
-/// It is even, because the rectangle of a picture with subsampled chroma must begin at an even column and row.
+/// The number of columns and rows by which the requested rectangle is moved or made smaller, to find out whether the driver
+/// permits that. It is even, because the rectangle of a picture with subsampled chroma must begin at an even column and row.
 const MOVED_PIXELS: u32 = 2;
 
 impl Queue {
@@ -116,7 +117,8 @@ impl Queue {
         })
     }
 
-    /// Determines how the queue crops pictures of this size. The rectangle of an idle queue is changed for that, and restored.
+    /// Determines how the queue crops pictures of this size. To find out, the rectangle of an idle queue is changed and then
+    /// restored.
     ///
     /// # Errors
     /// [`Error::Gone`], [`Error::Request`].
@@ -158,17 +160,17 @@ impl Queue {
     }
 
     /// Requests three rectangles: one that is slightly smaller than the frame, one of the picture's size limited to the frame,
-    /// and one with a moved corner. The second shows whether the driver has a minimum size that is larger than the picture, such
-    /// as 16x16 for vivid's output.
+    /// and one whose first column and row are not 0. The second request shows whether the driver has a minimum size that is
+    /// larger than the picture, such as 16x16 for vivid's output.
     fn try_to_crop(
         &self,
         frame: Extent,
         present: Rect,
         picture: Extent,
     ) -> Result<Cropping, Error> {
-        let less = |pixels: u32| pixels.saturating_sub(MOVED_PIXELS);
+        let reduced = |pixels: u32| pixels.saturating_sub(MOVED_PIXELS);
         let (Ok(smaller), Ok(small), true) = (
-            Extent::new(less(frame.width()), less(frame.height())),
+            Extent::new(reduced(frame.width()), reduced(frame.height())),
             Extent::new(
                 picture.width().min(frame.width()),
                 picture.height().min(frame.height()),
@@ -261,7 +263,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Whether the driver supports pictures that are smaller than the frame, as far as its list of frame sizes tells.
+    /// Whether the driver's list of frame sizes permits pictures that are smaller than the frame.
     fn crops_to(&self, picture: Extent, pixel_format: PixelFormat) -> Result<bool, Error> {
         Ok(match self.frame_sizes(pixel_format)? {
             FrameSizes::Discrete(_) => false,
@@ -308,8 +310,8 @@ impl Queue {
             .map_err(|_| self.device().failed("VIDIOC_G_FMT", Errno::RANGE))
     }
 
-    /// Returns the argument of VIDIOC_G_SELECTION or VIDIOC_S_SELECTION for this queue. It has the single-planar buffer type also
-    /// for a multi-planar queue, because kernels before 4.13 accept only that.
+    /// Returns the argument of VIDIOC_G_SELECTION or VIDIOC_S_SELECTION for this queue. Its buffer type is the single-planar type
+    /// even for a multi-planar queue, because kernels before 4.13 accept only that type.
     fn selection(&self, rectangle: sys::Rect) -> sys::Selection {
         let (kind, target) = match self.direction() {
             Direction::Capture => (sys::CAPTURE, sys::SELECTION_COMPOSE),

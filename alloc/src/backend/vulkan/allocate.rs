@@ -66,16 +66,16 @@ impl Gpu {
         let memory_type = self.exportable_type(needed.type_bits).ok_or_else(|| {
             unusable("the device has no memory type that the image supports".to_owned())
         })?;
-        // The allocation has the larger of two sizes: the plan's can have padding for another participant, and the driver's can
-        // have padding of its own.
+        // The size of the allocation is the larger of two sizes: the plan's size can include padding for another participant, and
+        // the size that the driver requires can include padding of its own.
         let size = needed.size_bytes.max(plan.layout().total_bytes());
-        let wants_own = kind
+        let requires_dedicated = kind
             .support
             .memory
             .contains(vk::ExternalMemoryFeatureFlags::DEDICATED_ONLY);
-        if wants_own && size != needed.size_bytes {
+        if requires_dedicated && size != needed.size_bytes {
             return Err(unusable(format!(
-                "the driver requires a dedicated allocation of exactly {} bytes, and the plan asks for {size}",
+                "the driver requires a dedicated allocation of exactly {} bytes, and the plan needs {size} bytes",
                 needed.size_bytes
             )));
         }
@@ -88,8 +88,8 @@ impl Gpu {
 
     /// Creates the image of a plan without memory, and returns it with the layout of its planes.
     ///
-    /// For the modifier LINEAR, exactly the planned layout is requested. For other modifiers the driver chooses the layout, and
-    /// also for LINEAR if it refuses the planned layout.
+    /// For the modifier LINEAR, exactly the planned layout is requested. The driver chooses the layout if it does not accept the
+    /// planned layout, and for all other modifiers.
     fn image_of(&self, plan: &Plan, kind: &ImageFormat) -> Result<(RawImage, Layout), VulkanError> {
         let (planned, extent) = (plan.layout(), plan.layout().extent());
         if planned.format().modifier == Modifier::LINEAR {

@@ -114,7 +114,7 @@ impl Backend for Gpus {
             let found = gpu.copiers(extent);
             found
                 .inspect_err(
-                    |error| tracing::debug!(%error, "this device is not declared as a copier"),
+                    |error| tracing::debug!(%error, "a Vulkan device is not declared as a copier"),
                 )
                 .ok()
         });
@@ -132,13 +132,13 @@ impl Backend for Gpus {
             .iter()
             .flat_map(FormatSet::iter)
             .map(|format| format.fourcc);
-        // If the participant has only one format left, only that format is declared again, because the declaration of a format
-        // takes many calls of the driver.
-        let only = fourccs
+        // If all formats of the participant have the same fourcc, only this fourcc is declared again, because the declaration of
+        // a format takes many calls of the driver.
+        let only_fourcc = fourccs
             .next()
             .filter(|first| fourccs.all(|other| other == *first));
         let mut declared = gpu
-            .participant_for(purpose(participant), extent, only)
+            .participant_for(purpose(participant), extent, only_fourcc)
             .ok()?;
         declared.name.clone_from(&participant.name);
         Some(declared)

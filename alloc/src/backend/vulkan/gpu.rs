@@ -120,7 +120,7 @@ impl Vulkan {
 #[derive(Clone)]
 pub struct Gpu {
     inner: Arc<Inner>,
-    /// The filter of the formats about which the driver is queried when all formats are listed.
+    /// The filter that excludes formats from queries of the driver when all its formats are listed.
     filter: FormatFilter,
 }
 
@@ -222,7 +222,7 @@ impl Gpu {
         }
     }
 
-    /// Sets the formats that are left out when all formats of the driver are listed.
+    /// Sets the filter that excludes formats from queries of the driver when all its formats are listed.
     #[must_use]
     pub fn with_format_filter(self, filter: FormatFilter) -> Self {
         Self { filter, ..self }
@@ -306,7 +306,7 @@ fn result_hint(result: vk::Result) -> String {
                 format!("; this process has no file descriptors left ({error}): close some, or raise its limit (ulimit -n)")
             }),
         vk::Result::ERROR_INCOMPATIBLE_DRIVER => {
-            "; no driver is installed (Debian's package mesa-vulkan-drivers brings Mesa's)"
+            "; no Vulkan driver is installed (Debian's package mesa-vulkan-drivers contains Mesa's drivers)"
                 .to_owned()
         }
         _ => String::new(),

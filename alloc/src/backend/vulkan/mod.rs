@@ -205,16 +205,16 @@ use crate::model::{Extent, FormatModifier};
 pub enum VulkanError {
     /// The machine has no Vulkan loader.
     #[error(
-        "cannot load the Vulkan loader: {why}; Debian's package libvulkan1 contains it, and mesa-vulkan-drivers the drivers"
+        "cannot load the Vulkan loader: {why}; Debian's package libvulkan1 contains the loader, and mesa-vulkan-drivers contains the drivers"
     )]
     Loader {
         /// The message of the dynamic linker.
         why: String,
     },
     /// The device does not have an extension, a feature or a Vulkan version that is required.
-    #[error("{device} has no {lacks}, which sharing images requires")]
+    #[error("{device} has no {lacks}, which this operation requires")]
     Lacks {
-        /// The device.
+        /// The name of the Vulkan device.
         device: String,
         /// The extension, feature or version that is missing.
         lacks: String,
@@ -222,7 +222,7 @@ pub enum VulkanError {
     /// The application's instance or device was created without extensions or features that sharing images requires.
     #[error("{device} was created without extensions or features that sharing images requires; {} missing:{}", count(.missing.len()), adopt::missing_list(.missing))]
     Missing {
-        /// The device.
+        /// The name of the Vulkan device.
         device: String,
         /// All missing extensions and features.
         missing: Vec<Missing>,
@@ -230,11 +230,11 @@ pub enum VulkanError {
     /// A Vulkan call failed.
     #[error("{device}: {operation} returned {result}{hint}")]
     Call {
-        /// The device.
+        /// The name of the Vulkan device.
         device: String,
-        /// The call, by its name in Vulkan.
+        /// The Vulkan function that failed.
         operation: &'static str,
-        /// The result code.
+        /// The result code of the function.
         result: vk::Result,
         /// The probable cause; empty if none is known.
         hint: String,
@@ -242,33 +242,33 @@ pub enum VulkanError {
     /// The device does not support images of this size, format or layout.
     #[error("{device} has no images of {extent} in {format}: {why}")]
     Unsuitable {
-        /// The device.
+        /// The name of the Vulkan device.
         device: String,
-        /// The size.
+        /// The size of the image.
         extent: Extent,
-        /// The format.
+        /// The format of the image.
         format: FormatModifier,
-        /// The reason.
+        /// Why the device does not support such an image.
         why: String,
     },
     /// The device cannot sample the format with these parameters.
     #[error("{device} cannot sample {format} with these parameters: {why}")]
     Sampling {
-        /// The device.
+        /// The name of the Vulkan device.
         device: String,
         /// The format of the image.
         format: FormatModifier,
-        /// The reason.
+        /// Why the device cannot sample with these parameters.
         why: String,
     },
     /// The driver rejected the memory of a buffer.
     #[error("{device} refused to import a buffer from {origin}: {operation} returned {why}")]
     Import {
-        /// The device.
+        /// The name of the Vulkan device.
         device: String,
         /// The source that allocated the buffer.
         origin: String,
-        /// The call, by its name in Vulkan.
+        /// The Vulkan function that rejected the memory.
         operation: &'static str,
         /// The result code; `None` if the call succeeded and its result cannot be used.
         result: Option<vk::Result>,
@@ -280,7 +280,7 @@ pub enum VulkanError {
         "{device} needs {needed_bytes} bytes in dma-buf {memory}, and that of the buffer from {origin} has {found_bytes}"
     )]
     TooSmall {
-        /// The device.
+        /// The name of the Vulkan device.
         device: String,
         /// The source that allocated the buffer.
         origin: String,
@@ -296,7 +296,7 @@ pub enum VulkanError {
         "{device}: {needed_bytes} bytes are needed, and only {available_bytes} are available without harm to other programs; nothing was allocated"
     )]
     Budget {
-        /// The device.
+        /// The name of the Vulkan device.
         device: String,
         /// The size of all buffers of the plan, in bytes.
         needed_bytes: u64,
@@ -308,7 +308,7 @@ pub enum VulkanError {
         "{device} cannot allocate this plan, which is for the source {planned}; allocate from that source"
     )]
     NotPlanned {
-        /// The device.
+        /// The name of the Vulkan device.
         device: String,
         /// The source that the plan names.
         planned: String,
@@ -316,9 +316,9 @@ pub enum VulkanError {
     /// The memory that the driver allocated cannot be used for the plan.
     #[error("{device}: the allocated memory cannot be used: {why}")]
     Unusable {
-        /// The device.
+        /// The name of the Vulkan device.
         device: String,
-        /// The reason.
+        /// Why the memory cannot be used.
         why: String,
     },
     /// An export was requested of a semaphore or fence for which no signal operation was submitted.
@@ -326,7 +326,7 @@ pub enum VulkanError {
         "{device}: no submitted work signals this semaphore or fence; submit such work first, and export once for each signal"
     )]
     NotSubmitted {
-        /// The device.
+        /// The name of the Vulkan device.
         device: String,
     },
     /// A timeline would be signalled with a value that is not larger than its current value.
@@ -334,7 +334,7 @@ pub enum VulkanError {
         "{device}: a timeline at {current} cannot be signalled with {requested}; signal a larger value"
     )]
     NotIncreasing {
-        /// The device.
+        /// The name of the Vulkan device.
         device: String,
         /// The value that the call requested to signal.
         requested: u64,
@@ -344,7 +344,7 @@ pub enum VulkanError {
     /// The device cannot copy one image to the other.
     #[error("{device} cannot copy an image in {from} to one in {to}: {why}")]
     Copy {
-        /// The device.
+        /// The name of the Vulkan device.
         device: String,
         /// The format of the image that would be read.
         from: FormatModifier,
@@ -358,9 +358,9 @@ pub enum VulkanError {
         "{device}: plane {plane} has {expected_bytes} bytes of pixels, and {found_bytes} bytes were passed"
     )]
     Pixels {
-        /// The device.
+        /// The name of the Vulkan device.
         device: String,
-        /// Index of the plane.
+        /// The index of the plane.
         plane: usize,
         /// The size of the plane's pixels without padding.
         expected_bytes: u64,

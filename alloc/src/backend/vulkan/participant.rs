@@ -25,8 +25,8 @@ const TEST_SIDE: u32 = 64;
 /// The base-2 logarithms of the stride alignments that are tried, in bytes: from 1 to 4096 bytes.
 const ALIGNMENTS: std::ops::RangeInclusive<u32> = 0..=12;
 
-/// What a driver that renders on the CPU (lavapipe) needs of an image that it renders to: the alignment of rows in bytes, and the
-/// number of which the height of the memory is a multiple, in rows.
+/// The alignment that a driver that renders on the CPU (lavapipe) needs of an image to which it renders: the alignment of rows in
+/// bytes, and the alignment of the height of the image's memory in rows.
 ///
 /// vkCreateImage of lavapipe accepts any stride and requires no memory after the last row. But lavapipe writes blocks of four by
 /// four pixels with instructions that require alignment: it crashed with images of 322 pixels of four bytes a row, and of 243
@@ -332,8 +332,8 @@ impl Gpu {
         Ok(kinds)
     }
 
-    /// Returns what the device needs to render to images of this kind, in addition to what vkCreateImage checks: the alignment of
-    /// rows and offsets in bytes, and the number of which the height of the memory is a multiple, in rows.
+    /// Returns the alignment that the device needs to render to images of this kind, in addition to what vkCreateImage checks:
+    /// the alignment of rows and offsets in bytes, and the alignment of the height of the image's memory in rows.
     pub(super) fn render_alignment(&self, kind: &ImageFormat) -> (u32, u32) {
         let is_rendered = kind.kind.usage == vk::ImageUsageFlags::COLOR_ATTACHMENT;
         if is_rendered && self.is_cpu() {
@@ -402,7 +402,7 @@ impl Gpu {
     }
 }
 
-/// Returns whether the CPU cannot access memory of a type.
+/// Returns whether memory of a type is DEVICE_LOCAL and not HOST_VISIBLE, so that the CPU cannot access it.
 fn is_device_local_only(flags: vk::MemoryPropertyFlags) -> bool {
     flags.contains(vk::MemoryPropertyFlags::DEVICE_LOCAL)
         && !flags.contains(vk::MemoryPropertyFlags::HOST_VISIBLE)

@@ -143,8 +143,8 @@ fn stderr_note(stderr: &mut File) -> String {
     if let Some(message) = panic_message(&String::from_utf8_lossy(&text)) {
         return format!("; it panicked: {}", printable(&message));
     }
-    let kept = usize::try_from(STDERR_TAIL_BYTES).unwrap_or(usize::MAX);
-    let tail = text.get(text.len().saturating_sub(kept)..);
+    let tail_bytes = usize::try_from(STDERR_TAIL_BYTES).unwrap_or(usize::MAX);
+    let tail = text.get(text.len().saturating_sub(tail_bytes)..);
     let tail = String::from_utf8_lossy(tail.unwrap_or_default());
     let tail = printable(&tail.trim().replace('\n', " / "));
     if tail.is_empty() {
@@ -159,8 +159,8 @@ fn stderr_note(stderr: &mut File) -> String {
 fn panic_message(stderr: &str) -> Option<String> {
     let (_, panic) = stderr.split_once("panicked at ")?;
     let mut lines = panic.lines().map(str::trim);
-    let (place, words) = (lines.next()?, lines.next().unwrap_or_default());
-    let message = format!("{words} ({})", place.trim_end_matches(':'));
+    let (location, words) = (lines.next()?, lines.next().unwrap_or_default());
+    let message = format!("{words} ({})", location.trim_end_matches(':'));
     Some(message.chars().take(PANIC_CHARACTERS).collect())
 }
 

@@ -83,11 +83,12 @@ pub struct Helper {
     /// The request for which the process has an allocated buffer.
     allocated: Option<Request>,
     lost_processes: u32,
-    /// The format about which the process last reported that it queries a driver.
-    asked: Option<Fourcc>,
-    /// The formats at which a driver ended a helper process while it was queried. They are left out in the following processes.
+    /// The format about which the process has last reported that it queries a driver.
+    queried_format: Option<Fourcc>,
+    /// The formats during whose query a driver crashed a helper process. The processes that are started later do not query them.
     left_out: BTreeSet<Fourcc>,
-    /// The GPU whose driver the process runs instead of this machine's drivers, with the environment variables for that.
+    /// The GPU whose driver the process runs instead of this machine's drivers, with the environment variables that select the
+    /// driver.
     gpu: Option<(&'static VendorGpu, Vec<(&'static str, OsString)>)>,
 }
 
@@ -134,7 +135,7 @@ impl Helper {
             process: None,
             allocated: None,
             lost_processes: 0,
-            asked: None,
+            queried_format: None,
             left_out: BTreeSet::new(),
             gpu: None,
         }
@@ -256,9 +257,9 @@ impl Helper {
         let process = self
             .process()
             .map_err(|error| Outcome::Untestable(format!("there is no helper process: {error}")))?;
-        let mut asked = None;
-        let reply = exchange(&process.socket, request, deadline, &mut asked);
-        self.asked = asked;
+        let mut queried_format = None;
+        let reply = exchange(&process.socket, request, deadline, &mut queried_format);
+        self.queried_format = queried_format;
         let error = match reply {
             Ok(reply) => return Ok(reply),
             Err(error) => error,
@@ -319,17 +320,19 @@ impl Helper {
                 Ok((reply, _)) => return Ok(reply),
                 Err(outcome) => outcome,
             };
-            let asked = match &outcome {
+            let queried_format = match &outcome {
                 // After a missed deadline the request is not repeated: a driver that hangs at one format may hang at all of them,
                 // and each would take the whole deadline.
                 Outcome::Refused(refusal) if !matches!(refusal.cause, Cause::Deadline(_)) => {
                     // The loop ends, because each repetition leaves out one more format.
-                    let asked = self.asked.filter(|asked| self.left_out.insert(*asked));
-                    asked.map(|fourcc| (fourcc, &refusal.words))
+                    let queried_format = self
+                        .queried_format
+                        .filter(|queried_format| self.left_out.insert(*queried_format));
+                    queried_format.map(|fourcc| (fourcc, &refusal.words))
                 }
                 _ => None,
             };
-            match asked {
+            match queried_format {
                 Some((fourcc, words)) => {
                     unavailable.add_unavailable(format!("{name}, {fourcc}"), words);
                 }
@@ -344,7 +347,7 @@ impl Helper {
     /// # Errors
     /// The refusal, if a driver crashes the helper process or misses the deadline. The CPU can copy instead.
     pub fn declare_copiers(&mut self, extent: Extent) -> Result<Vec<CopyDevice>, Outcome> {
-        // The list of formats that were left out is not used: the copiers are only declared without these formats.
+        // The formats that were left out are not reported: the copiers are declared without these formats.
         let mut left_out = Declared::default();
         match self.list(&HelperRequest::Copiers { extent }, "copiers", &mut left_out)? {
             HelperReply::Copiers { copiers } => Ok(copiers),
@@ -469,19 +472,19 @@ fn unexpected_reply() -> Outcome {
     )
 }
 
-/// Sends a request and waits for its reply. While the process handles the request, `asked` is set to each format about which the
-/// process queries a driver.
+/// Sends a request and waits for its reply. While the process handles the request, `queried_format` is set to each format about
+/// which the process queries a driver.
 fn exchange(
     socket: &OwnedFd,
     request: &HelperRequest,
     deadline: Duration,
-    asked: &mut Option<Fourcc>,
+    queried_format: &mut Option<Fourcc>,
 ) -> Result<(HelperReply, Vec<OwnedFd>), WireError> {
     wire::send(socket, request, &[])?;
     let until = Instant::now().checked_add(deadline);
     loop {
         match wire::receive(socket, until)? {
-            (HelperReply::Asks { fourcc }, _) => *asked = Some(fourcc),
+            (HelperReply::Asks { fourcc }, _) => *queried_format = Some(fourcc),
             reply => return Ok(reply),
         }
     }

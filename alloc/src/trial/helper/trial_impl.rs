@@ -25,7 +25,7 @@ impl Trial for Helper {
             let (outcome, _) = self.allocate_in_helper(planned);
             if outcome != Outcome::Accepted {
                 return Some(Outcome::Untestable(format!(
-                    "there is no buffer to try: {outcome}"
+                    "the helper process has no buffer to try: {outcome}"
                 )));
             }
         }

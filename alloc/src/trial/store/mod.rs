@@ -115,14 +115,14 @@ pub enum TrialResultError {
         printable_path(path)
     )]
     Unwritable {
-        /// The file.
+        /// The path of the file of trial results.
         path: PathBuf,
-        /// The cause.
+        /// The error of the conversion.
         source: serde_json::Error,
     },
     /// Another process has held the lock for several seconds.
     #[error(
-        "trial results: another process has held the lock {} for {seconds} s; end it if it hangs",
+        "trial results: another process has held the lock {} for {seconds} s; end that process if it hangs",
         printable_path(path)
     )]
     Locked {
@@ -145,7 +145,7 @@ pub enum TrialResultError {
         printable_path(path)
     )]
     Newer {
-        /// The file.
+        /// The path of the file of trial results.
         path: PathBuf,
         /// The version of the file's format.
         version: u32,
@@ -157,7 +157,7 @@ pub enum TrialResultError {
         Printable(why)
     )]
     Unrecognised {
-        /// The file.
+        /// The path of the file of trial results.
         path: PathBuf,
         /// The error, with its path in the JSON.
         why: String,
@@ -170,7 +170,7 @@ pub enum TrialResultError {
         printable_path(aside)
     )]
     Damaged {
-        /// The file.
+        /// The path of the file of trial results.
         path: PathBuf,
         /// The new path of the file.
         aside: PathBuf,
@@ -301,17 +301,17 @@ impl TrialResultStore {
         }
     }
 
-    /// Returns the error for a text that cannot be parsed. The file is moved first if this crate has certainly written it, and no
-    /// newer version of the crate.
+    /// Returns the error for a text that cannot be parsed. If it is certain that this crate wrote the text, and no newer version
+    /// of the crate, the file is moved first.
     fn parse_error(&self, text: &[u8], error: &serde_json::Error) -> TrialResultError {
-        let words = error.to_string();
+        let message = error.to_string();
         let why = match json_path::of(text, error) {
-            path if path.is_empty() => words.clone(),
-            path => format!("{path}: {words}"),
+            path if path.is_empty() => message.clone(),
+            path => format!("{path}: {message}"),
         };
         // An unknown field or variant may come from a newer version. serde has no error category for it, so it is recognised by
         // the beginning of the message.
-        let is_newer = error.classify() == Category::Data && words.starts_with("unknown ");
+        let is_newer = error.classify() == Category::Data && message.starts_with("unknown ");
         if is_newer || !is_written_by_covalent(text) {
             self.unrecognised(why)
         } else {
@@ -403,10 +403,10 @@ impl TrialResultStore {
 
     /// Renames the file that was read as `text`, so that its contents are kept.
     fn set_aside(&self, text: &[u8], why: String) -> TrialResultError {
-        let first = self.beside(&format!("damaged-{}", now()));
+        let first_name = self.beside(&format!("damaged-{}", now()));
         // The name contains the time in seconds, so a second damaged file within the same second gets a number.
-        let names = std::iter::once(first.clone()).chain((2..100).map(move |number| {
-            let mut name = first.clone().into_os_string();
+        let names = std::iter::once(first_name.clone()).chain((2..100).map(move |number| {
+            let mut name = first_name.clone().into_os_string();
             name.push(format!("-{number}"));
             PathBuf::from(name)
         }));
@@ -414,7 +414,9 @@ impl TrialResultStore {
         match files::read_own(&self.path, MAX_BYTES) {
             Ok(again) if again == text => {}
             Ok(_) => {
-                return self.unrecognised(format!("{why}; another process has changed it since"));
+                return self.unrecognised(format!(
+                    "{why}; another process has changed the file since it was read"
+                ));
             }
             Err(error) => return error.into(),
         }

@@ -90,7 +90,7 @@ fn damaged_file_of_covalent_is_set_aside_and_kept() {
     for (number, (damaged, words)) in cases.iter().enumerate() {
         fs::write(store.path(), damaged).unwrap();
         let Err(TrialResultError::Damaged { aside, why, .. }) = store.read() else {
-            panic!("the damaged file was read")
+            panic!("the store read a damaged file without an error")
         };
         assert!(why.contains(words), "{why}");
         assert_eq!(fs::read(&aside).unwrap(), *damaged);

@@ -36,7 +36,7 @@ fn text_of_a_driver_is_printable_on_receipt() {
     };
     send(&one, &reply, &[]).unwrap();
     let (HelperReply::Allocated { outcome, .. }, _) = receive(&two, None).unwrap() else {
-        panic!("a reply of another kind")
+        panic!("the received reply is not `Allocated`")
     };
     let refusal = outcome.refusal().unwrap();
     for text in [&refusal.device, &refusal.operation, &refusal.words] {
@@ -57,7 +57,7 @@ fn reply_with_too_many_planes_duplicates_no_fds() {
     let message: serde_json::Value = serde_json::from_str(&text).unwrap();
     let sender = thread::spawn(move || send(&one, &message, &[file.as_fd()]).unwrap());
     let (HelperReply::Allocated { buffer, .. }, fds) = receive(&two, None).unwrap() else {
-        panic!("a reply of another kind")
+        panic!("the received reply is not `Allocated`")
     };
     sender.join().unwrap();
     let refused = buffer.unwrap().into_buffer(&fds);

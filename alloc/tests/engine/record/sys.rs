@@ -37,7 +37,7 @@ struct RecordingObjects {
 pub(crate) struct Recording {
     pub(crate) engine: Arc<Engine>,
     pub(crate) raw: vk::CommandBuffer,
-    made: RecordingObjects,
+    objects: RecordingObjects,
 }
 
 impl Drop for Recording {
@@ -45,11 +45,11 @@ impl Drop for Recording {
         let device = &self.engine.device;
         // SAFETY: all objects are of this device or null. The work that uses them has ended, since `SubmittedWork` waits for it.
         unsafe {
-            device.destroy_fence(self.made.fence, None);
-            device.destroy_framebuffer(self.made.framebuffer, None);
-            device.destroy_image_view(self.made.view, None);
-            device.destroy_render_pass(self.made.pass, None);
-            device.destroy_command_pool(self.made.pool, None);
+            device.destroy_fence(self.objects.fence, None);
+            device.destroy_framebuffer(self.objects.framebuffer, None);
+            device.destroy_image_view(self.objects.view, None);
+            device.destroy_render_pass(self.objects.pass, None);
+            device.destroy_command_pool(self.objects.pool, None);
         }
     }
 }
@@ -68,7 +68,7 @@ impl SubmittedWork {
     fn idle(&self) -> Result<(), VulkanError> {
         let device = &self.recording.engine.device;
         // SAFETY: the fence is of this device.
-        unsafe { device.wait_for_fences(&[self.recording.made.fence], true, NANOSECONDS) }
+        unsafe { device.wait_for_fences(&[self.recording.objects.fence], true, NANOSECONDS) }
             .map_err(failed("vkWaitForFences"))
     }
 }
@@ -87,13 +87,13 @@ impl Recording {
         let mut recording = Self {
             engine: Arc::clone(engine),
             raw: vk::CommandBuffer::null(),
-            made: RecordingObjects::default(),
+            objects: RecordingObjects::default(),
         };
         // SAFETY: the structure is complete and the family is the device's.
-        recording.made.pool = unsafe { device.create_command_pool(&info, None) }
+        recording.objects.pool = unsafe { device.create_command_pool(&info, None) }
             .map_err(failed("vkCreateCommandPool"))?;
         let info = vk::CommandBufferAllocateInfo::default()
-            .command_pool(recording.made.pool)
+            .command_pool(recording.objects.pool)
             .command_buffer_count(1);
         // SAFETY: the pool is of this device.
         let buffers = unsafe { device.allocate_command_buffers(&info) }
@@ -159,7 +159,7 @@ impl Recording {
             .attachments(&attachments)
             .subpasses(&subpasses);
         // SAFETY: the structures are complete and outlive the call.
-        self.made.pass = unsafe { device.create_render_pass(&info, None) }
+        self.objects.pass = unsafe { device.create_render_pass(&info, None) }
             .map_err(failed("vkCreateRenderPass"))?;
         let info = vk::ImageViewCreateInfo::default()
             .image(image.handle())
@@ -167,25 +167,25 @@ impl Recording {
             .format(image.format())
             .subresource_range(WHOLE);
         // SAFETY: the image is of this device and is a render target.
-        self.made.view = unsafe { device.create_image_view(&info, None) }
+        self.objects.view = unsafe { device.create_image_view(&info, None) }
             .map_err(failed("vkCreateImageView"))?;
         let extent = image.buffer().layout().extent();
-        let views = [self.made.view];
+        let views = [self.objects.view];
         let info = vk::FramebufferCreateInfo::default()
-            .render_pass(self.made.pass)
+            .render_pass(self.objects.pass)
             .attachments(&views)
             .width(extent.width())
             .height(extent.height())
             .layers(1);
         // SAFETY: pass and view are of this device.
-        self.made.framebuffer = unsafe { device.create_framebuffer(&info, None) }
+        self.objects.framebuffer = unsafe { device.create_framebuffer(&info, None) }
             .map_err(failed("vkCreateFramebuffer"))?;
         let clear = [vk::ClearValue {
             color: vk::ClearColorValue { float32: colour },
         }];
         let info = vk::RenderPassBeginInfo::default()
-            .render_pass(self.made.pass)
-            .framebuffer(self.made.framebuffer)
+            .render_pass(self.objects.pass)
+            .framebuffer(self.objects.framebuffer)
             .render_area(vk::Rect2D {
                 offset: vk::Offset2D::default(),
                 extent: vk::Extent2D {
@@ -264,7 +264,7 @@ impl Recording {
         // SAFETY: the command buffer is being recorded.
         unsafe { device.end_command_buffer(self.raw) }.map_err(failed("vkEndCommandBuffer"))?;
         // SAFETY: the structure is complete.
-        self.made.fence = unsafe { device.create_fence(&vk::FenceCreateInfo::default(), None) }
+        self.objects.fence = unsafe { device.create_fence(&vk::FenceCreateInfo::default(), None) }
             .map_err(failed("vkCreateFence"))?;
         let commands = [self.raw];
         let (wait, wait_values): (Vec<_>, Vec<_>) = waits.iter().copied().unzip();
@@ -287,7 +287,7 @@ impl Recording {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         // SAFETY: the queue is used under its lock. The submitted objects are complete and outlive the work.
-        unsafe { device.queue_submit(*queue, &[info], self.made.fence) }
+        unsafe { device.queue_submit(*queue, &[info], self.objects.fence) }
             .map_err(failed("vkQueueSubmit"))?;
         drop(queue);
         Ok(SubmittedWork { recording: self })

@@ -42,13 +42,13 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
             }
         };
         rows.row(
-            format!("{} without extensions", engine.offered.name),
+            format!("{} without extensions", engine.supported.name),
             || check_bare_device(number, setup),
         );
         match engine.check(Capabilities::IMAGES) {
             Ok(()) => on_device(machine, rows, &engine),
             Err(error) => rows.row(
-                format!("{} reports what it lacks", engine.offered.name),
+                format!("{} reports what it lacks", engine.supported.name),
                 || check_unsupported(&error),
             ),
         }
@@ -59,7 +59,7 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
 /// Checks a device on which no extension is enabled: the error must list every extension and feature that covalent-alloc needs.
 fn check_bare_device(number: usize, setup: Setup) -> Result<RowOutcome> {
     let nothing = Setup {
-        only: Some(&[]),
+        device_extensions: Some(&[]),
         ..setup
     };
     let engine = Arc::new(Engine::open(number, nothing)?.context("the device disappeared")?);
@@ -100,7 +100,7 @@ fn on_device(machine: &TestMachine, rows: &mut Rows, engine: &Arc<Engine>) {
     let gpu = match engine.adopt(Capabilities::IMAGES) {
         Ok(gpu) => gpu,
         Err(error) => {
-            let row = format!("an engine on {} is adopted", engine.offered.name);
+            let row = format!("an engine on {} is adopted", engine.supported.name);
             rows.row(row, || Err(error.into()));
             return;
         }

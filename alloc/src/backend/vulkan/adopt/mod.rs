@@ -55,11 +55,11 @@ impl QueueLock for Mutex<vk::Queue> {
 
 /// The Vulkan objects of an application, for [`Gpu::adopt`]. The application continues to own them.
 pub struct ApplicationDevice<'a> {
-    /// The instance.
+    /// The instance of the application.
     pub instance: ash::Instance,
     /// The physical device from which the device was created.
     pub physical_device: vk::PhysicalDevice,
-    /// The device.
+    /// The device of the application.
     pub device: ash::Device,
     /// A queue of the device, with the lock that every user of the queue takes.
     pub queue: Arc<dyn QueueLock>,

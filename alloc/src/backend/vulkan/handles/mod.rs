@@ -32,7 +32,7 @@ impl Gpu {
     }
 
     /// Returns the format features of a format with a modifier (drmFormatModifierTilingFeatures); empty if the device does not
-    /// support it.
+    /// support the format with this modifier.
     #[must_use]
     pub fn features(&self, format: FormatModifier) -> vk::FormatFeatureFlags {
         let listed = format::of(format.fourcc)

@@ -19,7 +19,7 @@ pub(super) use sys::RawImage;
 /// A buffer that is imported as a VkImage. The buffer lives as long as the image.
 pub struct Image {
     pub(super) gpu: Gpu,
-    /// The image, which pending work also keeps.
+    /// The VkImage and its memory. Pending work that uses the image holds a reference too.
     pub(super) raw: Arc<RawImage>,
     pub(super) layout: Layout,
     pub(super) usage: vk::ImageUsageFlags,
@@ -37,14 +37,14 @@ impl fmt::Debug for Image {
     }
 }
 
-/// What the driver requires for a layout that it accepted in a test.
+/// The requirement of a driver for a layout that it accepted in a test.
 pub(super) struct AcceptedLayout {
     /// The number of bytes that the driver requires after the last plane.
     pub(super) padding_bytes: u64,
 }
 
 /// Returns a layout whose strides and offset are multiples of the given powers of two and not of larger ones; `None` if no such
-/// layout exists. A driver that accepts it is taken to accept every multiple.
+/// layout exists. If a driver accepts this layout, it is assumed to accept every multiple of the two powers of two.
 pub(super) fn layout_with_alignment(
     extent: Extent,
     fourcc: Fourcc,
@@ -168,19 +168,19 @@ pub(super) fn query_layout(raw: &RawImage, kind: &ImageFormat, extent: Extent) -
     let count = memory_planes(kind)?;
     let mut planes = Vec::with_capacity(count);
     for number in 0..count {
-        let found = raw.plane(number);
-        let stride_bytes = u32::try_from(found.row_pitch).ok()?;
+        let subresource = raw.plane(number);
+        let stride_bytes = u32::try_from(subresource.row_pitch).ok()?;
         // The size that the driver reports for a linear plane can include padding after the last row, so the size is computed
         // from the rows.
         let size_bytes = if format.modifier == Modifier::LINEAR {
             let shape = format.fourcc.info()?.planes.get(number)?;
             u64::from(stride_bytes).checked_mul(shape.rows(extent.height()).into())?
         } else {
-            found.size
+            subresource.size
         };
         planes.push(PlaneLayout {
             memory: 0,
-            offset_bytes: found.offset,
+            offset_bytes: subresource.offset,
             stride_bytes,
             size_bytes,
         });
@@ -202,7 +202,7 @@ fn subresources(layout: &Layout) -> Vec<vk::SubresourceLayout> {
         .planes()
         .iter()
         .map(|plane| {
-            // The size must be 0 (VUID-VkImageDrmFormatModifierExplicitCreateInfoEXT-size-02267).
+            // VkSubresourceLayout::size must be 0 (VUID-VkImageDrmFormatModifierExplicitCreateInfoEXT-size-02267).
             vk::SubresourceLayout::default()
                 .offset(plane.offset_bytes)
                 .row_pitch(plane.stride_bytes.into())
@@ -323,7 +323,7 @@ impl Gpu {
                         .collect::<Vec<_>>()
                 ))
             })?;
-        let wants_own = kind
+        let requires_dedicated = kind
             .support
             .memory
             .contains(vk::ExternalMemoryFeatureFlags::DEDICATED_ONLY);
@@ -358,7 +358,7 @@ impl Gpu {
                         needed.type_bits
                     ),
                 })?;
-            let own = fd
+            let duplicate_fd = fd
                 .try_clone_to_owned()
                 .map_err(|error| VulkanError::Import {
                     device: self.name().to_owned(),
@@ -367,13 +367,13 @@ impl Gpu {
                     result: Some(vk::Result::ERROR_TOO_MANY_OBJECTS),
                     why: error.to_string(),
                 })?;
-            let dedicated = !disjoint && (wants_own || needed.wants_dedicated);
+            let dedicated = !disjoint && (requires_dedicated || needed.wants_dedicated);
             let size = if dedicated {
                 needed.size_bytes
             } else {
                 found_bytes
             };
-            raw.import(own, size, memory_type, dedicated)
+            raw.import(duplicate_fd, size, memory_type, dedicated)
                 .map_err(refused("vkAllocateMemory"))?;
         }
         raw.bind(disjoint).map_err(refused("vkBindImageMemory2"))?;
@@ -405,7 +405,7 @@ impl Image {
 /// Whether the rows of a plane begin at multiples of `bytes`, and its dma-buf has space for the plane's height rounded up to a
 /// multiple of `rows`.
 fn is_renderable(layout: &Layout, plane: &PlaneLayout, bytes: u32, rows: u32) -> bool {
-    let begins = plane.stride_bytes.checked_rem(bytes) == Some(0)
+    let is_aligned = plane.stride_bytes.checked_rem(bytes) == Some(0)
         && plane.offset_bytes.checked_rem(bytes.into()) == Some(0);
     let end = layout
         .extent()
@@ -413,9 +413,13 @@ fn is_renderable(layout: &Layout, plane: &PlaneLayout, bytes: u32, rows: u32) ->
         .checked_next_multiple_of(rows)
         .and_then(|rows| u64::from(rows).checked_mul(plane.stride_bytes.into()))
         .and_then(|size| size.checked_add(plane.offset_bytes));
-    let found = layout.memory_sizes().get(plane.memory);
-    // If memory is needed only for a multiple of one row, the check of the plane's size is sufficient.
-    begins && (rows == 1 || end.zip(found).is_some_and(|(end, found)| end <= *found))
+    let dmabuf_bytes = layout.memory_sizes().get(plane.memory);
+    // If `rows` is 1, the check of the plane's size when the buffer was made is sufficient.
+    is_aligned
+        && (rows == 1
+            || end
+                .zip(dmabuf_bytes)
+                .is_some_and(|(end, dmabuf_bytes)| end <= *dmabuf_bytes))
 }
 
 /// Returns the index of the lowest set bit; `None` for 0.

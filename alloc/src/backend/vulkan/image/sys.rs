@@ -140,14 +140,14 @@ impl RawImage {
             info = info.push_next(&mut plane_info);
         }
         let mut dedicated = vk::MemoryDedicatedRequirements::default();
-        let mut found = vk::MemoryRequirements2::default().push_next(&mut dedicated);
+        let mut requirements = vk::MemoryRequirements2::default().push_next(&mut dedicated);
         // SAFETY: the image is of this device; a plane is only passed for disjoint images.
         unsafe {
             self.device
                 .raw
-                .get_image_memory_requirements2(&info, &mut found);
+                .get_image_memory_requirements2(&info, &mut requirements);
         }
-        let plain = found.memory_requirements;
+        let plain = requirements.memory_requirements;
         Requirements {
             size_bytes: plain.size,
             type_bits: plain.memory_type_bits,
@@ -164,13 +164,13 @@ impl RawImage {
         dedicated: bool,
     ) -> Result<OwnedFd, vk::Result> {
         let mut export = vk::ExportMemoryAllocateInfo::default().handle_types(DMA_BUF);
-        let mut own = vk::MemoryDedicatedAllocateInfo::default().image(self.raw);
+        let mut dedicated_info = vk::MemoryDedicatedAllocateInfo::default().image(self.raw);
         let mut info = vk::MemoryAllocateInfo::default()
             .allocation_size(size_bytes)
             .memory_type_index(memory_type)
             .push_next(&mut export);
         if dedicated {
-            info = info.push_next(&mut own);
+            info = info.push_next(&mut dedicated_info);
         }
         // SAFETY: the chain is complete and outlives the call; the memory type is one of the image's, and the size is sufficient.
         let memory = unsafe { self.device.raw.allocate_memory(&info, None) }?;
@@ -202,13 +202,13 @@ impl RawImage {
         let mut import = vk::ImportMemoryFdInfoKHR::default()
             .handle_type(DMA_BUF)
             .fd(number);
-        let mut own = vk::MemoryDedicatedAllocateInfo::default().image(self.raw);
+        let mut dedicated_info = vk::MemoryDedicatedAllocateInfo::default().image(self.raw);
         let mut info = vk::MemoryAllocateInfo::default()
             .allocation_size(size_bytes)
             .memory_type_index(memory_type)
             .push_next(&mut import);
         if dedicated {
-            info = info.push_next(&mut own);
+            info = info.push_next(&mut dedicated_info);
         }
         // SAFETY: the chain is complete and outlives the call. The fd is owned, and ownership passes to the driver.
         match unsafe { self.device.raw.allocate_memory(&info, None) } {

@@ -86,19 +86,19 @@ pub(super) fn refusal(access: ImageAccess, usage: vk::ImageUsageFlags) -> Option
         Layout::GENERAL => return None,
         Layout::COLOR_ATTACHMENT_OPTIMAL | Layout::ATTACHMENT_OPTIMAL => (
             Usage::COLOR_ATTACHMENT,
-            "the layout requires COLOR_ATTACHMENT usage; import the image with Purpose::Render",
+            "the VkImageLayout requires COLOR_ATTACHMENT usage; import the image with Purpose::Render",
         ),
         Layout::SHADER_READ_ONLY_OPTIMAL | Layout::READ_ONLY_OPTIMAL => (
             Usage::SAMPLED,
-            "the layout requires SAMPLED usage; import the image with Purpose::Sample",
+            "the VkImageLayout requires SAMPLED usage; import the image with Purpose::Sample",
         ),
         Layout::TRANSFER_SRC_OPTIMAL => (
             Usage::TRANSFER_SRC,
-            "the layout requires TRANSFER_SRC usage; import the image with Purpose::Copy, if the device can copy the format",
+            "the VkImageLayout requires TRANSFER_SRC usage; import the image with Purpose::Copy, if the device can copy the format",
         ),
         Layout::TRANSFER_DST_OPTIMAL => (
             Usage::TRANSFER_DST,
-            "the layout requires TRANSFER_DST usage; import the image with Purpose::Copy, if the device can copy the format",
+            "the VkImageLayout requires TRANSFER_DST usage; import the image with Purpose::Copy, if the device can copy the format",
         ),
         _ => {
             return Some(

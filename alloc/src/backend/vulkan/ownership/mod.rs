@@ -47,16 +47,16 @@ pub use access::{Contents, ImageAccess};
 #[derive(Clone)]
 pub struct OwnershipTransfer {
     barriers: Vec<vk::ImageMemoryBarrier<'static>>,
-    first: vk::PipelineStageFlags,
-    second: vk::PipelineStageFlags,
+    src_stages: vk::PipelineStageFlags,
+    dst_stages: vk::PipelineStageFlags,
 }
 
 impl fmt::Debug for OwnershipTransfer {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("OwnershipTransfer")
             .field("barriers", &self.barriers.len())
-            .field("src_stages", &self.first.as_raw())
-            .field("dst_stages", &self.second.as_raw())
+            .field("src_stages", &self.src_stages.as_raw())
+            .field("dst_stages", &self.dst_stages.as_raw())
             .finish()
     }
 }
@@ -87,9 +87,9 @@ impl OwnershipTransfer {
             .iter()
             .map(|barrier| {
                 vk::ImageMemoryBarrier2::default()
-                    .src_stage_mask(stages(self.first))
+                    .src_stage_mask(stages(self.src_stages))
                     .src_access_mask(access(barrier.src_access_mask))
-                    .dst_stage_mask(stages(self.second))
+                    .dst_stage_mask(stages(self.dst_stages))
                     .dst_access_mask(access(barrier.dst_access_mask))
                     .old_layout(barrier.old_layout)
                     .new_layout(barrier.new_layout)
@@ -104,17 +104,17 @@ impl OwnershipTransfer {
     /// Returns the source stages of the barriers.
     #[must_use]
     pub fn src_stages(&self) -> vk::PipelineStageFlags {
-        self.first
+        self.src_stages
     }
 
     /// Returns the destination stages of the barriers.
     #[must_use]
     pub fn dst_stages(&self) -> vk::PipelineStageFlags {
-        self.second
+        self.dst_stages
     }
 }
 
-/// The queue families between which the ownership is transferred.
+/// The two queue families of an ownership transfer.
 struct QueueFamilies {
     own: u32,
     external: u32,
@@ -169,8 +169,8 @@ fn acquire(
         barriers: barriers(image, disjoint_planes, template),
         // The source stage is ALL_COMMANDS, because a submission can wait for its semaphores in any stage: with TOP_OF_PIPE the
         // barrier could be executed before the wait.
-        first: vk::PipelineStageFlags::ALL_COMMANDS,
-        second: first.stages,
+        src_stages: vk::PipelineStageFlags::ALL_COMMANDS,
+        dst_stages: first.stages,
     }
 }
 
@@ -188,8 +188,8 @@ fn release(
         .dst_queue_family_index(families.external);
     OwnershipTransfer {
         barriers: barriers(image, disjoint_planes, template),
-        first: last.stages,
-        second: vk::PipelineStageFlags::BOTTOM_OF_PIPE,
+        src_stages: last.stages,
+        dst_stages: vk::PipelineStageFlags::BOTTOM_OF_PIPE,
     }
 }
 

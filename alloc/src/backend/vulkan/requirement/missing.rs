@@ -12,7 +12,8 @@ use super::{
     required_device_extensions, required_features, required_instance_extensions,
 };
 
-/// For each of [`FEATURES`](super::FEATURES), whether it is enabled, or supported.
+/// One flag for each of [`FEATURES`](super::FEATURES): whether a device has enabled the feature, or whether a physical device
+/// supports it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Features {
     /// VkPhysicalDeviceTimelineSemaphoreFeatures::timelineSemaphore.
@@ -149,8 +150,8 @@ pub fn missing_requirements(
             found.push(Missing {
                 kind,
                 name: "1.1".to_owned(),
-                reason: "it has the queries for external memory and image formats",
-                remedy: format!("it is {}; {remedy}", version_text(version)),
+                reason: "Vulkan 1.1 has the queries for external memory and image formats",
+                remedy: format!("the version is {}; {remedy}", version_text(version)),
             });
         }
     }
@@ -247,11 +248,11 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "device extension VK_EXT_external_memory_dma_buf (makes that file descriptor a dma-buf, which other drivers can import): \
+                "device extension VK_EXT_external_memory_dma_buf (imports and exports memory as dma-bufs, which other drivers can import): \
                  the driver supports it; enable it in VkDeviceCreateInfo",
                 "device extension VK_EXT_image_drm_format_modifier (makes the tiling of an image explicit): the driver of llvmpipe does \
                  not support it",
-                "device extension VK_KHR_image_format_list (VK_EXT_image_drm_format_modifier depends on it): the driver supports it; \
+                "device extension VK_KHR_image_format_list (is a dependency of VK_EXT_image_drm_format_modifier): the driver supports it; \
                  enable it in VkDeviceCreateInfo",
                 "device extension VK_KHR_external_semaphore_fd (imports and exports semaphores as sync_files, and shares timelines): the \
                  driver supports it; enable it in VkDeviceCreateInfo",

@@ -41,13 +41,13 @@ pub const DEVICE_EXTENSIONS: &[Extension] = &[
     Extension {
         name: khr::external_memory_fd::NAME,
         needed_for: Capabilities::IMAGES,
-        reason: "imports memory from a file descriptor and exports it as one",
+        reason: "imports and exports memory as file descriptors",
         core_since: None,
     },
     Extension {
         name: ext::external_memory_dma_buf::NAME,
         needed_for: Capabilities::IMAGES,
-        reason: "makes that file descriptor a dma-buf, which other drivers can import",
+        reason: "imports and exports memory as dma-bufs, which other drivers can import",
         core_since: None,
     },
     Extension {
@@ -59,7 +59,7 @@ pub const DEVICE_EXTENSIONS: &[Extension] = &[
     Extension {
         name: khr::image_format_list::NAME,
         needed_for: Capabilities::IMAGES,
-        reason: "VK_EXT_image_drm_format_modifier depends on it",
+        reason: "is a dependency of VK_EXT_image_drm_format_modifier",
         core_since: Some(vk::API_VERSION_1_2),
     },
     Extension {

@@ -54,12 +54,13 @@ impl Gpu {
             self.device_sync().fence_from_sync_file,
             "fence that can import a sync_file (VK_KHR_external_fence_fd)",
         )?;
-        let mut made = self.make_fence(false)?;
-        made.raw
+        let mut device_fence = self.make_fence(false)?;
+        device_fence
+            .raw
             .import_sync_file(fence.into())
             .map_err(self.failed("vkImportFenceFdKHR"))?;
-        made.signal_submitted = true;
-        Ok(made)
+        device_fence.signal_submitted = true;
+        Ok(device_fence)
     }
 
     fn make_fence(&self, exportable: bool) -> Result<DeviceFence, VulkanError> {

@@ -34,7 +34,7 @@ pub use timeline::DeviceTimeline;
 use super::{Gpu, VulkanError};
 use crate::sync::Fence;
 
-/// Which imports, exports and sharing of semaphores and fences a device supports.
+/// The imports and exports of semaphores and fences, and the sharing of timelines, that a device supports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeviceSync {
@@ -55,7 +55,7 @@ pub struct DeviceSync {
 }
 
 impl Gpu {
-    /// Returns which imports, exports and sharing of semaphores and fences the device supports.
+    /// Returns which imports and exports of semaphores and fences, and which sharing of timelines, the device supports.
     #[must_use]
     pub fn device_sync(&self) -> DeviceSync {
         self.device().sync

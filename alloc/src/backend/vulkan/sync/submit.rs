@@ -41,7 +41,7 @@ pub struct Submitted {
     gpu: Gpu,
     /// The fence that is signalled when all of the work has finished. If this value is dropped earlier, the device keeps the
     /// fence and the objects.
-    last: Option<RawFence>,
+    completion: Option<RawFence>,
     uses: Option<Box<dyn Any + Send>>,
     semaphore: Option<Semaphore>,
     fence: Option<DeviceFence>,
@@ -57,14 +57,14 @@ impl fmt::Debug for Submitted {
 
 impl Drop for Submitted {
     fn drop(&mut self) {
-        let Some(last) = self.last.take() else {
+        let Some(completion) = self.completion.take() else {
             return;
         };
-        if last.is_signalled() == Ok(false) {
-            let rest = (self.uses.take(), self.semaphore.take(), self.fence.take());
+        if completion.is_signalled() == Ok(false) {
+            let used_objects = (self.uses.take(), self.semaphore.take(), self.fence.take());
             let pending = PendingWork {
-                last,
-                _uses: Box::new(rest),
+                completion,
+                _uses: Box::new(used_objects),
             };
             self.gpu.device().keep(pending);
         }
@@ -112,7 +112,7 @@ pub(in crate::backend::vulkan) fn submit(
         .collect::<Result<Vec<_>, _>>()?;
     let mut semaphore = exported.then(|| gpu.semaphore()).transpose()?;
     let device: &Arc<Device> = gpu.device();
-    let last = RawFence::new(device, false).map_err(gpu.failed("vkCreateFence"))?;
+    let completion = RawFence::new(device, false).map_err(gpu.failed("vkCreateFence"))?;
     let point = |(timeline, value): &(DeviceTimeline, u64)| -> SemaphorePoint {
         (timeline.raw.raw, *value)
     };
@@ -131,7 +131,7 @@ pub(in crate::backend::vulkan) fn submit(
         (Some(commands.raw), Some(commands.uses))
     });
     device.release_finished();
-    let fences = (fence.as_ref().map(|fence| fence.raw.raw), last.raw);
+    let fences = (fence.as_ref().map(|fence| fence.raw.raw), completion.raw);
     sys::submit(device, raw.as_slice(), &before, &signals, fences)
         .map_err(gpu.failed("vkQueueSubmit"))?;
     if let Some(fence) = &mut fence {
@@ -142,7 +142,7 @@ pub(in crate::backend::vulkan) fn submit(
     }
     Ok(Submitted {
         gpu: gpu.clone(),
-        last: Some(last),
+        completion: Some(completion),
         uses: Some(Box::new((uses, waits, wait_points, signal_points))),
         semaphore,
         fence,
@@ -155,8 +155,9 @@ impl Submitted {
     /// # Errors
     /// [`VulkanError::Call`].
     pub fn is_finished(&self) -> Result<bool, VulkanError> {
-        self.last.as_ref().map_or(Ok(true), |last| {
-            last.is_signalled()
+        self.completion.as_ref().map_or(Ok(true), |completion| {
+            completion
+                .is_signalled()
                 .map_err(self.gpu.failed("vkGetFenceStatus"))
         })
     }
@@ -166,8 +167,9 @@ impl Submitted {
     /// # Errors
     /// [`VulkanError::Call`].
     pub fn wait(&self, timeout: Duration) -> Result<bool, VulkanError> {
-        self.last.as_ref().map_or(Ok(true), |last| {
-            last.wait(nanoseconds(timeout))
+        self.completion.as_ref().map_or(Ok(true), |completion| {
+            completion
+                .wait(nanoseconds(timeout))
                 .map_err(self.gpu.failed("vkWaitForFences"))
         })
     }

@@ -308,15 +308,15 @@ pub(super) type SemaphorePoint = (vk::Semaphore, u64);
 
 /// Submits work to the device's queue.
 ///
-/// Commands, semaphores and fences are of this device, complete and not used by other work, and the caller keeps them until
-/// `last` is signalled, or passes them to [`Device::keep`]. A binary semaphore must have a submitted or imported signal before it
-/// is waited for.
+/// Commands, semaphores and fences are of this device, complete and not used by other work. The caller keeps them until
+/// `completion` is signalled, or passes them to [`Device::keep`]. A binary semaphore must have a submitted or imported signal
+/// before it is waited for.
 pub(super) fn submit(
     device: &Device,
     commands: &[vk::CommandBuffer],
     waits: &[SemaphorePoint],
     signals: &[SemaphorePoint],
-    (fence, last): (Option<vk::Fence>, vk::Fence),
+    (fence, completion): (Option<vk::Fence>, vk::Fence),
 ) -> Result<(), vk::Result> {
     let split = |points: &[SemaphorePoint]| -> (Vec<vk::Semaphore>, Vec<u64>) {
         points.iter().copied().unzip()
@@ -339,13 +339,13 @@ pub(super) fn submit(
     device.on_queue(|queue| {
         let Some(fence) = fence else {
             // SAFETY: the queue is used under its lock; the caller guarantees the other conditions, as documented above.
-            return unsafe { raw.queue_submit(queue, &[info], last) };
+            return unsafe { raw.queue_submit(queue, &[info], completion) };
         };
         // SAFETY: the queue is used under its lock; the caller guarantees the other conditions, as documented above.
         unsafe { raw.queue_submit(queue, &[info], fence) }?;
         // The fence of an empty submission is signalled when all earlier submissions have finished.
-        // SAFETY: as above.
-        unsafe { raw.queue_submit(queue, &[], last) }.inspect_err(|_| {
+        // SAFETY: the queue is used under its lock; the caller guarantees the other conditions, as documented above.
+        unsafe { raw.queue_submit(queue, &[], completion) }.inspect_err(|_| {
             // The first submission succeeded, and no fence will report when it has finished. So the call waits, because its
             // objects must not be destroyed while they are in use. SAFETY: as above.
             let _ = unsafe { raw.queue_wait_idle(queue) };

@@ -63,19 +63,19 @@ impl Gpu {
         let is_syncobj = is_syncobj(&fd);
         self.needs(
             sync.timeline_is_syncobj || !is_syncobj,
-            "timelines that are syncobjs; import the sync_files of its points",
+            "timeline semaphores that are syncobjs (for a syncobj, import the sync_files of its points)",
         )?;
-        let own = fd
-            .as_fd()
-            .try_clone_to_owned()
-            .map_err(|error| VulkanError::Unusable {
-                device: self.name().to_owned(),
-                why: format!("the timeline's fd cannot be duplicated: {error}"),
-            })?;
+        let duplicate_fd =
+            fd.as_fd()
+                .try_clone_to_owned()
+                .map_err(|error| VulkanError::Unusable {
+                    device: self.name().to_owned(),
+                    why: format!("the timeline's fd cannot be duplicated: {error}"),
+                })?;
         let timeline = self.make_timeline(true)?;
         timeline
             .raw
-            .import_opaque(own)
+            .import_opaque(duplicate_fd)
             .map_err(self.failed("vkImportSemaphoreFdKHR (timeline)"))?;
         Ok(timeline)
     }

@@ -64,7 +64,7 @@ pub(crate) struct DeviceAndQueue {
 
 /// Objects that submitted work still uses, with the fence that is signalled when the work has finished.
 pub(crate) struct PendingWork {
-    pub(crate) last: RawFence,
+    pub(crate) completion: RawFence,
     pub(crate) _uses: Box<dyn Any + Send>,
 }
 
@@ -202,7 +202,7 @@ impl Device {
         // Work counts as finished if the query fails, because that means that the device is lost and executes nothing any more.
         let (busy, finished): (Vec<_>, Vec<_>) = std::mem::take(&mut *list)
             .into_iter()
-            .partition(|pending| pending.last.is_signalled() == Ok(false));
+            .partition(|pending| pending.completion.is_signalled() == Ok(false));
         *list = busy;
         drop(list);
         drop(finished);
@@ -218,7 +218,7 @@ impl Device {
         let mut all_finished = Ok(true);
         for one in pending {
             let left = timeout.saturating_sub(begun.elapsed());
-            match one.last.wait(nanoseconds(left)) {
+            match one.completion.wait(nanoseconds(left)) {
                 Ok(true) => drop(one),
                 Ok(false) => {
                     all_finished = all_finished.map(|_| false);

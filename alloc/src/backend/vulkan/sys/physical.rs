@@ -53,8 +53,8 @@ pub(crate) struct Physical {
 impl Physical {
     pub(crate) fn list(instance: &Arc<Instance>) -> Result<Vec<Self>, vk::Result> {
         // SAFETY: the instance is valid.
-        let found = unsafe { instance.raw.enumerate_physical_devices() }?;
-        Ok(found
+        let devices = unsafe { instance.raw.enumerate_physical_devices() }?;
+        Ok(devices
             .into_iter()
             .map(|raw| Self {
                 instance: Arc::clone(instance),
@@ -144,8 +144,8 @@ impl Physical {
         }
     }
 
-    /// Queries which imports and exports semaphores and fences support. `has` returns whether an extension is supported, or
-    /// enabled.
+    /// Queries which imports and exports semaphores and fences support. `has` returns whether an extension may be used, because
+    /// the physical device supports it or the device has enabled it.
     pub(crate) fn device_sync(
         &self,
         has: &impl Fn(&CStr) -> bool,
@@ -164,22 +164,29 @@ impl Physical {
             sync.semaphore_to_sync_file =
                 binary.contains(vk::ExternalSemaphoreFeatureFlags::EXPORTABLE);
             let opaque = vk::ExternalSemaphoreHandleTypeFlags::OPAQUE_FD;
-            let both = vk::ExternalSemaphoreFeatureFlags::IMPORTABLE
+            let import_and_export = vk::ExternalSemaphoreFeatureFlags::IMPORTABLE
                 | vk::ExternalSemaphoreFeatureFlags::EXPORTABLE;
-            sync.timeline_shared = timeline && self.semaphore_features(opaque, true).contains(both);
+            sync.timeline_shared = timeline
+                && self
+                    .semaphore_features(opaque, true)
+                    .contains(import_and_export);
             sync.timeline_is_syncobj = sync.timeline_shared && timeline_is_syncobj;
         }
         if has(khr::external_fence_fd::NAME) {
             let info = vk::PhysicalDeviceExternalFenceInfo::default()
                 .handle_type(vk::ExternalFenceHandleTypeFlags::SYNC_FD);
-            let mut found = vk::ExternalFenceProperties::default();
+            let mut fence_properties = vk::ExternalFenceProperties::default();
             // SAFETY: both structures are of Vulkan 1.1 and outlive the call.
             unsafe {
                 self.instance
                     .raw
-                    .get_physical_device_external_fence_properties(self.raw, &info, &mut found);
+                    .get_physical_device_external_fence_properties(
+                        self.raw,
+                        &info,
+                        &mut fence_properties,
+                    );
             }
-            let features = found.external_fence_features;
+            let features = fence_properties.external_fence_features;
             sync.fence_from_sync_file =
                 features.contains(vk::ExternalFenceFeatureFlags::IMPORTABLE);
             sync.fence_to_sync_file = features.contains(vk::ExternalFenceFeatureFlags::EXPORTABLE);
@@ -314,14 +321,14 @@ impl Physical {
                 .raw
                 .get_physical_device_queue_family_properties(self.raw)
         };
-        let first = |flags: vk::QueueFlags| {
+        let first_family = |flags: vk::QueueFlags| {
             families
                 .iter()
                 .position(|family| family.queue_flags.intersects(flags) && family.queue_count > 0)
         };
-        let copies = vk::QueueFlags::COMPUTE | vk::QueueFlags::TRANSFER;
-        let has_graphics = first(vk::QueueFlags::GRAPHICS);
-        let family = has_graphics.or_else(|| first(copies))?;
+        let copy_flags = vk::QueueFlags::COMPUTE | vk::QueueFlags::TRANSFER;
+        let has_graphics = first_family(vk::QueueFlags::GRAPHICS);
+        let family = has_graphics.or_else(|| first_family(copy_flags))?;
         Some((u32::try_from(family).ok()?, has_graphics.is_some()))
     }
 }

@@ -190,7 +190,7 @@ fn chroma_name(at: vk::ChromaLocation) -> &'static str {
     }
 }
 
-/// Whether a format is Y'CbCr. Of the formats in the table of Vulkan formats, exactly those have subsampled chroma.
+/// Whether a format is Y'CbCr. In the table of Vulkan formats, exactly the Y'CbCr formats have subsampled chroma.
 fn is_ycbcr(fourcc: Fourcc) -> bool {
     format::size_multiples(fourcc) != (1, 1)
 }
@@ -245,7 +245,7 @@ impl Gpu {
         };
         let vulkan = format::of(format.fourcc)
             .filter(|_| is_ycbcr(format.fourcc))
-            .ok_or_else(|| refused("Vulkan has no Y'CbCr format for it".to_owned()))?;
+            .ok_or_else(|| refused("Vulkan has no Y'CbCr format for this fourcc".to_owned()))?;
         let features = self.features(format);
         if !features.contains(vk::FormatFeatureFlags::SAMPLED_IMAGE) {
             return Err(refused(

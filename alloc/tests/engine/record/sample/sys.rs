@@ -37,24 +37,24 @@ struct PipelineObjects {
 
 struct Sampling {
     engine: Arc<Engine>,
-    made: PipelineObjects,
+    objects: PipelineObjects,
     // The conversion is kept, because the descriptor set layout contains its sampler.
     _conversion: YcbcrConversion,
 }
 
 impl Drop for Sampling {
     fn drop(&mut self) {
-        let (device, made) = (&self.engine.device, &self.made);
+        let (device, objects) = (&self.engine.device, &self.objects);
         // SAFETY: all objects are of this device or null, and the work that uses them has ended.
         unsafe {
-            device.destroy_descriptor_pool(made.pool, None);
-            device.destroy_pipeline(made.pipeline, None);
-            device.destroy_shader_module(made.module, None);
-            device.destroy_pipeline_layout(made.layout, None);
-            device.destroy_descriptor_set_layout(made.set_layout, None);
-            device.destroy_buffer(made.buffer, None);
-            device.free_memory(made.memory, None);
-            device.destroy_image_view(made.view, None);
+            device.destroy_descriptor_pool(objects.pool, None);
+            device.destroy_pipeline(objects.pipeline, None);
+            device.destroy_shader_module(objects.module, None);
+            device.destroy_pipeline_layout(objects.layout, None);
+            device.destroy_descriptor_set_layout(objects.set_layout, None);
+            device.destroy_buffer(objects.buffer, None);
+            device.free_memory(objects.memory, None);
+            device.destroy_image_view(objects.view, None);
         }
     }
 }
@@ -71,20 +71,20 @@ pub(crate) fn sampled(
     // If a later call fails, the drop of this value destroys the objects that were created before.
     let mut sampling = Sampling {
         engine: Arc::clone(engine),
-        made: PipelineObjects::default(),
+        objects: PipelineObjects::default(),
         _conversion: conversion.clone(),
     };
-    let made = &mut sampling.made;
-    made.view = conversion.view(image)?;
+    let objects = &mut sampling.objects;
+    objects.view = conversion.view(image)?;
     let count = columns.saturating_mul(rows);
     let size_bytes = u64::from(count).saturating_mul(16);
-    (made.buffer, made.memory) = storage(engine, size_bytes)?;
-    let set = pipeline(engine, made, conversion.sampler())?;
+    (objects.buffer, objects.memory) = storage(engine, size_bytes)?;
+    let set = pipeline(engine, objects, conversion.sampler())?;
     let pictures = [vk::DescriptorImageInfo::default()
-        .image_view(made.view)
+        .image_view(objects.view)
         .image_layout(COMPUTE.layout)];
     let colours = [vk::DescriptorBufferInfo::default()
-        .buffer(made.buffer)
+        .buffer(objects.buffer)
         .range(vk::WHOLE_SIZE)];
     let writes = [
         vk::WriteDescriptorSet::default()
@@ -108,8 +108,8 @@ pub(crate) fn sampled(
         .dst_access_mask(vk::AccessFlags::HOST_READ)];
     // SAFETY: the command buffer is being recorded. Pipeline, layout and set match.
     unsafe {
-        device.cmd_bind_pipeline(recording.raw, point, made.pipeline);
-        device.cmd_bind_descriptor_sets(recording.raw, point, made.layout, 0, &[set], &[]);
+        device.cmd_bind_pipeline(recording.raw, point, objects.pipeline);
+        device.cmd_bind_descriptor_sets(recording.raw, point, objects.layout, 0, &[set], &[]);
         device.cmd_dispatch(recording.raw, columns, rows, 1);
         device.cmd_pipeline_barrier(
             recording.raw,
@@ -125,7 +125,7 @@ pub(crate) fn sampled(
     recording.submit(&[], &[])?.wait()?;
     let (all, flags) = (vk::WHOLE_SIZE, vk::MemoryMapFlags::empty());
     // SAFETY: the memory is host-visible and coherent, and is mapped once.
-    let start = unsafe { device.map_memory(sampling.made.memory, 0, all, flags) }
+    let start = unsafe { device.map_memory(sampling.objects.memory, 0, all, flags) }
         .map_err(failed("vkMapMemory"))?
         .cast::<[f32; 4]>();
     let count = usize::try_from(count).map_err(|_| engine_error("too many colours"))?;
@@ -177,7 +177,7 @@ fn storage(
 /// Creates the pipeline, and a descriptor set for it.
 fn pipeline(
     engine: &Engine,
-    made: &mut PipelineObjects,
+    objects: &mut PipelineObjects,
     sampler: vk::Sampler,
 ) -> Result<vk::DescriptorSet, VulkanError> {
     let device = &engine.device;
@@ -197,29 +197,29 @@ fn pipeline(
     ];
     let info = vk::DescriptorSetLayoutCreateInfo::default().bindings(&bindings);
     // SAFETY: the structures are complete, and the sampler outlives the layout.
-    made.set_layout = unsafe { device.create_descriptor_set_layout(&info, None) }
+    objects.set_layout = unsafe { device.create_descriptor_set_layout(&info, None) }
         .map_err(failed("vkCreateDescriptorSetLayout"))?;
-    let sets = [made.set_layout];
+    let sets = [objects.set_layout];
     let info = vk::PipelineLayoutCreateInfo::default().set_layouts(&sets);
     // SAFETY: the structure is complete.
-    made.layout = unsafe { device.create_pipeline_layout(&info, None) }
+    objects.layout = unsafe { device.create_pipeline_layout(&info, None) }
         .map_err(failed("vkCreatePipelineLayout"))?;
     let info = vk::ShaderModuleCreateInfo::default().code(&SAMPLE);
     // SAFETY: spirv-val has validated the shader after its compilation.
-    made.module = unsafe { device.create_shader_module(&info, None) }
+    objects.module = unsafe { device.create_shader_module(&info, None) }
         .map_err(failed("vkCreateShaderModule"))?;
     let stage = vk::PipelineShaderStageCreateInfo::default()
         .stage(vk::ShaderStageFlags::COMPUTE)
-        .module(made.module)
+        .module(objects.module)
         .name(c"main");
     let infos = [vk::ComputePipelineCreateInfo::default()
         .stage(stage)
-        .layout(made.layout)];
+        .layout(objects.layout)];
     // SAFETY: module and layout are of this device and match.
     let pipelines =
         unsafe { device.create_compute_pipelines(vk::PipelineCache::null(), &infos, None) };
     let pipelines = pipelines.map_err(|(_, answer)| failed("vkCreateComputePipelines")(answer))?;
-    made.pipeline = *pipelines
+    objects.pipeline = *pipelines
         .first()
         .ok_or_else(|| engine_error("no pipeline"))?;
     let sizes = [
@@ -235,10 +235,10 @@ fn pipeline(
         .max_sets(1)
         .pool_sizes(&sizes);
     // SAFETY: the structure is complete.
-    made.pool = unsafe { device.create_descriptor_pool(&info, None) }
+    objects.pool = unsafe { device.create_descriptor_pool(&info, None) }
         .map_err(failed("vkCreateDescriptorPool"))?;
     let info = vk::DescriptorSetAllocateInfo::default()
-        .descriptor_pool(made.pool)
+        .descriptor_pool(objects.pool)
         .set_layouts(&sets);
     // SAFETY: pool and layout are of this device.
     let found = unsafe { device.allocate_descriptor_sets(&info) }

@@ -62,13 +62,13 @@ impl Gpu {
         if Arc::ptr_eq(&from.raw, &to.raw) {
             return Err(refused("the source and the destination are the same image"));
         }
-        let made = copy_method(from.layout.format().fourcc, to.layout.format().fourcc);
-        let made = made.map_err(refused)?;
-        if let Some(why) = self.unsupported_reason(made, from, to) {
+        let method = copy_method(from.layout.format().fourcc, to.layout.format().fourcc);
+        let method = method.map_err(refused)?;
+        if let Some(why) = self.unsupported_reason(method, from, to) {
             return Err(refused(why));
         }
         let (read, written) = (from.regions()?, to.regions()?);
-        let whole = |image: &Image| {
+        let is_whole = |image: &Image| {
             let (visible, extent) = (image.layout.visible(), image.layout.extent());
             has_whole_blocks(image.layout.format().fourcc, visible, extent)
         };
@@ -84,9 +84,9 @@ impl Gpu {
                 picture(to)
             )));
         }
-        if !whole(from)
-            || !whole(to)
-            || (made == CopyMethod::Copy && sizes(&read) != sizes(&written))
+        if !is_whole(from)
+            || !is_whole(to)
+            || (method == CopyMethod::Copy && sizes(&read) != sizes(&written))
         {
             return Err(refused(
                 "the picture of an image begins or ends between pixels that share a chroma sample; crop at multiples of the chroma subsampling",
@@ -100,7 +100,7 @@ impl Gpu {
         };
         let transfers = [transfers(from)?, transfers(to)?];
         let regions: Vec<(Region, Region)> = read.into_iter().zip(written).collect();
-        let (raw, recorded) = sys::record_copy(&from.raw, &to.raw, made, &regions, &transfers)
+        let (raw, recorded) = sys::record_copy(&from.raw, &to.raw, method, &regions, &transfers)
             .map_err(self.failed("recording a copy"))?;
         let commands = Commands {
             raw,

@@ -29,14 +29,14 @@ pub(super) fn record_copy(
     regions: &[(Region, Region)],
     transfers: &[OwnershipTransfers; 2],
 ) -> Result<(vk::CommandBuffer, RecordedCopy), vk::Result> {
-    let made = RecordedCopy {
+    let recorded = RecordedCopy {
         commands: OneTimeCommands::new(&from.device)?,
         from: Arc::clone(from),
         to: Arc::clone(to),
     };
-    // SAFETY: the command buffer is new; both images belong to this device, and `made` keeps them as long as the commands.
-    unsafe { record(&made, method, regions, transfers) }?;
-    Ok((made.commands.raw, made))
+    // SAFETY: the command buffer is new; both images belong to this device, and `recorded` keeps them as long as the commands.
+    unsafe { record(&recorded, method, regions, transfers) }?;
+    Ok((recorded.commands.raw, recorded))
 }
 
 /// Records acquires, copy and releases.
@@ -45,14 +45,14 @@ pub(super) fn record_copy(
 /// The command buffer is in the initial state. The images and the command buffer belong to the same device, and live until the
 /// commands have finished.
 unsafe fn record(
-    made: &RecordedCopy,
+    recorded: &RecordedCopy,
     method: CopyMethod,
     regions: &[(Region, Region)],
     [read, written]: &[OwnershipTransfers; 2],
 ) -> Result<(), vk::Result> {
-    let device: &Device = &made.from.device;
-    let (raw, commands) = (&device.raw, made.commands.raw);
-    let (from, to, general) = (made.from.raw, made.to.raw, vk::ImageLayout::GENERAL);
+    let device: &Device = &recorded.from.device;
+    let (raw, commands) = (&device.raw, recorded.commands.raw);
+    let (from, to, general) = (recorded.from.raw, recorded.to.raw, vk::ImageLayout::GENERAL);
     let begin =
         vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
     let none = vk::DependencyFlags::empty();
