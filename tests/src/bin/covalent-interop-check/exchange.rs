@@ -67,7 +67,7 @@ pub(crate) fn is_read_after_its_fence(gpu: &Gpu, buffer: &Buffer) -> Result<RowO
         &new,
         Submission {
             exported: true,
-            ..after(sw_sync.fence(1)?)
+            ..submission_after(sw_sync.fence(1)?)
         },
     )?;
     expect_pending(&writing)?;

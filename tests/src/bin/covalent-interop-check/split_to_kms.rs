@@ -125,7 +125,7 @@ fn copy_drawn_picture(
     let filled = SwSyncTimeline::new()?;
     let submission = Submission {
         exported: true,
-        ..after(filled.fence(1)?)
+        ..submission_after(filled.fence(1)?)
     };
     let mut copying = gpu.begin_copy(&from, &to, submission)?;
     let pixels = pattern(&frame, 21)?;

@@ -178,7 +178,7 @@ fn both_read(_: Pair<'_>, image: &Image, peer: &Peer) -> Result<RowOutcome> {
 fn begin_write_after(image: &Image, sw_sync: &SwSyncTimeline, seed: usize) -> Result<PendingCopy> {
     let submission = Submission {
         exported: true,
-        ..after(sw_sync.fence(1)?)
+        ..submission_after(sw_sync.fence(1)?)
     };
     let writing = image.begin_write(&pixels(image, seed)?, submission)?;
     expect_pending(&writing)?;

@@ -170,7 +170,7 @@ fn semaphore_to_sync_file(gpu: &Gpu) -> Result<CheckOutcome> {
     let sw_sync = SwSyncTimeline::new()?;
     let mut work = gpu.submit(Submission {
         exported: true,
-        ..after(&sw_sync.fence(1)?)?
+        ..submission_after(&sw_sync.fence(1)?)?
     })?;
     not_too_early(&sw_sync, || work.export())?;
     match work.export() {
@@ -198,7 +198,7 @@ fn fence_to_sync_file(gpu: &Gpu) -> Result<CheckOutcome> {
     let sw_sync = SwSyncTimeline::new()?;
     let mut work = gpu.submit(Submission {
         fence: Some(gpu.fence()?),
-        ..after(&sw_sync.fence(1)?)?
+        ..submission_after(&sw_sync.fence(1)?)?
     })?;
     let fence = work.fence().context("the submission has no fence")?;
     ensure!(
@@ -226,7 +226,7 @@ fn between_points(gpu: &Gpu) -> Result<CheckOutcome> {
     acquire.set_fence(&sw_sync.fence(1)?)?;
     let mut work = gpu.submit(Submission {
         exported: true,
-        ..after(&acquire.fence()?)?
+        ..submission_after(&acquire.fence()?)?
     })?;
     thread::scope(|scope| {
         let completion = scope.spawn(|| -> Result<()> {
@@ -409,7 +409,7 @@ fn many(gpu: &Gpu) -> Result<CheckOutcome> {
     for number in 1..=1000 {
         let mut work = gpu.submit(Submission {
             exported: true,
-            ..after(&sw_sync.fence(number)?)?
+            ..submission_after(&sw_sync.fence(number)?)?
         })?;
         sw_sync.advance(1)?;
         if let Some(fence) = work.export()? {
