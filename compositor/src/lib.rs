@@ -53,4 +53,5 @@ pub mod swapchain;
 pub mod syncobj;
 pub mod transient;
 pub mod user_acts;
+pub mod window;
 pub mod writeback;

@@ -11,7 +11,7 @@ use crate::content::Content;
 use crate::cursor::{CursorLayer, ShownCursor};
 use crate::region::{Rect, Region};
 use crate::render::{ColorRepresentation, View};
-use crate::stack::Window;
+use crate::window::Window;
 
 /// The number of rectangles of the hidden region from which no more are added.
 const HIDDEN_RECTS_MAX: usize = 128;

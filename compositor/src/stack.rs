@@ -2,38 +2,25 @@
 
 use std::collections::HashMap;
 
+use smithay::reexports::wayland_server::Resource;
 use smithay::reexports::wayland_server::backend::ObjectId;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
-use smithay::reexports::wayland_server::{Client, Resource};
 use smithay::wayland::compositor::{
     SubsurfaceCachedState, TraversalAction, with_states, with_surface_tree_upward,
 };
-use smithay::wayland::shell::xdg::{
-    PopupSurface, SurfaceCachedState, ToplevelSurface, XdgToplevelSurfaceData,
-};
+use smithay::wayland::shell::xdg::{PopupSurface, SurfaceCachedState, ToplevelSurface};
 
 use crate::output_view::{OutputId, OutputView};
 use crate::region::Rect;
 use crate::render::Pixels as _;
 use crate::scene::{Role, Scene, SceneLayer};
 use crate::surface::Surface;
+use crate::window::Window;
 
 /// The background colour (`0xAARRGGBB`).
 const BACKGROUND: u32 = 0xff30_3840;
 /// The colour behind a fullscreen window, which xdg-shell requires to be opaque.
 const BACKDROP: u32 = 0xff00_0000;
-
-/// A toplevel window.
-#[derive(Clone, Debug)]
-pub struct Window {
-    /// The `xdg_toplevel` of the window.
-    pub toplevel: ToplevelSurface,
-    /// Whether the window is fullscreen.
-    pub fullscreen: bool,
-    /// The output on which the window is placed or fullscreen. While this output is not connected, the window is on the first
-    /// output.
-    pub output: Option<OutputId>,
-}
 
 /// All windows, popups and surfaces.
 #[derive(Debug, Default)]
@@ -421,32 +408,3 @@ struct Tree<'a> {
 
 /// The largest depth of nested popups that are shown.
 const POPUP_DEPTH_MAX: usize = 16;
-
-impl Window {
-    /// Returns `title/app_id`, which is the name of the window in the report.
-    pub fn name(&self) -> String {
-        let (title, app_id) = self.title_and_app_id();
-        format!(
-            "{}/{}",
-            title.unwrap_or_default(),
-            app_id.unwrap_or_default()
-        )
-    }
-
-    /// Returns the title and the application id, as the client set them.
-    pub fn title_and_app_id(&self) -> (Option<String>, Option<String>) {
-        with_states(self.toplevel.wl_surface(), |states| {
-            let data = states.data_map.get::<XdgToplevelSurfaceData>();
-            data.and_then(|data| {
-                let data = data.lock().ok()?;
-                Some((data.title.clone(), data.app_id.clone()))
-            })
-            .unwrap_or_default()
-        })
-    }
-
-    /// Returns the client of the window, if it is still connected.
-    pub fn client(&self) -> Option<Client> {
-        self.toplevel.wl_surface().client()
-    }
-}
