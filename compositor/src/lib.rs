@@ -46,6 +46,7 @@ pub mod scene;
 pub mod screen;
 pub mod screenshot;
 pub mod session;
+pub mod shell;
 pub mod stack;
 pub mod state;
 pub mod surface;

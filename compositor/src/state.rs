@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use smithay::input::pointer::PointerHandle;
 use smithay::input::{Seat, SeatState};
+use smithay::reexports::wayland_protocols::xdg::shell::server::xdg_toplevel::WmCapabilities;
 use smithay::reexports::wayland_server::backend::{ClientData, ClientId, DisconnectReason};
 use smithay::reexports::wayland_server::protocol::wl_shm;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
@@ -39,9 +40,17 @@ use crate::render::{PixelFormat, Renderer};
 use crate::run::{Failure, exit};
 use crate::scene::{Scene, SceneLayer};
 use crate::screen::PendingCallbacks;
+use crate::shell::Shell;
 use crate::stack::Stack;
 use crate::syncobj::Syncobj;
 use crate::user_acts::UserActs;
+
+/// What this compositor can do with windows. It has no window menu.
+const CAPABILITIES: [WmCapabilities; 3] = [
+    WmCapabilities::Fullscreen,
+    WmCapabilities::Maximize,
+    WmCapabilities::Minimize,
+];
 
 /// The state of the compositor.
 #[derive(Debug)]
@@ -72,6 +81,8 @@ pub struct State {
     pub devices: Option<Devices>,
     /// The windows and surfaces.
     pub stack: Stack,
+    /// The state of the desktop shell.
+    pub shell: Shell,
     /// The outputs with their frames.
     pub outputs: Outputs,
     /// The frame callbacks that are not sent yet.
@@ -163,7 +174,7 @@ impl State {
         }
         let protocols = Protocols {
             compositor: CompositorState::new_v6::<Self>(&display),
-            shell: XdgShellState::new::<Self>(&display),
+            shell: XdgShellState::new_with_capabilities::<Self>(&display, CAPABILITIES),
             shm: ShmState::new::<Self>(&display, formats),
             seat: seat_state,
             output: OutputManagerState::new_with_xdg_output::<Self>(&display),
@@ -193,6 +204,7 @@ impl State {
             user_acts: UserActs::default(),
             devices: None,
             stack: Stack::default(),
+            shell: Shell::default(),
             outputs: Outputs::default(),
             callbacks: PendingCallbacks::default(),
             control: Control::default(),
