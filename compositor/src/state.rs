@@ -13,6 +13,7 @@ use smithay::reexports::wayland_server::protocol::wl_shm;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::reexports::wayland_server::{Client, DisplayHandle, Resource};
 use smithay::wayland::compositor::{CompositorClientState, CompositorState};
+use smithay::wayland::cursor_shape::CursorShapeManagerState;
 use smithay::wayland::output::OutputManagerState;
 use smithay::wayland::presentation::PresentationState;
 use smithay::wayland::selection::data_device::DataDeviceState;
@@ -106,6 +107,7 @@ pub struct Protocols {
     pub presentation: PresentationState,
     pub data_device: DataDeviceState,
     pub activation: XdgActivationState,
+    pub cursor_shape: CursorShapeManagerState,
 }
 
 /// The data of each client.
@@ -182,6 +184,7 @@ impl State {
             presentation: PresentationState::new::<Self>(&display, clock::CLOCK_ID),
             data_device: DataDeviceState::new::<Self>(&display),
             activation: XdgActivationState::new::<Self>(&display),
+            cursor_shape: CursorShapeManagerState::new::<Self>(&display),
         };
         let supported = SupportedFormats {
             sampled: renderer.sampled(),

@@ -1,4 +1,5 @@
-//! The pointer's image: a surface of a client (`wl_pointer.set_cursor`), an image of the cursor theme, or a built-in arrow.
+//! The pointer's image: a surface of a client (`wl_pointer.set_cursor`), an image of the cursor theme, which the client may choose
+//! (`wp_cursor_shape_device_v1.set_shape`), or a built-in arrow.
 //!
 //! The image is shown from the first motion of the pointer on. A machine without a pointer device shows none, and its fullscreen
 //! windows need no cursor plane to be scanned out.
@@ -9,7 +10,7 @@ mod theme;
 use std::rc::Rc;
 use std::time::Duration;
 
-use smithay::input::pointer::{CursorImageStatus, CursorImageSurfaceData};
+use smithay::input::pointer::{CursorIcon, CursorImageStatus, CursorImageSurfaceData};
 use smithay::reexports::wayland_server::Resource;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::utils::{Logical, Point};
@@ -23,12 +24,15 @@ use crate::render::view::Transform;
 use crate::render::{ColorRepresentation, Layer, Pixels, View};
 use crate::stack::Stack;
 use crate::state::State;
+use theme::Theme;
 
 /// The state of the pointer's image.
 #[derive(Debug)]
 pub struct Cursor {
     status: CursorImageStatus,
+    /// The image of the theme, while `status` names one.
     image: Rc<CursorImage>,
+    theme: Theme,
     has_moved: bool,
 }
 
@@ -86,9 +90,11 @@ impl ShownCursor {
 
 impl Default for Cursor {
     fn default() -> Self {
+        let mut theme = Theme::load();
         Self {
             status: CursorImageStatus::default_named(),
-            image: Rc::new(theme::load()),
+            image: theme.image(CursorIcon::Default),
+            theme,
             has_moved: false,
         }
     }
@@ -100,6 +106,14 @@ impl Cursor {
         match &self.status {
             CursorImageStatus::Surface(surface) if surface.is_alive() => Some(surface),
             _ => None,
+        }
+    }
+
+    /// Returns the shape of the theme that is the pointer's image; `None` for a client's surface or a hidden pointer.
+    pub fn shape(&self) -> Option<CursorIcon> {
+        match &self.status {
+            CursorImageStatus::Named(icon) => Some(*icon),
+            CursorImageStatus::Surface(_) | CursorImageStatus::Hidden => None,
         }
     }
 
@@ -229,6 +243,9 @@ impl State {
     /// Sets the pointer's image.
     pub(crate) fn set_cursor(&mut self, status: CursorImageStatus) {
         if self.cursor.status != status {
+            if let CursorImageStatus::Named(icon) = status {
+                self.cursor.image = self.cursor.theme.image(icon);
+            }
             self.cursor.status = status;
             self.outputs.schedule_redraw();
         }

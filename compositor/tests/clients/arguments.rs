@@ -276,6 +276,13 @@ const INVALID_REQUESTS: &[InvalidRequest] = &[
     ),
     ("xdg_positioner", "set_anchor", &[9], "xdg_positioner", 0),
     ("xdg_positioner", "set_gravity", &[-1], "xdg_positioner", 0),
+    (
+        "wp_cursor_shape_device_v1",
+        "set_shape",
+        &[0, 77],
+        "wp_cursor_shape_device_v1",
+        1,
+    ),
     ("wp_viewport", "set_destination", &[0, 4], "wp_viewport", 0),
     (
         "wp_viewport",
