@@ -1,6 +1,6 @@
 //! The window stack: the windows in stacking order and their positions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use smithay::reexports::wayland_server::Resource;
 use smithay::reexports::wayland_server::backend::ObjectId;
@@ -31,7 +31,7 @@ pub struct Stack {
     windows: Vec<Window>,
     popups: Vec<PopupSurface>,
     /// The popups that are not shown any more, and that their clients have not destroyed yet.
-    dismissed_popups: Vec<PopupSurface>,
+    dismissed_popups: HashSet<ObjectId>,
     surfaces: HashMap<ObjectId, Surface>,
     /// The outputs that are on.
     outputs: Vec<OutputView>,
@@ -154,13 +154,13 @@ impl Stack {
     /// Removes a popup.
     pub fn remove_popup(&mut self, popup: &PopupSurface) {
         self.popups.retain(|existing| existing != popup);
-        self.dismissed_popups.retain(|existing| existing != popup);
+        self.dismissed_popups.remove(&popup.xdg_popup().id());
     }
 
     /// Hides a popup until it is destroyed.
     pub fn dismiss_popup(&mut self, popup: &PopupSurface) {
-        if self.popups.contains(popup) && !self.dismissed_popups.contains(popup) {
-            self.dismissed_popups.push(popup.clone());
+        if self.popups.contains(popup) {
+            self.dismissed_popups.insert(popup.xdg_popup().id());
         }
     }
 
@@ -451,8 +451,9 @@ impl Stack {
             return;
         }
         for popup in &self.popups {
-            let is_shown = popup.alive() && !self.dismissed_popups.contains(popup);
-            if is_shown && popup.get_parent_surface().as_ref() == Some(root) {
+            let is_dismissed = || self.dismissed_popups.contains(&popup.xdg_popup().id());
+            let is_child = popup.alive() && popup.get_parent_surface().as_ref() == Some(root);
+            if is_child && !is_dismissed() {
                 let offset = popup.with_pending_state(|state| state.geometry.loc);
                 let corner = (
                     corner.0.saturating_add(offset.x),

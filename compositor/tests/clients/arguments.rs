@@ -9,6 +9,9 @@ use crate::fixture::objects::{Objects, interfaces};
 use crate::fixture::wire::Wire;
 use crate::fixture::{Client, Fixture, Window};
 
+/// A point of the window of the client that sends the requests. The window is placed beside the corner of the other one.
+const ON_WINDOW: (f64, f64) = (40.0, 40.0);
+
 const RED: u32 = 0xffff_0000;
 const GREEN: u32 = 0xff00_ff00;
 
@@ -131,7 +134,7 @@ fn extreme_arguments_disconnect_at_most_their_sender() {
                 objects.request(wire, interface, opcode, &combination);
                 objects.apply(wire);
                 fixture.round_trip_wire(wire);
-                fixture.state.point_at((32.0, 24.0).into(), 0);
+                fixture.state.point_at(ON_WINDOW.into(), 0);
                 // A client that reads no events for so long would be disconnected.
                 fixture.step(&mut unaffected.client);
                 if wire.closed {
@@ -175,8 +178,7 @@ fn requests_in_random_order_disconnect_at_most_their_sender() {
             }
             if random.below(8) == 0 {
                 fixture.round_trip_wire(&mut wire);
-                let at = (32.0, 24.0);
-                fixture.state.point_at(at.into(), 0);
+                fixture.state.point_at(ON_WINDOW.into(), 0);
             }
             if wire.closed {
                 break;
@@ -344,7 +346,7 @@ fn answer(
     objects.request(&mut wire, described, opcode, &numbers);
     objects.apply(&mut wire);
     fixture.round_trip_wire(&mut wire);
-    fixture.state.point_at((32.0, 24.0).into(), 0);
+    fixture.state.point_at(ON_WINDOW.into(), 0);
     fixture.round_trip_wire(&mut wire);
     let (object, code, message) = wire.error?;
     let name = objects

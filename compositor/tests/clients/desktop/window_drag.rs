@@ -3,7 +3,7 @@
 use covalent_compositor::region::Rect;
 use smithay::backend::input::ButtonState;
 
-use super::{App, LEFT_BUTTON, MAXIMIZED, MOVE, RESIZE, RESIZING, RIGHT_BUTTON, SUPER, WHITE};
+use super::{App, LEFT_BUTTON, MAXIMIZED, MOVE, RESIZE, RESIZING, RIGHT_BUTTON, SUPER};
 use crate::fixture::Fixture;
 use crate::fixture::wire::Arg;
 
@@ -11,8 +11,10 @@ use crate::fixture::wire::Arg;
 const TOP_LEFT: u32 = 5;
 const RIGHT: u32 = 8;
 
-/// The key that maximises the window.
+/// The keys that maximise the window and tile it.
 const UP: u32 = 111;
+const LEFT_KEY: u32 = 113;
+const RIGHT_KEY: u32 = 114;
 
 /// Presses the left button on a window, and returns the serial of the press.
 fn press_on(fixture: &mut Fixture, app: &mut App, (x, y): (i32, i32)) -> u32 {
@@ -222,5 +224,43 @@ fn window_that_ends_while_it_is_moved_returns_the_pointer() {
     }
     assert_eq!(below.count(below.pointer, 0), entered + 1);
     assert_eq!(fixture.white(&mut below).1, 320 * 240);
-    assert_eq!(WHITE, u32::MAX);
+}
+
+#[test]
+fn window_of_any_geometry_can_be_moved_resized_and_arranged() {
+    let mut fixture = Fixture::desktop();
+    let mut other = App::new(&mut fixture, "other", (320, 240));
+    const EXTREMES: [i32; 5] = [i32::MIN, -5, 1, 100, i32::MAX];
+    for place in EXTREMES {
+        for size in [1, 100, i32::MAX] {
+            let mut app = App::new(&mut fixture, "window", (100, 80));
+            let limits = [size.into(), size.into()];
+            app.wire.send(app.toplevel, 8, &limits);
+            let geometry = [place, place, size, size].map(Arg::from);
+            app.wire.send(app.role, 3, &geometry);
+            app.show(&mut fixture, (100, 80));
+            fixture.press(SUPER);
+            for button in [LEFT_BUTTON, RIGHT_BUTTON] {
+                // Where the window is, if it is on the output.
+                fixture.point(40, 40);
+                fixture.button(button, ButtonState::Pressed);
+                for to in [i32::MIN, i32::MAX, 60] {
+                    fixture.point(to, to);
+                    app.sync(&mut fixture);
+                    app.show(&mut fixture, (100, 80));
+                }
+                fixture.button(button, ButtonState::Released);
+            }
+            for key in [UP, LEFT_KEY, RIGHT_KEY] {
+                fixture.chord(&[key]);
+                app.sync(&mut fixture);
+                app.show(&mut fixture, (100, 80));
+            }
+            fixture.release(SUPER);
+            app.sync(&mut fixture);
+            drop(app);
+            other.sync(&mut fixture);
+        }
+    }
+    assert_eq!(fixture.white(&mut other).1, 320 * 240);
 }
