@@ -254,6 +254,11 @@ impl LoopHandle {
     pub fn stop(&self) {
         self.shared.is_stopped.set(true);
     }
+
+    /// Returns whether [`EventLoop::run`] ends after this iteration.
+    pub fn is_stopped(&self) -> bool {
+        self.shared.is_stopped.get()
+    }
 }
 
 impl Deref for LoopHandle {

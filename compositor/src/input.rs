@@ -6,15 +6,17 @@ use smithay::backend::input::{
 };
 use smithay::backend::libinput::{LibinputInputBackend, LibinputSessionInterface};
 use smithay::backend::session::Session;
-use smithay::input::keyboard::{FilterResult, Keycode, Keysym};
+use smithay::input::keyboard::{FilterResult, Keycode};
 use smithay::input::pointer::{AxisFrame, ButtonEvent, MotionEvent};
 use smithay::reexports::input::Libinput;
+use smithay::reexports::wayland_server::Resource;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::utils::{Logical, Point, SERIAL_COUNTER};
 
 use crate::client_region::accepts_input;
 use crate::clock;
 use crate::event_loop::LoopHandle;
+use crate::scene::SceneLayer;
 use crate::session::Seat;
 use crate::state::State;
 
@@ -94,27 +96,34 @@ impl State {
         self.key_event(event.key_code(), event.state(), event.time_msec());
     }
 
-    /// Sends a key press or release to the client with keyboard focus, or switches the virtual terminal.
+    /// Sends a key press or release to the client with keyboard focus, or does what the key is bound to.
     pub fn key_event(&mut self, key: Keycode, key_state: KeyState, time: u32) {
         let Some(keyboard) = self.seat.get_keyboard() else {
             return;
         };
         let pressed = key_state == KeyState::Pressed;
         let serial = SERIAL_COUNTER.next_serial();
-        self.user_acts
-            .record(serial, keyboard.current_focus().as_ref());
-        let console = keyboard.input(self, key, key_state, serial, time, |_, _, key| {
-            let symbol = key.modified_sym().raw();
-            let first = Keysym::XF86_Switch_VT_1.raw();
-            let last = Keysym::XF86_Switch_VT_12.raw();
-            if pressed && (first..=last).contains(&symbol) {
-                FilterResult::Intercept(symbol - first + 1)
-            } else {
-                FilterResult::Forward
-            }
-        });
-        if let Some(number) = console.and_then(|number| i32::try_from(number).ok()) {
-            self.switch_console(number);
+        let focus = keyboard.current_focus();
+        let action = keyboard.input(
+            self,
+            key,
+            key_state,
+            serial,
+            time,
+            |state, modifiers, key_handle| {
+                let symbols = (
+                    key_handle.raw_latin_sym_or_raw_current_sym(),
+                    key_handle.modified_sym(),
+                );
+                let result = state.shell.filter_key((key, pressed), modifiers, symbols);
+                if matches!(result, FilterResult::Forward) {
+                    state.user_acts.record(serial, focus.as_ref());
+                }
+                result
+            },
+        );
+        if let Some(action) = action.flatten() {
+            self.perform(action);
         }
     }
 
@@ -127,7 +136,12 @@ impl State {
 
     fn move_pointer(&mut self, to: Point<f64, Logical>, time: u32) {
         let to = self.outputs.clamp(to);
-        let focus = self.surface_at(to);
+        let focus = if self.shell.is_dragging() {
+            self.drag_to(to);
+            None
+        } else {
+            self.surface_at(to)
+        };
         let pointer = self.pointer.clone();
         pointer.motion(
             self,
@@ -163,37 +177,45 @@ impl State {
         self.button_event(event.button_code(), event.state(), event.time_msec());
     }
 
-    /// Sends a button press or release to the client with pointer focus, and raises the window under the pointer.
+    /// Sends a button press or release to the client with pointer focus, and raises and focuses the window under the pointer.
     pub fn button_event(&mut self, button: u32, button_state: ButtonState, time: u32) {
-        if button_state == ButtonState::Pressed {
-            let at = self.pointer.current_location();
-            let clicked = self.surface_at(at).and_then(|(surface, _)| {
-                let output = self.outputs.at(at)?;
-                let scene = self.stack.logical_scene(output.id);
-                let layer = scene
-                    .layers
-                    .into_iter()
-                    .find(|layer| layer.surface == surface);
-                layer.map(|layer| layer.window.toplevel)
-            });
-            if let Some(toplevel) = clicked {
-                self.activate(&toplevel);
-            }
+        let serial = SERIAL_COUNTER.next_serial();
+        let event = ButtonEvent {
+            button,
+            state: button_state,
+            serial,
+            time,
+        };
+        if self.drag_button(&event) {
+            return;
+        }
+        if button_state == ButtonState::Pressed && self.press_on_window(button) {
+            return;
         }
         let pointer = self.pointer.clone();
-        let serial = SERIAL_COUNTER.next_serial();
         self.user_acts
             .record(serial, pointer.current_focus().as_ref());
-        pointer.button(
-            self,
-            &ButtonEvent {
-                button,
-                state: button_state,
-                serial,
-                time,
-            },
-        );
+        pointer.button(self, &event);
         pointer.frame(self);
+    }
+
+    /// Dismisses popups if a button is pressed outside of their client's surfaces, raises the window under the pointer, and returns
+    /// whether the window follows the pointer from now on.
+    fn press_on_window(&mut self, button: u32) -> bool {
+        let at = self.pointer.current_location();
+        let clicked = self.layer_at(at);
+        let owner = clicked
+            .as_ref()
+            .and_then(|(layer, _)| layer.surface.client());
+        if owner.is_none() || owner != self.grabbing_client() {
+            self.dismiss_popups();
+        }
+        let Some((layer, _)) = clicked else {
+            return false;
+        };
+        let toplevel = layer.window.toplevel;
+        self.activate(&toplevel);
+        self.start_drag_with_super(&toplevel, button)
     }
 
     fn scroll<B: InputBackend>(&mut self, event: &impl PointerAxisEvent<B>) {
@@ -218,8 +240,16 @@ impl State {
         pointer.frame(self);
     }
 
-    /// Returns the highest surface whose input region contains a point, and the position of its upper left corner.
+    /// Returns the surface that gets the pointer focus at a point, and the position of its upper left corner.
     fn surface_at(&self, at: Point<f64, Logical>) -> Option<(WlSurface, Point<f64, Logical>)> {
+        let (layer, origin) = self.layer_at(at)?;
+        let grabbing = self.grabbing_client();
+        let is_reached = grabbing.is_none() || grabbing == layer.surface.client();
+        is_reached.then_some((layer.surface, origin))
+    }
+
+    /// Returns the highest surface whose input region contains a point, and the position of its upper left corner.
+    fn layer_at(&self, at: Point<f64, Logical>) -> Option<(SceneLayer, Point<f64, Logical>)> {
         let output = self.outputs.at(at)?;
         let scene = self.stack.logical_scene(output.id);
         scene.layers.into_iter().rev().find_map(|layer| {
@@ -231,7 +261,7 @@ impl State {
                 return None;
             }
             let pixel = inside.to_i32_floor::<i32>();
-            accepts_input(&layer.surface, pixel.x, pixel.y).then_some((layer.surface, origin))
+            accepts_input(&layer.surface, pixel.x, pixel.y).then_some((layer, origin))
         })
     }
 }

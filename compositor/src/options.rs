@@ -7,10 +7,11 @@ use covalent_alloc::files::{self, FileError};
 
 use crate::limits::LimitSetting;
 pub use crate::output_config::OutputConfig;
+use crate::shell;
 
 /// A Wayland compositor that scans clients' dma-bufs out where the display can.
 #[derive(Clone, Debug, Default, clap::Parser)]
-#[command(version, about)]
+#[command(version, about, after_long_help = shell::help())]
 pub struct Options {
     /// The output: a display by kernel mode setting, or a virtual output.
     #[arg(long, value_enum, default_value_t)]
@@ -35,6 +36,10 @@ pub struct Options {
         value_name = "NAME[:mode=WxH[@Hz],scale=S,transform=T,position=X,Y,off]"
     )]
     pub output: Vec<OutputConfig>,
+
+    /// Show every window in the middle of its output, without the keys below. The user cannot move windows.
+    #[arg(long)]
+    pub kiosk: bool,
 
     /// Change the mode to the size of a fullscreen buffer if the display has such a mode.
     #[arg(long)]

@@ -98,6 +98,9 @@ pub fn run(options: &Options) -> Result<u8, Failure> {
     )?;
     let limits = options.limit.iter().copied().collect();
     state.connections.set_limits(limits);
+    if options.kiosk {
+        state.set_kiosk();
+    }
     state.outputs.cards = cards;
     state.outputs.options = options.clone();
     for backend in backends {
@@ -115,6 +118,7 @@ pub fn run(options: &Options) -> Result<u8, Failure> {
     watch_displays(&handle, &mut state)?;
     serve_clients(&handle, display)?;
     let socket = listen(&handle, options.socket.as_deref())?;
+    state.shell.set_socket(&socket);
     open_control(&mut state, options, &socket)?;
     stop_on_signals(&handle)?;
     print_ready(&state, &socket)?;

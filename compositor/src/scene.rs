@@ -11,7 +11,7 @@ use crate::content::Content;
 use crate::cursor::{CursorLayer, ShownCursor};
 use crate::region::{Rect, Region};
 use crate::render::{BufferView, ColorRepresentation};
-use crate::stack::Window;
+use crate::window::Window;
 
 /// The maximum number of rectangles of the hidden region. No more are added beyond this number.
 const HIDDEN_RECTS_MAX: usize = 128;

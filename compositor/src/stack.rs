@@ -1,45 +1,37 @@
 //! The window stack: the windows with their stacking order and positions, and their surfaces.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use smithay::reexports::wayland_server::Resource;
 use smithay::reexports::wayland_server::backend::ObjectId;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
-use smithay::reexports::wayland_server::{Client, Resource};
 use smithay::wayland::compositor::{
     SubsurfaceCachedState, TraversalAction, with_states, with_surface_tree_upward,
 };
-use smithay::wayland::shell::xdg::{
-    PopupSurface, SurfaceCachedState, ToplevelSurface, XdgToplevelSurfaceData,
-};
+use smithay::wayland::shell::xdg::{PopupSurface, SurfaceCachedState, ToplevelSurface};
 
 use crate::output_view::{OutputId, OutputView};
 use crate::region::Rect;
 use crate::render::Pixels as _;
 use crate::scene::{Role, Scene, SceneLayer};
 use crate::surface::Surface;
+use crate::window::{Arrangement, Window};
 
 /// The background colour (`0xAARRGGBB`).
 const BACKGROUND: u32 = 0xff30_3840;
 /// The colour behind a fullscreen window, which xdg-shell requires to be opaque.
 const BACKDROP: u32 = 0xff00_0000;
 
-/// A toplevel window.
-#[derive(Clone, Debug)]
-pub struct Window {
-    /// The `xdg_toplevel` of the window.
-    pub toplevel: ToplevelSurface,
-    /// Whether the window is fullscreen.
-    pub fullscreen: bool,
-    /// The output on which the window is placed or fullscreen. While this output is not connected, the window is placed on the
-    /// first output.
-    pub output: Option<OutputId>,
-}
+/// The height of the part of a window by which the user moves it, in logical pixels.
+const TITLE_HEIGHT: i32 = 32;
 
 /// All windows, popups and surfaces.
 #[derive(Debug, Default)]
 pub struct Stack {
     windows: Vec<Window>,
     popups: Vec<PopupSurface>,
+    /// The popups that are not shown any more, and that their clients have not destroyed yet.
+    dismissed_popups: HashSet<ObjectId>,
     surfaces: HashMap<ObjectId, Surface>,
     /// The outputs that are on.
     outputs: Vec<OutputView>,
@@ -79,23 +71,23 @@ impl Stack {
 
     /// Adds a window on top, which is placed on an output.
     pub fn add_window(&mut self, toplevel: ToplevelSurface, output: Option<OutputId>) {
-        self.windows.push(Window {
-            toplevel,
-            fullscreen: false,
-            output,
-        });
+        self.windows.push(Window::new(toplevel, output));
     }
 
     /// Places a window on another output.
     pub fn set_window_output(&mut self, toplevel: &ToplevelSurface, output: OutputId) {
-        let mut windows = self.windows.iter_mut();
-        if let Some(window) = windows.find(|window| window.toplevel == *toplevel) {
+        if let Some(window) = self.window_mut(toplevel) {
             window.output = Some(output);
         }
     }
 
-    /// Sets the outputs that are on, and returns the previous ones. A window whose output is not on is placed on the first
-    /// output.
+    /// Returns the state of a window.
+    pub fn window_mut(&mut self, toplevel: &ToplevelSurface) -> Option<&mut Window> {
+        let mut windows = self.windows.iter_mut();
+        windows.find(|window| window.toplevel == *toplevel)
+    }
+
+    /// Sets the outputs that are on; returns the previous ones. A window whose output is not among them is placed on the first one.
     pub fn set_outputs(&mut self, outputs: Vec<OutputView>) -> Vec<OutputView> {
         std::mem::replace(&mut self.outputs, outputs)
     }
@@ -138,13 +130,18 @@ impl Stack {
         }
     }
 
-    /// Sets whether a window is fullscreen. Returns whether the state has changed.
+    /// Lowers a window below all others.
+    pub fn lower(&mut self, toplevel: &ToplevelSurface) {
+        let mut windows = self.windows.iter();
+        if let Some(index) = windows.position(|window| window.toplevel == *toplevel) {
+            let window = self.windows.remove(index);
+            self.windows.insert(0, window);
+        }
+    }
+
+    /// Sets whether a window is fullscreen; returns whether this changed.
     pub fn set_fullscreen(&mut self, toplevel: &ToplevelSurface, fullscreen: bool) -> bool {
-        let window = self
-            .windows
-            .iter_mut()
-            .find(|window| window.toplevel == *toplevel);
-        window.is_some_and(|window| {
+        self.window_mut(toplevel).is_some_and(|window| {
             std::mem::replace(&mut window.fullscreen, fullscreen) != fullscreen
         })
     }
@@ -157,6 +154,32 @@ impl Stack {
     /// Removes a popup.
     pub fn remove_popup(&mut self, popup: &PopupSurface) {
         self.popups.retain(|existing| existing != popup);
+        self.dismissed_popups.remove(&popup.xdg_popup().id());
+    }
+
+    /// Hides a popup until it is destroyed.
+    pub fn dismiss_popup(&mut self, popup: &PopupSurface) {
+        if self.popups.contains(popup) {
+            self.dismissed_popups.insert(popup.xdg_popup().id());
+        }
+    }
+
+    /// Returns the window of a popup, and the position of the popup relative to the window geometry of its window.
+    pub fn window_of_popup(&self, popup: &PopupSurface) -> Option<(&Window, (i32, i32))> {
+        let (mut popup, mut offset) = (popup, (0_i32, 0_i32));
+        for _ in 0..POPUP_DEPTH_MAX {
+            let place = popup.with_pending_state(|state| state.geometry.loc);
+            offset = (
+                offset.0.saturating_add(place.x),
+                offset.1.saturating_add(place.y),
+            );
+            let parent = popup.get_parent_surface()?;
+            if let Some(window) = self.window(&parent) {
+                return Some((window, offset));
+            }
+            popup = self.popup(&parent)?;
+        }
+        None
     }
 
     /// Returns all popups, in the order in which they were added.
@@ -183,19 +206,19 @@ impl Stack {
             .find(|window| window.toplevel.wl_surface() == surface)
     }
 
-    /// Returns the highest mapped window.
+    /// Returns the highest window that is mapped and not minimised.
     pub fn top(&self) -> Option<&Window> {
         self.windows
             .iter()
             .rev()
-            .find(|window| self.is_mapped(window))
+            .find(|window| self.is_shown(window))
     }
 
     /// Returns the highest mapped window that is at least partly visible on an output.
     pub fn top_visible(&self) -> Option<&Window> {
         self.windows.iter().rev().find(|window| {
             let mut layers = Vec::new();
-            if self.is_mapped(window) {
+            if self.is_shown(window) {
                 for output in &self.outputs {
                     self.add_window_layers(&mut layers, window, output.id);
                 }
@@ -208,12 +231,12 @@ impl Stack {
         })
     }
 
-    /// Returns the highest mapped window that is placed on an output.
+    /// Returns the highest window that is placed on an output, mapped and not minimised.
     pub fn top_of(&self, output: OutputId) -> Option<&Window> {
         self.windows
             .iter()
             .rev()
-            .find(|window| self.is_mapped(window) && self.is_placed_on(window, output))
+            .find(|window| self.is_shown(window) && self.is_placed_on(window, output))
     }
 
     fn is_placed_on(&self, window: &Window, output: OutputId) -> bool {
@@ -237,10 +260,10 @@ impl Stack {
         let mut layers = Vec::new();
         // A fullscreen window hides all windows below it on its output, even where it is smaller than the output.
         let lowest = self.windows.iter().rposition(|window| {
-            window.fullscreen && self.is_mapped(window) && self.is_placed_on(window, output)
+            window.fullscreen && self.is_shown(window) && self.is_placed_on(window, output)
         });
         for window in self.windows.iter().skip(lowest.unwrap_or(0)) {
-            if self.is_mapped(window) {
+            if self.is_shown(window) {
                 self.add_window_layers(&mut layers, window, output);
             }
         }
@@ -255,7 +278,7 @@ impl Stack {
         }
     }
 
-    /// Adds the surfaces of a window to the layers of `output`. The window is centred on its own output.
+    /// Adds the surfaces of a window to the layers of `output`.
     fn add_window_layers(&self, layers: &mut Vec<SceneLayer>, window: &Window, output: OutputId) {
         let Some(home) = self.output_of(window) else {
             return;
@@ -263,26 +286,8 @@ impl Stack {
         if window.fullscreen && home.id != output {
             return;
         }
-        let home = home.logical;
         let surface = window.toplevel.wl_surface();
-        let geometry = self.geometry(surface);
-        let centred = |space: i32, size: i32| space.saturating_sub(size) / 2;
-        let corner = if window.fullscreen {
-            (
-                centred(home.width, geometry.width),
-                centred(home.height, geometry.height),
-            )
-        } else {
-            // The upper left corner stays on the output, so that the user can reach the title bar.
-            (
-                centred(home.width, geometry.width).max(0),
-                centred(home.height, geometry.height).max(0),
-            )
-        };
-        let corner = (
-            home.x.saturating_add(corner.0),
-            home.y.saturating_add(corner.1),
-        );
+        let corner = self.corner(window, home.logical, self.geometry(surface));
         let tree = Tree {
             window,
             output,
@@ -292,7 +297,60 @@ impl Stack {
         self.add_tree(layers, tree, surface, corner);
     }
 
-    fn is_mapped(&self, window: &Window) -> bool {
+    /// Returns the window geometry of a window on the desktop; `None` if no output is on.
+    pub fn rect(&self, window: &Window) -> Option<Rect> {
+        let home = self.output_of(window)?.logical;
+        let geometry = self.geometry(window.toplevel.wl_surface());
+        let (x, y) = self.corner(window, home, geometry);
+        Some(Rect::new(x, y, geometry.width, geometry.height))
+    }
+
+    /// Returns the upper left corner of a window with this geometry, whose output is `home`.
+    fn corner(&self, window: &Window, home: Rect, geometry: Rect) -> (i32, i32) {
+        let centred = |space: i32, size: i32| space.saturating_sub(size) / 2;
+        let middle = (
+            centred(home.width, geometry.width),
+            centred(home.height, geometry.height),
+        );
+        let in_home = |(x, y): (i32, i32)| (home.x.saturating_add(x), home.y.saturating_add(y));
+        if window.fullscreen {
+            return in_home(middle);
+        }
+        // The title bar must stay within the output, or the user cannot reach it.
+        let middle = in_home((middle.0.max(0), middle.1.max(0)));
+        match (window.arrangement, window.position) {
+            (Arrangement::LeftHalf | Arrangement::RightHalf, _) => {
+                let half = window.arrangement.rect(home).unwrap_or(home);
+                (half.x, half.y)
+            }
+            (Arrangement::Maximized, _) | (Arrangement::Floating, None) => middle,
+            (Arrangement::Floating, Some(position)) => {
+                let x = position.x.start(geometry.width);
+                let y = position.y.start(geometry.height);
+                let title = Rect::new(x, y, geometry.width, geometry.height.min(TITLE_HEIGHT));
+                let mut outputs = self.outputs.iter();
+                if outputs.any(|output| title.intersection(output.logical).is_some()) {
+                    return (x, y);
+                }
+                // The output was removed, or the client committed another size.
+                let within = |start: i32, from: i32, end: i32, size: i32| {
+                    start.clamp(from, end.saturating_sub(size).max(from))
+                };
+                (
+                    within(x, home.x, home.right(), geometry.width),
+                    within(y, home.y, home.bottom(), geometry.height),
+                )
+            }
+        }
+    }
+
+    /// Returns whether a window is mapped and not minimised.
+    pub fn is_shown(&self, window: &Window) -> bool {
+        !window.minimized && self.is_mapped(window)
+    }
+
+    /// Returns whether a window has content. It may be minimised.
+    pub fn is_mapped(&self, window: &Window) -> bool {
         window.toplevel.alive() && self.has_content(window.toplevel.wl_surface())
     }
 
@@ -393,7 +451,9 @@ impl Stack {
             return;
         }
         for popup in &self.popups {
-            if popup.alive() && popup.get_parent_surface().as_ref() == Some(root) {
+            let is_dismissed = || self.dismissed_popups.contains(&popup.xdg_popup().id());
+            let is_child = popup.alive() && popup.get_parent_surface().as_ref() == Some(root);
+            if is_child && !is_dismissed() {
                 let offset = popup.with_pending_state(|state| state.geometry.loc);
                 let corner = (
                     corner.0.saturating_add(offset.x),
@@ -422,32 +482,3 @@ struct Tree<'a> {
 
 /// The maximum number of nested popup levels that are shown.
 const POPUP_DEPTH_MAX: usize = 16;
-
-impl Window {
-    /// Returns `title/app_id`, which is the name of the window in the report.
-    pub fn name(&self) -> String {
-        let (title, app_id) = self.title_and_app_id();
-        format!(
-            "{}/{}",
-            title.unwrap_or_default(),
-            app_id.unwrap_or_default()
-        )
-    }
-
-    /// Returns the title and the application id, as the client set them.
-    pub fn title_and_app_id(&self) -> (Option<String>, Option<String>) {
-        with_states(self.toplevel.wl_surface(), |states| {
-            let data = states.data_map.get::<XdgToplevelSurfaceData>();
-            data.and_then(|data| {
-                let data = data.lock().ok()?;
-                Some((data.title.clone(), data.app_id.clone()))
-            })
-            .unwrap_or_default()
-        })
-    }
-
-    /// Returns the client of the window, if it is still connected.
-    pub fn client(&self) -> Option<Client> {
-        self.toplevel.wl_surface().client()
-    }
-}

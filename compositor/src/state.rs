@@ -7,11 +7,13 @@ use std::sync::atomic::AtomicBool;
 
 use smithay::input::pointer::PointerHandle;
 use smithay::input::{Seat, SeatState};
+use smithay::reexports::wayland_protocols::xdg::shell::server::xdg_toplevel::WmCapabilities;
 use smithay::reexports::wayland_server::backend::{ClientData, ClientId, DisconnectReason};
 use smithay::reexports::wayland_server::protocol::wl_shm;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::reexports::wayland_server::{Client, DisplayHandle, Resource};
 use smithay::wayland::compositor::{CompositorClientState, CompositorState};
+use smithay::wayland::cursor_shape::CursorShapeManagerState;
 use smithay::wayland::output::OutputManagerState;
 use smithay::wayland::presentation::PresentationState;
 use smithay::wayland::selection::data_device::DataDeviceState;
@@ -39,9 +41,17 @@ use crate::render::{PixelFormat, Renderer};
 use crate::run::{Failure, exit};
 use crate::scene::{Scene, SceneLayer};
 use crate::screen::PendingCallbacks;
+use crate::shell::Shell;
 use crate::stack::Stack;
 use crate::syncobj::Syncobj;
 use crate::user_acts::UserActs;
+
+/// What this compositor can do with windows. It has no window menu.
+const CAPABILITIES: [WmCapabilities; 3] = [
+    WmCapabilities::Fullscreen,
+    WmCapabilities::Maximize,
+    WmCapabilities::Minimize,
+];
 
 /// The state of the compositor.
 #[derive(Debug)]
@@ -72,6 +82,8 @@ pub struct State {
     pub devices: Option<Devices>,
     /// The windows and surfaces of all clients.
     pub stack: Stack,
+    /// The state of the desktop shell.
+    pub shell: Shell,
     /// The outputs with their frames.
     pub outputs: Outputs,
     /// The frame callbacks that are not sent yet.
@@ -95,6 +107,7 @@ pub struct Protocols {
     pub presentation: PresentationState,
     pub data_device: DataDeviceState,
     pub activation: XdgActivationState,
+    pub cursor_shape: CursorShapeManagerState,
 }
 
 /// The data of each client.
@@ -163,7 +176,7 @@ impl State {
         }
         let protocols = Protocols {
             compositor: CompositorState::new_v6::<Self>(&display),
-            shell: XdgShellState::new::<Self>(&display),
+            shell: XdgShellState::new_with_capabilities::<Self>(&display, CAPABILITIES),
             shm: ShmState::new::<Self>(&display, formats),
             seat: seat_state,
             output: OutputManagerState::new_with_xdg_output::<Self>(&display),
@@ -171,6 +184,7 @@ impl State {
             presentation: PresentationState::new::<Self>(&display, clock::CLOCK_ID),
             data_device: DataDeviceState::new::<Self>(&display),
             activation: XdgActivationState::new::<Self>(&display),
+            cursor_shape: CursorShapeManagerState::new::<Self>(&display),
         };
         let supported = SupportedFormats {
             sampled: renderer.sampled(),
@@ -193,6 +207,7 @@ impl State {
             user_acts: UserActs::default(),
             devices: None,
             stack: Stack::default(),
+            shell: Shell::default(),
             outputs: Outputs::default(),
             callbacks: PendingCallbacks::default(),
             control: Control::default(),

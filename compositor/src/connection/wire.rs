@@ -7,6 +7,7 @@
 use covalent_protocols::linux_dmabuf::server::zwp_linux_dmabuf_v1::ZwpLinuxDmabufV1;
 use smithay::reexports::wayland_protocols::wp::{
     color_representation::v1::server::wp_color_representation_manager_v1::WpColorRepresentationManagerV1,
+    cursor_shape::v1::server::wp_cursor_shape_manager_v1::WpCursorShapeManagerV1,
     linux_drm_syncobj::v1::server::wp_linux_drm_syncobj_manager_v1::WpLinuxDrmSyncobjManagerV1,
     presentation_time::server::wp_presentation::WpPresentation,
     viewporter::server::wp_viewporter::WpViewporter,
@@ -65,6 +66,7 @@ pub(super) fn global_interface(name: &[u8]) -> Option<&'static Interface> {
         ZxdgOutputManagerV1::interface(),
         XdgActivationV1::interface(),
         WpViewporter::interface(),
+        WpCursorShapeManagerV1::interface(),
         WpColorRepresentationManagerV1::interface(),
         WpPresentation::interface(),
         ZwpLinuxDmabufV1::interface(),

@@ -22,8 +22,8 @@ use crate::content::Content;
 use crate::render::Pixels as _;
 use crate::report::{FramePath, FrameRecord, ShownBuffer};
 use crate::screen::Screen;
-use crate::stack::Window;
 use crate::state::{ClientState, State};
+use crate::window::Window;
 
 /// The maximum number of parents that are followed from a surface to its window.
 const PARENTS_MAX: usize = 64;

@@ -1,4 +1,5 @@
-//! The pointer's image: a surface of a client (`wl_pointer.set_cursor`), an image of the cursor theme, or a built-in arrow.
+//! The pointer's image: a surface of a client (`wl_pointer.set_cursor`), an image of the cursor theme, which the client may choose
+//! (`wp_cursor_shape_device_v1.set_shape`), or a built-in arrow.
 //!
 //! The image is shown after the first motion of the pointer. A machine without a pointer device shows no image, so its fullscreen
 //! windows can be scanned out without a cursor plane.
@@ -9,7 +10,7 @@ mod theme;
 use std::rc::Rc;
 use std::time::Duration;
 
-use smithay::input::pointer::{CursorImageStatus, CursorImageSurfaceData};
+use smithay::input::pointer::{CursorIcon, CursorImageStatus, CursorImageSurfaceData};
 use smithay::reexports::wayland_server::Resource;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::utils::{Logical, Point};
@@ -23,12 +24,15 @@ use crate::render::view::Transform;
 use crate::render::{BufferView, ColorRepresentation, Layer, Pixels};
 use crate::stack::Stack;
 use crate::state::State;
+use theme::Theme;
 
 /// The state of the pointer's image.
 #[derive(Debug)]
 pub struct Cursor {
     status: CursorImageStatus,
+    /// The image of the theme, while `status` names one.
     image: Rc<CursorImage>,
+    theme: Theme,
     has_moved: bool,
 }
 
@@ -86,9 +90,11 @@ impl ShownCursor {
 
 impl Default for Cursor {
     fn default() -> Self {
+        let mut theme = Theme::load();
         Self {
             status: CursorImageStatus::default_named(),
-            image: Rc::new(theme::load()),
+            image: theme.image(CursorIcon::Default),
+            theme,
             has_moved: false,
         }
     }
@@ -103,8 +109,16 @@ impl Cursor {
         }
     }
 
-    /// Returns the pointer's layer in pixels of an output; `None` if the pointer is hidden, has not moved yet, or is outside of
-    /// the output.
+    /// Returns the shape of the theme that is the pointer's image; `None` for a client's surface or a hidden pointer.
+    pub fn shape(&self) -> Option<CursorIcon> {
+        match &self.status {
+            CursorImageStatus::Named(icon) => Some(*icon),
+            CursorImageStatus::Surface(_) | CursorImageStatus::Hidden => None,
+        }
+    }
+
+    /// Returns the pointer's layer in pixels of an output; `None` if the pointer is hidden, has not moved yet, or is outside of the
+    /// output.
     pub fn layer_on(
         &self,
         stack: &Stack,
@@ -230,6 +244,9 @@ impl State {
     /// Sets the pointer's image, as a client requested it.
     pub(crate) fn set_cursor(&mut self, status: CursorImageStatus) {
         if self.cursor.status != status {
+            if let CursorImageStatus::Named(icon) = status {
+                self.cursor.image = self.cursor.theme.image(icon);
+            }
             self.cursor.status = status;
             self.outputs.schedule_redraw();
         }

@@ -1,8 +1,11 @@
-//! Loads the default pointer image of the cursor theme, at the size that the user chose.
+//! The cursor theme: the images of the pointer at the size that the user chose.
 
+use std::collections::HashMap;
 use std::path::Path;
+use std::rc::Rc;
 
 use covalent_alloc::files;
+use smithay::input::pointer::CursorIcon;
 use xcursor::CursorTheme;
 use xcursor::parser::{Image, parse_xcursor};
 
@@ -18,26 +21,66 @@ const FILE_BYTES_MAX: usize = 4 << 20;
 /// The maximum number of bytes of pixels that a file may declare. The parser allocates this memory before it reads the pixels.
 const PIXEL_BYTES_MAX: u64 = 16 << 20;
 
-/// Loads the pointer of the theme `XCURSOR_THEME`, or the built-in arrow if there is none.
-pub(super) fn load() -> CursorImage {
-    let theme = std::env::var("XCURSOR_THEME").unwrap_or_else(|_| "default".to_owned());
-    let size = std::env::var("XCURSOR_SIZE").ok();
-    let size = size
-        .and_then(|size| size.parse().ok())
-        .filter(|size| (1..=256).contains(size))
-        .unwrap_or(DEFAULT_SIZE);
-    let theme = CursorTheme::load(&theme);
-    let icon = ["default", "left_ptr"]
-        .iter()
-        .find_map(|name| theme.load_icon(name));
-    let Some(icon) = icon else {
-        tracing::debug!("no cursor theme is installed; the built-in arrow is used as the pointer");
-        return arrow::image();
-    };
-    read(&icon, size).unwrap_or_else(|| {
-        tracing::warn!(path = %icon.display(), "the cursor file cannot be read; the built-in arrow is used as the pointer");
-        arrow::image()
-    })
+/// The images of a theme that were used so far.
+#[derive(Debug)]
+pub(super) struct Theme {
+    theme: CursorTheme,
+    /// The size of the images in pixels.
+    size: u32,
+    /// The images by their shape. There are few shapes, so that nothing is removed.
+    images: HashMap<CursorIcon, Rc<CursorImage>>,
+}
+
+impl Theme {
+    /// Loads the theme `XCURSOR_THEME`. Images have the size `XCURSOR_SIZE`.
+    pub(super) fn load() -> Self {
+        let theme = std::env::var("XCURSOR_THEME").unwrap_or_else(|_| "default".to_owned());
+        let size = std::env::var("XCURSOR_SIZE").ok();
+        let size = size
+            .and_then(|size| size.parse().ok())
+            .filter(|size| (1..=256).contains(size))
+            .unwrap_or(DEFAULT_SIZE);
+        Self {
+            theme: CursorTheme::load(&theme),
+            size,
+            images: HashMap::new(),
+        }
+    }
+
+    /// Returns the image of a shape. It is the ordinary pointer if the theme does not have the shape, and the built-in arrow if the
+    /// theme does not have that either.
+    pub(super) fn image(&mut self, icon: CursorIcon) -> Rc<CursorImage> {
+        if let Some(image) = self.images.get(&icon) {
+            return image.clone();
+        }
+        let image = match self.read(icon) {
+            Some(image) => Rc::new(image),
+            None if icon == CursorIcon::Default => Rc::new(arrow::image()),
+            None => self.image(CursorIcon::Default),
+        };
+        self.images.insert(icon, image.clone());
+        image
+    }
+
+    /// Reads the image of a shape, which themes for X11 have by another name.
+    fn read(&self, icon: CursorIcon) -> Option<CursorImage> {
+        let names = [icon.name()].into_iter();
+        let path = names
+            .chain(icon.alt_names().iter().copied())
+            .find_map(|name| self.theme.load_icon(name));
+        let Some(path) = path else {
+            tracing::debug!(
+                shape = icon.name(),
+                "the cursor theme has no image of this shape"
+            );
+            return None;
+        };
+        let image = read(&path, self.size);
+        if image.is_none() {
+            tracing::warn!(path = %path.display(), "the cursor file cannot be read; another image is used for the pointer");
+        }
+        image
+    }
 }
 
 /// Reads the image whose size is nearest to `size`. An animated cursor shows its first image.
@@ -133,6 +176,25 @@ mod tests {
         }
         bytes.extend(chunks);
         bytes
+    }
+
+    #[test]
+    fn shape_that_no_theme_has_is_the_image_of_the_ordinary_pointer() {
+        let mut theme = Theme {
+            theme: CursorTheme::load("no theme has this name"),
+            size: SIZE,
+            images: HashMap::new(),
+        };
+        let ordinary = theme.image(CursorIcon::Default);
+        if theme.read(CursorIcon::Default).is_none() {
+            assert_eq!(*ordinary, arrow::image());
+        }
+        if theme.read(CursorIcon::ZoomIn).is_none() {
+            assert!(Rc::ptr_eq(&ordinary, &theme.image(CursorIcon::ZoomIn)));
+        }
+        // The pixels are identified by their address, so that they are read once.
+        let first = theme.image(CursorIcon::Text);
+        assert!(Rc::ptr_eq(&first, &theme.image(CursorIcon::Text)));
     }
 
     fn read_bytes(bytes: &[u8], size: u32) -> Option<CursorImage> {

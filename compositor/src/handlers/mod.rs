@@ -4,6 +4,8 @@ mod activation;
 mod checked;
 pub(crate) mod color_representation;
 mod compositor;
+mod cursor_shape;
+mod popup;
 mod seat;
 mod shell;
 mod unmapping;

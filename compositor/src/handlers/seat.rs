@@ -36,7 +36,10 @@ impl SeatHandler for State {
     }
 
     fn cursor_image(&mut self, _seat: &Seat<Self>, image: CursorImageStatus) {
-        self.set_cursor(image);
+        // A window that follows the pointer has an image of its own.
+        if !self.shell.is_dragging() {
+            self.set_cursor(image);
+        }
     }
 }
 

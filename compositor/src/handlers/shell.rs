@@ -8,15 +8,17 @@ use smithay::reexports::wayland_server::protocol::wl_output::WlOutput;
 use smithay::reexports::wayland_server::protocol::wl_seat::WlSeat;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::reexports::wayland_server::{Resource, delegate_dispatch, delegate_global_dispatch};
-use smithay::utils::{Rectangle, SERIAL_COUNTER, Serial};
+use smithay::utils::{SERIAL_COUNTER, Serial};
 use smithay::wayland::compositor::with_states;
 use smithay::wayland::shell::xdg::{
     PopupSurface, PositionerState, ToplevelSurface, XdgPopupSurfaceData, XdgShellHandler,
-    XdgShellState, XdgShellSurfaceUserData, XdgToplevelSurfaceData, XdgWmBaseUserData,
+    XdgShellState, XdgShellSurfaceUserData, XdgWmBaseUserData,
 };
 
 use crate::limits::{Limit, amount};
+use crate::shell::ResizeEdges;
 use crate::state::State;
+use crate::window::Arrangement;
 
 impl State {
     /// Disconnects the client of `surface` if the number of its objects in `objects` exceeds a limit. `objects` are the objects
@@ -42,6 +44,8 @@ impl State {
             } else if !window.toplevel.ensure_configured() {
                 // Smithay has posted the protocol error already.
                 self.stack.remove_surface(surface);
+            } else {
+                self.window_committed(surface);
             }
         } else if let Some(popup) = self.stack.popup(surface).cloned() {
             if self.stack.has_content(surface) {
@@ -61,7 +65,9 @@ impl State {
         if let Some(window) = self.stack.window(surface).cloned() {
             if self.stack.has_content(surface) {
                 self.stack.raise(&window.toplevel);
+                self.place_window(&window.toplevel);
             } else {
+                self.forget_place(&window.toplevel);
                 // The compositor has to answer the next commit of an unmapped window with a configure event.
                 window.toplevel.reset_initial_configure_sent();
             }
@@ -73,19 +79,19 @@ impl State {
     /// Moves the keyboard focus if the focused window is no longer the highest visible one, although no window was mapped or
     /// unmapped. Any commit can move a window's content away from the outputs.
     pub(crate) fn check_keyboard_focus(&mut self) {
-        let top = self.stack.top_visible();
-        let top = top.map(|window| window.toplevel.wl_surface().clone());
+        let target = self.keyboard_target();
         let keyboard = self.seat.get_keyboard();
-        if keyboard.is_some_and(|keyboard| keyboard.current_focus() != top) {
+        if keyboard.is_some_and(|keyboard| keyboard.current_focus() != target) {
             self.update_keyboard_focus();
         }
     }
 
-    /// Gives keyboard focus to the highest window that is at least partly visible on an output.
+    /// Gives keyboard focus to the highest window that is at least partly visible on an output, or to its popup with a grab.
     ///
     /// No other window gets keyboard focus or the selection. Otherwise a client could create an invisible window and receive
     /// input that is meant for another client.
-    pub(super) fn update_keyboard_focus(&mut self) {
+    pub(crate) fn update_keyboard_focus(&mut self) {
+        self.check_popup_grabs();
         let top = self.stack.top_visible();
         let top = top.map(|window| window.toplevel.clone());
         for window in self.stack.windows() {
@@ -105,94 +111,11 @@ impl State {
             }
         }
         if let Some(keyboard) = self.seat.get_keyboard() {
-            let surface = top.map(|toplevel| toplevel.wl_surface().clone());
+            let surface = self.keyboard_target();
             if keyboard.current_focus() != surface {
                 keyboard.set_focus(self, surface, SERIAL_COUNTER.next_serial());
             }
         }
-    }
-
-    /// Configures a window as fullscreen or maximised with the size of its output. If `state` is `None`, the client chooses the
-    /// size.
-    fn set_fill_state(&mut self, toplevel: &ToplevelSurface, state: Option<xdg_toplevel::State>) {
-        let size = self.stack.window(toplevel.wl_surface()).and_then(|window| {
-            let output = self.stack.output_of(window)?;
-            Some((output.logical.width, output.logical.height))
-        });
-        toplevel.with_pending_state(|pending| {
-            pending.states.unset(xdg_toplevel::State::Fullscreen);
-            pending.states.unset(xdg_toplevel::State::Maximized);
-            pending.size = state.and_then(|state| {
-                pending.states.set(state);
-                size.map(Into::into)
-            });
-            pending.fullscreen_output = None;
-        });
-        let fullscreen = state == Some(xdg_toplevel::State::Fullscreen);
-        if self.stack.set_fullscreen(toplevel, fullscreen) {
-            self.set_surface_scanout(toplevel.wl_surface(), fullscreen);
-        }
-        if toplevel.is_initial_configure_sent() {
-            toplevel.send_configure();
-        }
-        // A client can cause configure events by requests. Each of them is stored until the client acknowledges it, so their
-        // number is limited.
-        let surface = toplevel.wl_surface();
-        let unacknowledged = with_states(surface, |states| {
-            let data = states.data_map.get::<XdgToplevelSurfaceData>();
-            let data = data.and_then(|data| data.lock().ok());
-            data.map_or(0, |data| data.pending_configures().len())
-        });
-        self.check_configures(surface, unacknowledged);
-        self.outputs.schedule_redraw();
-    }
-
-    fn check_configures(&self, surface: &WlSurface, unacknowledged: usize) {
-        self.check_limit(surface, Limit::Configures, amount(unacknowledged));
-    }
-
-    /// Configures fullscreen and maximised windows with the new size of their output.
-    pub fn configure_for_outputs(&mut self) {
-        for window in self.stack.windows() {
-            let Some(output) = self.stack.output_of(window) else {
-                continue;
-            };
-            let size = (output.logical.width, output.logical.height);
-            window.toplevel.with_pending_state(|pending| {
-                pending.bounds = Some(size.into());
-                if pending.states.contains(xdg_toplevel::State::Fullscreen)
-                    || pending.states.contains(xdg_toplevel::State::Maximized)
-                {
-                    pending.size = Some(size.into());
-                }
-            });
-            if window.toplevel.is_initial_configure_sent() {
-                window.toplevel.send_pending_configure();
-            }
-        }
-    }
-
-    fn place_popup(&self, popup: &PopupSurface, positioner: PositionerState) {
-        // The position of the parent is not known before it is shown, so the popup is constrained as if the parent were centred.
-        let parent = popup.get_parent_surface();
-        let window = parent.as_ref().and_then(|parent| self.stack.window(parent));
-        let output = match window {
-            Some(window) => self.stack.output_of(window),
-            None => self.stack.outputs().first(),
-        };
-        let (width, height) = output.map_or((0, 0), |output| {
-            (output.logical.width, output.logical.height)
-        });
-        let size = parent
-            .and_then(|parent| self.stack.find(&parent).map(crate::surface::Surface::size))
-            .unwrap_or((width, height));
-        let left = (width.saturating_sub(size.0) / 2).max(0);
-        let top = (height.saturating_sub(size.1) / 2).max(0);
-        let target = Rectangle::new((-left, -top).into(), (width, height).into());
-        popup.with_pending_state(|state| {
-            state.geometry = positioner.get_unconstrained_geometry(target);
-            state.positioner = positioner;
-        });
     }
 }
 
@@ -218,6 +141,7 @@ impl XdgShellHandler for State {
 
     fn toplevel_destroyed(&mut self, surface: ToplevelSurface) {
         self.stack.remove_window(&surface);
+        self.cancel_drag_of(&surface);
         self.role_destroyed(surface.wl_surface());
         self.update_keyboard_focus();
         self.update_pointer_focus();
@@ -234,7 +158,9 @@ impl XdgShellHandler for State {
 
     fn popup_destroyed(&mut self, surface: PopupSurface) {
         self.stack.remove_popup(&surface);
+        self.forget_popup_grab(&surface);
         self.role_destroyed(surface.wl_surface());
+        self.update_keyboard_focus();
         self.update_pointer_focus();
         self.outputs.schedule_redraw();
     }
@@ -257,32 +183,59 @@ impl XdgShellHandler for State {
         self.outputs.schedule_redraw();
     }
 
-    // A popup grab does not change keyboard focus. Otherwise a client without focus could take the focus with a guessed serial.
-    fn grab(&mut self, _surface: PopupSurface, _seat: WlSeat, _serial: Serial) {}
+    fn grab(&mut self, surface: PopupSurface, _seat: WlSeat, serial: Serial) {
+        self.popup_grab_requested(&surface, serial);
+    }
+
+    fn move_request(&mut self, surface: ToplevelSurface, _seat: WlSeat, serial: Serial) {
+        self.drag_requested(&surface, serial, None);
+    }
+
+    fn resize_request(
+        &mut self,
+        surface: ToplevelSurface,
+        _seat: WlSeat,
+        serial: Serial,
+        edge: xdg_toplevel::ResizeEdge,
+    ) {
+        if let Some(edges) = ResizeEdges::new(edge) {
+            self.drag_requested(&surface, serial, Some(edges));
+        }
+    }
 
     fn fullscreen_request(&mut self, surface: ToplevelSurface, output: Option<WlOutput>) {
         if let Some(id) = output.and_then(|output| self.find_output(&output)) {
             self.stack.set_window_output(&surface, id);
         }
-        self.set_fill_state(&surface, Some(xdg_toplevel::State::Fullscreen));
+        self.set_fullscreen(&surface, true);
+        self.configure_arrangement(&surface, true);
     }
 
     fn unfullscreen_request(&mut self, surface: ToplevelSurface) {
-        self.set_fill_state(&surface, None);
+        self.set_fullscreen(&surface, false);
+        self.configure_arrangement(&surface, true);
     }
 
+    // While a window is fullscreen, these requests change only the arrangement to which it returns, as the protocol requires.
     fn maximize_request(&mut self, surface: ToplevelSurface) {
-        self.set_fill_state(&surface, Some(xdg_toplevel::State::Maximized));
+        self.arrange(&surface, Arrangement::Maximized);
+        self.configure_arrangement(&surface, true);
     }
 
     fn unmaximize_request(&mut self, surface: ToplevelSurface) {
-        self.set_fill_state(&surface, None);
+        self.arrange(&surface, Arrangement::Floating);
+        self.configure_arrangement(&surface, true);
+    }
+
+    fn minimize_request(&mut self, surface: ToplevelSurface) {
+        self.minimize(&surface);
     }
 }
 
 impl State {
-    /// Raises a window and updates the keyboard focus.
+    /// Raises a window, shows it if it is minimised, and updates the keyboard focus.
     pub fn activate(&mut self, toplevel: &ToplevelSurface) {
+        self.set_minimized(toplevel, false);
         self.stack.raise(toplevel);
         self.update_keyboard_focus();
         self.outputs.schedule_redraw();

@@ -9,6 +9,9 @@ use crate::fixture::objects::{Objects, interfaces};
 use crate::fixture::wire::Wire;
 use crate::fixture::{Client, Fixture, Window};
 
+/// A point of the window of the client that sends the requests. The window is placed beside the corner of the other one.
+const ON_WINDOW: (f64, f64) = (40.0, 40.0);
+
 const RED: u32 = 0xffff_0000;
 const GREEN: u32 = 0xff00_ff00;
 
@@ -131,7 +134,7 @@ fn extreme_arguments_disconnect_at_most_their_sender() {
                 objects.request(wire, interface, opcode, &combination);
                 objects.apply(wire);
                 fixture.round_trip_wire(wire);
-                fixture.state.point_at((32.0, 24.0).into(), 0);
+                fixture.state.point_at(ON_WINDOW.into(), 0);
                 // The client has to read its events, because the compositor would disconnect it otherwise.
                 fixture.step(&mut unaffected.client);
                 if wire.closed {
@@ -175,8 +178,7 @@ fn requests_in_random_order_disconnect_at_most_their_sender() {
             }
             if random.below(8) == 0 {
                 fixture.round_trip_wire(&mut wire);
-                let at = (32.0, 24.0);
-                fixture.state.point_at(at.into(), 0);
+                fixture.state.point_at(ON_WINDOW.into(), 0);
             }
             if wire.closed {
                 break;
@@ -276,6 +278,13 @@ const INVALID_REQUESTS: &[InvalidRequest] = &[
     ),
     ("xdg_positioner", "set_anchor", &[9], "xdg_positioner", 0),
     ("xdg_positioner", "set_gravity", &[-1], "xdg_positioner", 0),
+    (
+        "wp_cursor_shape_device_v1",
+        "set_shape",
+        &[0, 77],
+        "wp_cursor_shape_device_v1",
+        1,
+    ),
     ("wp_viewport", "set_destination", &[0, 4], "wp_viewport", 0),
     (
         "wp_viewport",
@@ -337,7 +346,7 @@ fn answer(
     objects.request(&mut wire, described, opcode, &numbers);
     objects.apply(&mut wire);
     fixture.round_trip_wire(&mut wire);
-    fixture.state.point_at((32.0, 24.0).into(), 0);
+    fixture.state.point_at(ON_WINDOW.into(), 0);
     fixture.round_trip_wire(&mut wire);
     let (object, code, message) = wire.error?;
     let name = objects

@@ -236,3 +236,34 @@ fn pointer_that_moves_redraws_only_its_places() {
     let why = "the output is virtual and has no scanout";
     assert_eq!(last["why_cursor_drawn"], why);
 }
+
+#[test]
+fn shape_is_shown_while_the_pointer_is_above_the_window_of_its_client() {
+    use smithay::input::pointer::CursorIcon;
+    const TEXT: u32 = 9;
+    let mut fixture = Fixture::new(SIZE.0, SIZE.1);
+    let mut pointing = Pointing::new(&mut fixture);
+    let mut other = fixture.wire();
+    let seat = other.bind("wl_seat");
+    let other_pointer = other.make(seat, 0, &[]);
+    let device = |wire: &mut Wire, pointer: u32| {
+        let shapes = wire.bind("wp_cursor_shape_manager_v1");
+        wire.make(shapes, 1, &[pointer.into()])
+    };
+    let own = device(&mut pointing.wire, pointing.pointer);
+    let others = device(&mut other, other_pointer);
+    let serial = pointing.point_at(&mut fixture, 32.0, 24.0);
+    other.send(others, 1, &[serial, TEXT].map(Arg::Word));
+    fixture.round_trip_wire(&mut other);
+    let wrong = [serial.saturating_add(1), TEXT].map(Arg::Word);
+    pointing.wire.send(own, 1, &wrong);
+    fixture.round_trip_wire(&mut pointing.wire);
+    assert_eq!(fixture.state.cursor.shape(), Some(CursorIcon::Default));
+    pointing.wire.send(own, 1, &[serial, TEXT].map(Arg::Word));
+    fixture.round_trip_wire(&mut pointing.wire);
+    assert_eq!(fixture.state.cursor.shape(), Some(CursorIcon::Text));
+    fixture.state.point_at((2.0, 2.0).into(), 0);
+    fixture.round_trip_wire(&mut pointing.wire);
+    assert_eq!(fixture.state.cursor.shape(), Some(CursorIcon::Default));
+    assert_eq!((pointing.wire.error, other.error), (None, None));
+}

@@ -5,6 +5,7 @@ mod arguments;
 mod colours;
 mod control;
 mod cursor;
+mod desktop;
 mod dmabuf;
 #[allow(dead_code)] // the other test programs use the rest
 mod fixture;

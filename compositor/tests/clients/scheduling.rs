@@ -152,6 +152,7 @@ fn commits_of_two_clients_within_a_refresh_are_shown_by_one_frame() {
 #[test]
 fn hidden_window_receives_callbacks_once_a_second() {
     let mut fixture = Fixture::new(64, 48);
+    fixture.state.set_kiosk();
     let (mut below, mut above) = (fixture.client(), fixture.client());
     let mut hidden = Animation::new(&mut fixture, &mut below, 16);
     let cover = Animation::new(&mut fixture, &mut above, 32);

@@ -41,6 +41,7 @@ fn window_with_a_buffer_is_centred() {
 #[test]
 fn second_window_is_above_the_first_until_it_is_destroyed() {
     let mut fixture = Fixture::new(64, 48);
+    fixture.state.set_kiosk();
     let mut first = fixture.client();
     let mut second = fixture.client();
     let below = first.window();

@@ -9,6 +9,9 @@ mod shell;
 mod tree;
 
 use smithay::input::SeatState;
+use smithay::reexports::wayland_protocols::wp::cursor_shape::v1::server::wp_cursor_shape_device_v1::{
+    self, WpCursorShapeDeviceV1,
+};
 use smithay::reexports::wayland_protocols::wp::viewporter::server::wp_viewport::{
     self, WpViewport,
 };
@@ -32,6 +35,7 @@ use smithay::reexports::wayland_server::{
 use smithay::wayland::compositor::{
     CompositorState, Damage, SubsurfaceUserData, SurfaceAttributes, SurfaceUserData, with_states,
 };
+use smithay::wayland::cursor_shape::{CursorShapeDeviceUserData, CursorShapeManagerState};
 use smithay::wayland::seat::PointerUserData;
 use smithay::wayland::selection::data_device::{
     DataDeviceState, DataDeviceUserData, DataSourceUserData, with_source_metadata,
@@ -97,6 +101,7 @@ checked_dispatch!(XdgToplevel: XdgShellSurfaceUserData => XdgShellState, shell::
 checked_dispatch!(WlDataSource: DataSourceUserData => DataDeviceState, data_source);
 checked_dispatch!(WlDataDevice: DataDeviceUserData => DataDeviceState, data_device);
 checked_dispatch!(WlPointer: PointerUserData<State> => SeatState<State>, pointer);
+checked_dispatch!(WpCursorShapeDeviceV1: CursorShapeDeviceUserData<State> => CursorShapeManagerState, cursor_shape_device);
 
 /// Clamps a coordinate.
 fn coordinate(value: i32) -> i32 {
@@ -351,6 +356,25 @@ fn pointer(
         },
         other => other,
     })
+}
+
+fn cursor_shape_device(
+    _state: &State,
+    _client: &Client,
+    device: &WpCursorShapeDeviceV1,
+    request: wp_cursor_shape_device_v1::Request,
+    _data: &CursorShapeDeviceUserData<State>,
+) -> Option<wp_cursor_shape_device_v1::Request> {
+    if let wp_cursor_shape_device_v1::Request::SetShape {
+        shape: WEnum::Unknown(number),
+        ..
+    } = request
+    {
+        let message = format!("{number} is not a valid shape");
+        device.post_error(wp_cursor_shape_device_v1::Error::InvalidShape, message);
+        return None;
+    }
+    Some(request)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use wayland_client::protocol::{
 };
 use wayland_protocols::wp::{
     color_representation::v1::client::wp_color_representation_manager_v1::WpColorRepresentationManagerV1,
+    cursor_shape::v1::client::wp_cursor_shape_manager_v1::WpCursorShapeManagerV1,
     linux_dmabuf::zv1::client::zwp_linux_dmabuf_v1::ZwpLinuxDmabufV1,
     linux_drm_syncobj::v1::client::wp_linux_drm_syncobj_manager_v1::WpLinuxDrmSyncobjManagerV1,
     presentation_time::client::wp_presentation::WpPresentation,
@@ -33,6 +34,7 @@ pub(super) fn of_global(name: &str) -> Option<&'static Interface> {
         XdgActivationV1::interface(),
         ZxdgOutputManagerV1::interface(),
         WpViewporter::interface(),
+        WpCursorShapeManagerV1::interface(),
         WpPresentation::interface(),
         WpColorRepresentationManagerV1::interface(),
         ZwpLinuxDmabufV1::interface(),

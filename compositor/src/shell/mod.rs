@@ -1,0 +1,97 @@
+//! The desktop shell: what the user does with windows by keys and by the pointer.
+
+mod actions;
+mod arrangement;
+mod bindings;
+mod placement;
+mod popup_grab;
+mod switcher;
+mod terminal;
+mod window_drag;
+
+use std::collections::HashSet;
+
+use smithay::input::keyboard::{FilterResult, Keycode, Keysym, ModifiersState};
+use smithay::reexports::wayland_protocols::xdg::shell::server::xdg_toplevel::WmCapabilities;
+use smithay::wayland::shell::xdg::PopupSurface;
+
+pub(crate) use bindings::help;
+pub(crate) use window_drag::ResizeEdges;
+
+use crate::state::State;
+use actions::Action;
+use switcher::Switcher;
+use window_drag::WindowDrag;
+
+/// The state of the desktop shell.
+#[derive(Debug, Default)]
+pub struct Shell {
+    /// Whether windows are centred and cannot be moved, and no key is bound.
+    is_kiosk: bool,
+    /// The window that follows the pointer.
+    drag: Option<WindowDrag>,
+    /// The window switcher, while its modifier is pressed.
+    switcher: Option<Switcher>,
+    /// The popups with a grab, of which each is the parent of the next one.
+    popup_grabs: Vec<PopupSurface>,
+    /// The pressed keys of bindings. Clients receive neither their press nor their release.
+    bound_keys: HashSet<Keycode>,
+    /// The value of `WAYLAND_DISPLAY` for programs that the user starts.
+    socket: Option<String>,
+}
+
+impl Shell {
+    /// Returns whether a window follows the pointer.
+    pub(crate) fn is_dragging(&self) -> bool {
+        self.drag.is_some()
+    }
+
+    /// Sets the value of `WAYLAND_DISPLAY` for programs that the user starts.
+    pub fn set_socket(&mut self, socket: &str) {
+        self.socket = Some(socket.to_owned());
+    }
+
+    /// Decides whether the client with keyboard focus receives a key event, or which action the key has. `symbol` is the key
+    /// without modifiers, and `modified` with them.
+    pub(crate) fn filter_key(
+        &mut self,
+        (key, pressed): (Keycode, bool),
+        modifiers: &ModifiersState,
+        (symbol, modified): (Option<Keysym>, Keysym),
+    ) -> FilterResult<Option<Action>> {
+        if !modifiers.alt {
+            self.switcher = None;
+        }
+        if !pressed {
+            return if self.bound_keys.remove(&key) {
+                FilterResult::Intercept(None)
+            } else {
+                FilterResult::Forward
+            };
+        }
+        let console = bindings::console(modified).map(Action::SwitchConsole);
+        let bound = symbol
+            .filter(|_| !self.is_kiosk)
+            .and_then(|symbol| bindings::action(modifiers, symbol));
+        match console.or(bound) {
+            Some(action) => {
+                self.bound_keys.insert(key);
+                FilterResult::Intercept(Some(action))
+            }
+            None => {
+                // The release may have been lost while another session was active.
+                self.bound_keys.remove(&key);
+                FilterResult::Forward
+            }
+        }
+    }
+}
+
+impl State {
+    /// Centres all windows, and takes bindings and the moving of windows away.
+    pub fn set_kiosk(&mut self) {
+        self.shell.is_kiosk = true;
+        let capabilities = [WmCapabilities::Fullscreen, WmCapabilities::Maximize];
+        self.protocols.shell.replace_capabilities(capabilities);
+    }
+}

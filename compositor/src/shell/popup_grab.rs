@@ -1,0 +1,108 @@
+//! The grabs of popups: the highest grabbing popup has keyboard focus, only its client gets pointer events, and a press outside of
+//! this client's surfaces dismisses the popups.
+
+use smithay::reexports::wayland_protocols::xdg::shell::server::xdg_popup;
+use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
+use smithay::reexports::wayland_server::{Client, Resource};
+use smithay::utils::Serial;
+use smithay::wayland::shell::xdg::PopupSurface;
+
+use crate::state::State;
+
+impl State {
+    /// Gives a popup a grab, or dismisses it if its client may not have one. The serial has to be that of a key or button event that
+    /// the client received, and the window of the popup has to have keyboard focus: otherwise a client could take the focus.
+    pub(crate) fn popup_grab_requested(&mut self, popup: &PopupSurface, serial: Serial) {
+        let surface = popup.wl_surface();
+        if self.stack.has_content(surface) {
+            let message = "a popup cannot get a grab after it was mapped";
+            popup
+                .xdg_popup()
+                .post_error(xdg_popup::Error::InvalidGrab, message);
+            return;
+        }
+        let client = surface.client();
+        let is_act = client
+            .as_ref()
+            .is_some_and(|client| self.user_acts.contains(serial, &client.id()));
+        let parent = popup.get_parent_surface();
+        let parent_popup = parent.and_then(|parent| self.stack.popup(&parent).cloned());
+        let has_grabbing_parent = parent_popup
+            .as_ref()
+            .is_none_or(|parent| self.shell.popup_grabs.contains(parent));
+        if !is_act || !has_grabbing_parent || !self.is_popup_of_focused_window(popup) {
+            self.stack.dismiss_popup(popup);
+            popup.send_popup_done();
+            return;
+        }
+        // The parent of a popup with a grab is the highest one. Other menus of the client are closed.
+        self.dismiss_popups_above(parent_popup.as_ref());
+        self.shell.popup_grabs.push(popup.clone());
+    }
+
+    /// Returns whether the window of a popup is the one with keyboard focus.
+    fn is_popup_of_focused_window(&self, popup: &PopupSurface) -> bool {
+        let window = self.stack.window_of_popup(popup);
+        let window = window.map(|(window, _)| &window.toplevel);
+        window.is_some() && window == self.stack.top_visible().map(|top| &top.toplevel)
+    }
+
+    /// Dismisses the popups with a grab that are above another one, the highest first; `None` for all popups with a grab.
+    fn dismiss_popups_above(&mut self, lowest: Option<&PopupSurface>) {
+        while self.shell.popup_grabs.last() != lowest {
+            let Some(popup) = self.shell.popup_grabs.pop() else {
+                return;
+            };
+            if popup.alive() {
+                popup.send_popup_done();
+            }
+            self.stack.dismiss_popup(&popup);
+            self.outputs.schedule_redraw();
+        }
+    }
+
+    /// Dismisses all popups with a grab, and returns keyboard and pointer focus.
+    pub(crate) fn dismiss_popups(&mut self) {
+        if !self.shell.popup_grabs.is_empty() {
+            self.dismiss_popups_above(None);
+            self.update_keyboard_focus();
+            // Without a grab, another client's surface may be under the pointer.
+            self.point_at_now(self.pointer.current_location());
+        }
+    }
+
+    /// Dismisses the popups with a grab if their window has no keyboard focus any more.
+    pub(crate) fn check_popup_grabs(&mut self) {
+        let lowest = self.shell.popup_grabs.first();
+        if lowest.is_some_and(|popup| !self.is_popup_of_focused_window(popup)) {
+            self.dismiss_popups_above(None);
+            self.point_at_now(self.pointer.current_location());
+        }
+    }
+
+    /// Ends the grab of a popup that was destroyed.
+    pub(crate) fn forget_popup_grab(&mut self, popup: &PopupSurface) {
+        if self.shell.popup_grabs.contains(popup) {
+            self.shell.popup_grabs.retain(|grab| grab != popup);
+            self.point_at_now(self.pointer.current_location());
+        }
+    }
+
+    /// Returns the client that alone gets pointer events, if a popup has a grab.
+    pub(crate) fn grabbing_client(&self) -> Option<Client> {
+        self.shell.popup_grabs.last()?.wl_surface().client()
+    }
+
+    /// Returns the surface that is to have keyboard focus: the highest popup with a grab, or else the highest window of which a part
+    /// is on an output.
+    pub(crate) fn keyboard_target(&self) -> Option<WlSurface> {
+        let mut grabs = self.shell.popup_grabs.iter().rev();
+        let popup = grabs.find(|popup| {
+            self.stack.has_content(popup.wl_surface()) && self.is_popup_of_focused_window(popup)
+        });
+        match popup {
+            Some(popup) => Some(popup.wl_surface().clone()),
+            None => Some(self.stack.top_visible()?.toplevel.wl_surface().clone()),
+        }
+    }
+}
