@@ -28,6 +28,21 @@ pub fn camera_failure(error: v4l2::Error) -> Failure {
     Failure::new(camera_exit_code(&error), error)
 }
 
+/// Maps an error of a media device to the failure that the program ends with.
+#[must_use]
+pub fn media_failure(error: v4l2::MediaError) -> Failure {
+    use v4l2::MediaError;
+    let exit = match &error {
+        MediaError::Video(camera) => camera_exit_code(camera),
+        MediaError::Busy { .. } | MediaError::BusyPart { .. } => Exit::CameraBusy,
+        MediaError::Open { source, .. } if is_out_of_resources(errno(*source)) => Exit::Allocation,
+        MediaError::Open { .. } | MediaError::NoMediaDevice { .. } => Exit::NoCamera,
+        MediaError::NoPath { .. } | MediaError::NoFormat { .. } => Exit::NoPlan,
+        _ => Exit::Unexpected,
+    };
+    Failure::new(exit, error)
+}
+
 fn camera_exit_code(error: &v4l2::Error) -> Exit {
     match error {
         v4l2::Error::Requeue { source, .. } => camera_exit_code(source),

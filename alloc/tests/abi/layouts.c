@@ -7,8 +7,10 @@
 
 #include <linux/dma-buf.h>
 #include <linux/dma-heap.h>
+#include <linux/media.h>
 #include <linux/sync_file.h>
 #include <linux/udmabuf.h>
+#include <linux/v4l2-subdev.h>
 #include <linux/videodev2.h>
 
 #define SIZE(type) printf("size %s %zu\n", #type, sizeof(struct type))
@@ -222,5 +224,74 @@ int main(void)
 	FIELD(sync_fence_info, timestamp_ns);
 	REQUEST(SYNC_IOC_MERGE);
 	REQUEST(SYNC_IOC_FILE_INFO);
+
+	SIZE(media_device_info);
+	FIELD(media_device_info, model);
+	FIELD(media_device_info, serial);
+	FIELD(media_device_info, bus_info);
+	FIELD(media_device_info, media_version);
+	FIELD(media_device_info, hw_revision);
+	FIELD(media_device_info, driver_version);
+	FIELD(media_device_info, reserved);
+
+	SIZE(media_v2_entity);
+	FIELD(media_v2_entity, name);
+	FIELD(media_v2_entity, function);
+	FIELD(media_v2_entity, flags);
+	FIELD(media_v2_entity, reserved);
+	SIZE(media_v2_interface);
+	FIELD(media_v2_interface, intf_type);
+	FIELD(media_v2_interface, flags);
+	FIELD(media_v2_interface, reserved);
+	FIELD(media_v2_interface, devnode.major);
+	FIELD(media_v2_interface, devnode.minor);
+	SIZE(media_v2_pad);
+	FIELD(media_v2_pad, entity_id);
+	FIELD(media_v2_pad, flags);
+	FIELD(media_v2_pad, index);
+	FIELD(media_v2_pad, reserved);
+	SIZE(media_v2_link);
+	FIELD(media_v2_link, source_id);
+	FIELD(media_v2_link, sink_id);
+	FIELD(media_v2_link, flags);
+	FIELD(media_v2_link, reserved);
+	SIZE(media_v2_topology);
+	FIELD(media_v2_topology, num_entities);
+	FIELD(media_v2_topology, ptr_entities);
+	FIELD(media_v2_topology, ptr_interfaces);
+	FIELD(media_v2_topology, ptr_pads);
+	FIELD(media_v2_topology, ptr_links);
+
+	SIZE(media_pad_desc);
+	FIELD(media_pad_desc, index);
+	FIELD(media_pad_desc, flags);
+	FIELD(media_pad_desc, reserved);
+	SIZE(media_link_desc);
+	FIELD(media_link_desc, sink);
+	FIELD(media_link_desc, flags);
+	FIELD(media_link_desc, reserved);
+
+	SIZE(v4l2_mbus_framefmt);
+	FIELD(v4l2_mbus_framefmt, height);
+	FIELD(v4l2_mbus_framefmt, code);
+	FIELD(v4l2_mbus_framefmt, field);
+	FIELD(v4l2_mbus_framefmt, colorspace);
+	FIELD(v4l2_mbus_framefmt, ycbcr_enc);
+	FIELD(v4l2_mbus_framefmt, quantization);
+	FIELD(v4l2_mbus_framefmt, xfer_func);
+	SIZE(v4l2_subdev_format);
+	FIELD(v4l2_subdev_format, pad);
+	FIELD(v4l2_subdev_format, format);
+	SIZE(v4l2_subdev_mbus_code_enum);
+	FIELD(v4l2_subdev_mbus_code_enum, index);
+	FIELD(v4l2_subdev_mbus_code_enum, code);
+	FIELD(v4l2_subdev_mbus_code_enum, which);
+
+	REQUEST(MEDIA_IOC_DEVICE_INFO);
+	REQUEST(MEDIA_IOC_SETUP_LINK);
+	REQUEST(MEDIA_IOC_G_TOPOLOGY);
+	REQUEST(VIDIOC_SUBDEV_ENUM_MBUS_CODE);
+	REQUEST(VIDIOC_SUBDEV_G_FMT);
+	REQUEST(VIDIOC_SUBDEV_S_FMT);
 	return 0;
 }

@@ -1,5 +1,6 @@
 //! Theme `camera_client`: checks which of a camera's formats and frame rates `covalent-camera` chooses, what it does if no buffer
-//! suits both the camera and the compositor, and how it shows a camera without a compositor.
+//! suits both the camera and the compositor, how it shows a camera without a compositor, and how it sets up a media-controller
+//! camera.
 
 use super::Case;
 use crate::vm::config::Config;
@@ -8,6 +9,7 @@ mod choices;
 mod controls;
 mod injected;
 mod kms;
+mod media;
 mod plugged;
 mod shared;
 
@@ -59,6 +61,11 @@ pub(super) const CASES: &[Case] = &[
         plugged::again,
     )
     .last(),
+    Case::new(
+        "camera_client::media_pipeline_that_is_broken_names_the_pad_and_is_set_up",
+        Config::Virtio,
+        media::set_up,
+    ),
     Case::new(
         "camera_client::kms_display_is_filled_without_a_compositor",
         Config::Virtio,

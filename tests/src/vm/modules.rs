@@ -26,6 +26,7 @@ pub fn names(platform: Platform) -> &'static [&'static str] {
             "v4l2-mem2mem",
             "vim2m",
             "vicodec",
+            "vimc",
             "sw_sync",
         ],
         Platform::Board => &["dma-heap", "system_heap", "cma_heap", "board_camera"],

@@ -210,7 +210,9 @@ impl From<Error> for BackendError {
             Error::NoQueue { .. } => ("VIDIOC_QUERYCAP", Kind::Unsuitable),
             Error::Busy { operation, .. } => (*operation, Kind::Busy),
             Error::Gone { operation, .. } => (*operation, Kind::Gone),
-            Error::Request { operation, .. } => (*operation, Kind::Refused),
+            Error::Request { operation, .. } | Error::Pipeline { operation, .. } => {
+                (*operation, Kind::Refused)
+            }
             Error::CreateBuffers { .. } => ("VIDIOC_CREATE_BUFS", Kind::Refused),
             Error::Control { .. } => ("VIDIOC_S_CTRL", Kind::Refused),
             Error::Format { .. } => ("VIDIOC_S_FMT", Kind::Refused),

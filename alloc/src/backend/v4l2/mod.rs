@@ -24,6 +24,7 @@ mod import;
 #[cfg(test)]
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm"))]
 mod layout;
+mod media;
 mod member;
 mod negotiate;
 mod participant;
@@ -42,6 +43,10 @@ pub use control::{Control, ControlKind, MenuItem};
 pub use covalent_machine::v4l2::{Disjoint, PixelFormat};
 pub use device::Device;
 pub use frame::{Frame, FrameInfo};
+pub use media::{
+    BusCode, BusFormat, MediaDevice, MediaError, NodeFormat, PadName, PipelineChange,
+    PipelineFault, PipelineReport, PipelineRequest, TopologyError,
+};
 pub use negotiate::NegotiatedFormat;
 pub use queue::{Direction, FormatDescription, FrameSizes, Queue};
 pub use queue_memory::QueueMemory;
@@ -138,6 +143,22 @@ pub enum Error {
         operation: &'static str,
         /// The error of the kernel.
         source: SystemError,
+    },
+    /// The pipeline of a media-controller camera cannot stream: a pad is not linked, or two linked pads have different formats.
+    #[error("{device} ({driver}): {operation} failed ({source}), because {fault}; run `covalent-camera --setup-links --device {device}`{}", command(fault, media), device = printable_path(device))]
+    Pipeline {
+        /// The device node.
+        device: PathBuf,
+        /// Its driver.
+        driver: String,
+        /// The ioctl.
+        operation: &'static str,
+        /// EPIPE or ENOLINK.
+        source: SystemError,
+        /// The media device.
+        media: PathBuf,
+        /// The first fault of the pipeline.
+        fault: Box<PipelineFault>,
     },
     /// A control cannot have this value.
     #[error("{device} ({driver}): the control {control} cannot be set to {value}: {why}", device = printable_path(device))]
@@ -384,6 +405,7 @@ impl Error {
             | Self::TooSmall { device, driver, .. }
             | Self::TooManyDmabufs { device, driver, .. }
             | Self::Count { device, driver, .. }
+            | Self::Pipeline { device, driver, .. }
             | Self::Pool { device, driver, .. }
             | Self::NoBuffers { device, driver }
             | Self::Layouts { device, driver, .. }
@@ -391,6 +413,12 @@ impl Error {
             | Self::Unusable { device, driver, .. } => (device, driver),
         }
     }
+}
+
+/// Returns the part of a message that has the command line for one fault.
+fn command(fault: &PipelineFault, media: &Path) -> String {
+    let command = fault.command(media);
+    command.map_or_else(String::new, |command| format!(", or `{command}`"))
 }
 
 fn open_remedy(error: SystemError) -> &'static str {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PixelFormat;
 use super::device::{Device, text};
+use super::media::{BusFormat, MediaDevice};
 use super::negotiate::NegotiatedFormat;
 use super::rate::FrameRate;
 use super::{Error, sys};
@@ -134,16 +135,44 @@ impl Queue {
         self.kind
     }
 
-    /// Lists the formats (VIDIOC_ENUM_FMT).
+    /// Lists the formats (VIDIOC_ENUM_FMT). For a media-controller camera whose pipeline delivers pictures these are the formats that
+    /// the camera makes of them; `covalent-camera --setup-links` changes what the pipeline delivers.
     ///
     /// # Errors
     /// [`Error::Gone`], [`Error::Request`].
     pub fn formats(&self) -> Result<Vec<FormatDescription>, Error> {
+        if let Some(delivered) = self.delivered() {
+            let formats = self.formats_of_code(delivered.code.0)?;
+            if !formats.is_empty() {
+                return Ok(formats);
+            }
+        }
+        self.formats_of_code(0)
+    }
+
+    /// Returns what the pipeline of a media-controller camera delivers; `None` if it is not known.
+    fn delivered(&self) -> Option<BusFormat> {
+        if self.direction == Direction::Output {
+            return None;
+        }
+        let media = MediaDevice::of(&self.device);
+        let delivered = media.and_then(|media| match media {
+            Some(media) => media.delivered(),
+            None => Ok(None),
+        });
+        delivered
+            .inspect_err(|error| tracing::debug!(%error, "what a pipeline delivers is not known"))
+            .ok()?
+    }
+
+    /// Lists the formats that the camera makes of pictures with this media bus code; all formats for 0.
+    pub(super) fn formats_of_code(&self, code: u32) -> Result<Vec<FormatDescription>, Error> {
         let mut formats = Vec::new();
         for index in 0..MAXIMUM_ENTRIES {
             let mut entry = sys::FormatDescription {
                 index,
                 kind: self.kind,
+                mbus_code: code,
                 ..Default::default()
             };
             match sys::enumerate_format(self.device.as_fd(), &mut entry) {
@@ -163,11 +192,15 @@ impl Queue {
         Ok(formats)
     }
 
-    /// Lists the frame sizes for a pixel format (VIDIOC_ENUM_FRAMESIZES).
+    /// Lists the frame sizes for a pixel format (VIDIOC_ENUM_FRAMESIZES). A media-controller camera has the size that its pipeline
+    /// delivers.
     ///
     /// # Errors
     /// [`Error::Gone`], [`Error::Request`].
     pub fn frame_sizes(&self, format: PixelFormat) -> Result<FrameSizes, Error> {
+        if let Some(Ok(extent)) = self.delivered().map(BusFormat::extent) {
+            return Ok(FrameSizes::Discrete(vec![extent]));
+        }
         let mut discrete = Vec::new();
         for index in 0..MAXIMUM_ENTRIES {
             let mut entry = sys::FrameSize {

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use super::buffer_states::BufferStates;
 use super::frame::{Frame, FrameInfo};
+use super::media::{MediaDevice, PipelineReport};
 use super::queue::{Direction, Queue};
 use super::{Error, sys};
 use crate::buffer::Buffer;
@@ -184,8 +185,9 @@ impl Stream {
     /// polls as writable.
     ///
     /// # Errors
-    /// [`Error::Requeue`], [`Error::Busy`], [`Error::Gone`], [`Error::Request`]; [`Error::Visible`] for a decoder that writes
-    /// pictures of another size than that of cropped buffers, [`Error::OutsideFrame`].
+    /// [`Error::Requeue`], [`Error::Busy`], [`Error::Gone`], [`Error::Request`]; [`Error::Pipeline`] for a media-controller camera
+    /// whose pads are not linked, or have different formats; [`Error::Visible`] for a decoder that writes pictures of another size
+    /// than that of cropped buffers, [`Error::OutsideFrame`].
     pub fn start(&mut self) -> Result<(), Error> {
         self.check_requeue_error()?;
         let layout = self.inner.buffers.first().map(Buffer::layout);
@@ -193,7 +195,7 @@ impl Stream {
             self.inner.queue.check_visible(layout)?;
         }
         sys::stream_on(self.as_fd(), self.inner.queue.kind())
-            .map_err(|source| self.inner.failed("VIDIOC_STREAMON", source))?;
+            .map_err(|source| self.inner.start_error(source))?;
         self.inner.states.record_streaming();
         Ok(())
     }
@@ -232,6 +234,38 @@ impl StreamInner {
 
     fn failed(&self, operation: &'static str, source: Errno) -> Error {
         self.queue.device().failed(operation, source)
+    }
+
+    /// Makes the error of VIDIOC_STREAMON. For a media-controller camera it names the pad that fails.
+    fn start_error(&self, source: Errno) -> Error {
+        const OPERATION: &str = "VIDIOC_STREAMON";
+        let device = self.queue.device();
+        if !matches!(source, Errno::PIPE | Errno::NOLINK) {
+            return self.failed(OPERATION, source);
+        }
+        let report = MediaDevice::of(device).and_then(|media| match media {
+            Some(media) => media.report().map(Some),
+            None => Ok(None),
+        });
+        match report {
+            Ok(Some(PipelineReport {
+                media,
+                fault: Some(fault),
+                ..
+            })) => Error::Pipeline {
+                device: device.path().to_owned(),
+                driver: device.driver().to_owned(),
+                operation: OPERATION,
+                source: source.into(),
+                media,
+                fault: Box::new(fault),
+            },
+            Ok(_) => self.failed(OPERATION, source),
+            Err(error) => {
+                tracing::warn!(%error, "the pad that fails is not known");
+                self.failed(OPERATION, source)
+            }
+        }
     }
 
     /// Queues the buffer of a dropped frame, if the queue streams.

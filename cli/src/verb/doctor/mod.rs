@@ -25,14 +25,14 @@ use crate::out;
 use crate::text::wrap;
 use crate::{file, json};
 use finding::{Finding, Severity};
-use snapshot::Snapshot;
+use snapshot::{PipelineInfo, Snapshot};
 
 /// Find what prevents or limits buffer sharing on this machine, with a command that helps.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Checks device nodes and their permissions, groups, containers, kernel options and modules,
-resource limits, huge pages, memory for contiguous buffers, features of the cards, Vulkan drivers,
-and seat management. Nothing is changed, and only device nodes and seatd's socket are opened. Each
+resource limits, huge pages, memory for contiguous buffers, features of the cards, pipelines of
+media-controller cameras, Vulkan drivers, and seat management. Nothing is changed, and only device nodes and seatd's socket are opened. Each
 problem comes with a line to paste if there is one that helps; lines that need root begin with
 sudo.
 
@@ -70,6 +70,8 @@ const MAXIMUM_BYTES: usize = 16 << 20;
 #[derive(Serialize)]
 struct Report<'a> {
     findings: &'a [Finding],
+    /// The pipelines of media-controller cameras, whole or not.
+    pipelines: &'a [PipelineInfo],
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
@@ -101,6 +103,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if options.json {
         json::print(&Report {
             findings: &findings,
+            pipelines: &snapshot.pipelines,
         })?;
     } else {
         let mut out = out::coloured();

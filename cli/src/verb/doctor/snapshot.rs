@@ -22,6 +22,9 @@ pub(crate) struct Snapshot {
     pub(crate) nodes: Vec<Node>,
     pub(crate) cards: Vec<CardInfo>,
     pub(crate) queues: Vec<QueueInfo>,
+    /// The pipelines of media-controller cameras; empty in recordings without them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) pipelines: Vec<PipelineInfo>,
     /// PCI graphics devices to which no driver is bound.
     #[serde(rename = "driverless")]
     pub(crate) unbound_devices: Vec<UnboundDevice>,
@@ -169,6 +172,21 @@ pub(crate) struct QueueInfo {
     pub(crate) needs_contiguous: Option<bool>,
 }
 
+/// The pipeline of a media-controller camera.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PipelineInfo {
+    pub(crate) node: String,
+    /// The media device, and its driver.
+    pub(crate) media: String,
+    pub(crate) driver: String,
+    /// The entities from the sensor to the node.
+    pub(crate) entities: Vec<String>,
+    /// The pad that fails, and why; `None` if the pipeline is whole.
+    pub(crate) fault: Option<String>,
+    /// Why the pipeline could not be checked; `None` if it was.
+    pub(crate) error: Option<String>,
+}
+
 /// A PCI graphics device to which no driver is bound.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct UnboundDevice {
@@ -287,6 +305,7 @@ impl Snapshot {
             ("nodes", self.nodes.len()),
             ("cards", self.cards.len()),
             ("queues", self.queues.len()),
+            ("pipelines", self.pipelines.len()),
             ("driverless", self.unbound_devices.len()),
             ("huge_pages", self.huge_pages.len()),
             ("vulkan.drivers", self.vulkan.drivers.len()),
@@ -376,12 +395,15 @@ mod tests {
         let pages = r#"{"kibibytes":0,"total":0,"free":0}"#;
         let queue = r#"{"name":"","node":""}"#;
         let pool = r#"{"words":"","snippet":""}"#;
+        let pipeline =
+            r#"{"node":"","media":"","driver":"","entities":[],"fault":null,"error":null}"#;
         let alias = r#"{"address":"","alias":""}"#;
         for (field, item) in [
             ("nodes", node),
             ("huge_pages", pages),
             ("queues", queue),
             ("lacking_pools", pool),
+            ("pipelines", pipeline),
             ("driverless", alias),
             ("distribution", "\"\""),
             ("vulkan.drivers", "\"\""),

@@ -9,6 +9,7 @@ use clap::Args;
 use covalent_alloc::backend::Unavailable;
 use covalent_alloc::backend::devicetree;
 use covalent_alloc::backend::drm::{Card, DrmError};
+use covalent_alloc::backend::v4l2::{Device, MediaDevice, MediaError, PipelineReport};
 use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::constraint::{CopyDevice, Participant, Source};
 use covalent_alloc::files;
@@ -72,6 +73,8 @@ struct Found {
     sources: Vec<Source>,
     copiers: Vec<CopyDevice>,
     unavailable: Vec<Unavailable>,
+    /// The pipelines of media-controller cameras, with the pad that fails.
+    pipelines: Vec<PipelineReport>,
     /// The reserved memory of the devicetree; `None` if the machine has no devicetree.
     reserved_memory: Option<Vec<MatchedRegion>>,
 }
@@ -134,6 +137,7 @@ fn discover(size: Extent) -> Found {
         sources: Vec::new(),
         copiers: machine::copiers(size),
         unavailable: Vec::new(),
+        pipelines: Vec::new(),
         reserved_memory: None,
     };
     let mut collection = BufferCollection::new(size);
@@ -144,6 +148,13 @@ fn discover(size: Extent) -> Found {
     drop(collection);
     add_drivers(&mut found);
     for path in machine::video_nodes() {
+        match pipeline(&path) {
+            Ok(report) => found.pipelines.extend(report),
+            Err(error) => found.unavailable.push(Unavailable {
+                name: format!("the pipeline of {}", printable_path(&path)),
+                why: error.to_string(),
+            }),
+        }
         if let Err(error) = add_queues(&path, &mut found) {
             found.unavailable.push(Unavailable {
                 name: printable_path(&path),
@@ -175,6 +186,15 @@ fn add_drivers(found: &mut Found) {
             why: error.to_string(),
         }),
     }
+}
+
+/// Returns the pipeline of a media-controller camera; `None` for other video nodes, and for one that cannot be opened.
+fn pipeline(path: &Path) -> Result<Option<PipelineReport>, MediaError> {
+    let Ok(device) = Device::open(path) else {
+        return Ok(None);
+    };
+    let media = MediaDevice::of(&device)?;
+    media.map(|media| media.report()).transpose()
 }
 
 fn add_queues(path: &Path, found: &mut Found) -> Result<()> {
@@ -258,6 +278,30 @@ fn write(out: &mut impl Write, found: &Found) -> io::Result<()> {
         line!(*out, "  {name} ({}), {kind}", copier.device)?;
         line!(*out, "      reads: {}", list(copier.reads.iter()))?;
         line!(*out, "      writes: {}", list(copier.writes.iter()))?;
+    }
+    if !found.pipelines.is_empty() {
+        line!(*out, "Pipelines of media-controller cameras:")?;
+    }
+    for pipeline in &found.pipelines {
+        let (node, media) = (
+            printable_path(&pipeline.node),
+            printable_path(&pipeline.media),
+        );
+        let entities: Vec<String> = pipeline
+            .entities
+            .iter()
+            .map(|name| printable(name))
+            .collect();
+        line!(
+            *out,
+            "  {node} in {media} ({}): {}",
+            printable(&pipeline.driver),
+            entities.join(" -> ")
+        )?;
+        match &pipeline.fault {
+            Some(fault) => line!(*out, "      cannot stream: {fault}")?,
+            None => line!(*out, "      whole")?,
+        }
     }
     if !found.unavailable.is_empty() {
         line!(*out, "Not usable:")?;

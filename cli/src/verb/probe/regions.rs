@@ -155,6 +155,7 @@ mod tests {
             sources: Vec::new(),
             copiers: Vec::new(),
             unavailable: Vec::new(),
+            pipelines: Vec::new(),
             reserved_memory: None,
         }
     }

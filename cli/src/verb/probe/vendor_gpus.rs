@@ -82,6 +82,7 @@ fn found((size, declared): (Extent, Declared)) -> Found {
                 why: own.reason,
             })
             .collect(),
+        pipelines: Vec::new(),
         reserved_memory: None,
     }
 }

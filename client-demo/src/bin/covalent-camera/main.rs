@@ -15,6 +15,7 @@ mod reconnect;
 mod remembered;
 mod report;
 mod setup;
+mod setup_links;
 mod stream;
 
 use std::process::ExitCode;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
             options.trace.as_deref(),
             || match options.display {
                 _ if options.list => list::run(&options),
+                _ if options.setup_links => setup_links::run(&options),
                 _ if options.controls => controls::list(&options),
                 Display::Wayland => reconnect::run(&options, stream::run),
                 Display::Kms => reconnect::run(&options, kms::run),

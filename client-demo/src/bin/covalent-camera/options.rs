@@ -22,6 +22,8 @@ use covalent_client_demo::explicit_sync::SyncKind;
     covalent-camera --explain --frames 1         print the plan and the reasons for it\n  \
     covalent-camera --list                       what the camera has, and how it would be shown\n  \
     covalent-camera --display kms                without a compositor\n  \
+    covalent-camera --device /dev/video6 --setup-links\n  \
+                                                 link and format a media-controller camera's pipeline\n  \
     covalent-camera --controls                   brightness, exposure, focus and so on, with their values\n  \
     covalent-camera --control gain=40 --remember with this gain, now and at every later start\n  \
     covalent-camera --frames 300 --json          300 frames, then one JSON object on stdout\n\n\
@@ -43,6 +45,11 @@ pub(crate) struct Options {
     /// object.
     #[arg(long)]
     pub(crate) list: bool,
+    /// Set up the pipeline of a media-controller camera, and end: enable the links of the shortest path from a sensor to the camera's
+    /// node, and set the size of --size and a format from which the camera makes that of --format (by default the one that costs least to
+    /// show). Prints what was changed, one line each; with --json as an object. A pipeline that another program streams from is left alone.
+    #[arg(long, conflicts_with_all = ["list", "controls"])]
+    pub(crate) setup_links: bool,
     /// List the camera's controls with their values, what they can be set to, and which are remembered; with --json as an object.
     #[arg(long, conflicts_with = "list")]
     pub(crate) controls: bool,

@@ -16,7 +16,8 @@ cd "$build" || exit 1
 echo "unpack the source"
 tar -xJf "/usr/src/linux-source-$series.tar.xz" -C source --strip-components=1 --wildcards \
     '*/drivers/gpu/drm/vkms' '*/drivers/dma-buf' '*/drivers/media/test-drivers/vim2m.c' \
-    '*/drivers/media/test-drivers/vicodec' '*/drivers/media/v4l2-core/v4l2-mem2mem.c' || exit 1
+    '*/drivers/media/test-drivers/vicodec' '*/drivers/media/test-drivers/vimc' \
+    '*/drivers/media/v4l2-core/v4l2-mem2mem.c' || exit 1
 
 # Until 6.12 the name space of symbols is a word, afterwards a string.
 namespace='MODULE_IMPORT_NS("DMA_BUF");'
@@ -25,6 +26,7 @@ grep -q 'MODULE_IMPORT_NS(DMA_BUF)' -r source/drivers && namespace='MODULE_IMPOR
 mkdir heaps mem2mem sync
 mv source/drivers/gpu/drm/vkms vkms
 mv source/drivers/media/test-drivers/vicodec vicodec
+mv source/drivers/media/test-drivers/vimc vimc
 mv source/drivers/dma-buf/heaps/cma_heap.c heaps/
 mv source/drivers/media/v4l2-core/v4l2-mem2mem.c source/drivers/media/test-drivers/vim2m.c mem2mem/
 mv source/drivers/dma-buf/sw_sync.c source/drivers/dma-buf/sync_debug.c source/drivers/dma-buf/sync_debug.h \
@@ -60,7 +62,7 @@ compile() {
     echo "compile $1"
     # The headers of Debian 12 name a compiler that this root does not have.
     if ! make -s -j"$(nproc)" -C "/lib/modules/$release/build" M="$build/$1" CC=gcc HOSTCC=gcc KBUILD_EXTRA_SYMBOLS="$symbols" \
-        CONFIG_DRM_VKMS=m CONFIG_DRM_VKMS_KUNIT_TEST=n CONFIG_VIDEO_VICODEC=m modules >"$build/$1.log" 2>&1; then
+        CONFIG_DRM_VKMS=m CONFIG_DRM_VKMS_KUNIT_TEST=n CONFIG_VIDEO_VICODEC=m CONFIG_VIDEO_VIMC=m modules >"$build/$1.log" 2>&1; then
         cat "$build/$1.log"
         return
     fi
@@ -69,7 +71,7 @@ compile() {
         strip --strip-debug "$module" && install -m 644 "$module" "$tree/$release/extra/"
     done
 }
-for folder in mem2mem vkms vicodec heaps sync; do
+for folder in mem2mem vkms vicodec vimc heaps sync; do
     compile "$folder"
 done
 

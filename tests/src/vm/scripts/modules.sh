@@ -14,11 +14,12 @@ echo "unpack the source"
 # Only the folders that hold the modules: the whole tree would be 1.7 GB.
 tar -xJf "/usr/src/linux-source-$series.tar.xz" -C source --strip-components=1 --wildcards \
     '*/drivers/gpu/drm/vkms' '*/drivers/dma-buf' '*/drivers/media/test-drivers/vim2m.c' \
-    '*/drivers/media/test-drivers/vicodec' '*/drivers/media/v4l2-core/v4l2-mem2mem.c'
+    '*/drivers/media/test-drivers/vicodec' '*/drivers/media/test-drivers/vimc' '*/drivers/media/v4l2-core/v4l2-mem2mem.c'
 
 mkdir heaps mem2mem sync
 mv source/drivers/gpu/drm/vkms vkms
 mv source/drivers/media/test-drivers/vicodec vicodec
+mv source/drivers/media/test-drivers/vimc vimc
 mv source/drivers/dma-buf/heaps/cma_heap.c heaps/
 mv source/drivers/media/v4l2-core/v4l2-mem2mem.c source/drivers/media/test-drivers/vim2m.c mem2mem/
 mv source/drivers/dma-buf/sw_sync.c source/drivers/dma-buf/sync_debug.c source/drivers/dma-buf/sync_debug.h \
@@ -38,15 +39,15 @@ mv sync/sw_sync.c sync/timeline.c
 printf '%s\n' 'obj-m += sw_sync.o' 'sw_sync-y := timeline.o sync_debug.o' \
     'ccflags-y += -I$(src) -DCONFIG_SW_SYNC=1' >sync/Makefile
 # mem2mem first: vicodec uses its symbols.
-echo 'obj-m += mem2mem/ vkms/ vicodec/ heaps/ sync/' >Kbuild
+echo 'obj-m += mem2mem/ vkms/ vicodec/ vimc/ heaps/ sync/' >Kbuild
 
 echo "compile"
 make -s -j"$(nproc)" -C "/lib/modules/$release/build" M="$build" \
-    CONFIG_DRM_VKMS=m CONFIG_DRM_VKMS_KUNIT_TEST=n CONFIG_VIDEO_VICODEC=m modules
+    CONFIG_DRM_VKMS=m CONFIG_DRM_VKMS_KUNIT_TEST=n CONFIG_VIDEO_VICODEC=m CONFIG_VIDEO_VIMC=m modules
 
 echo "install"
 mkdir -p "$tree/extra"
-for module in vkms/vkms heaps/cma_heap mem2mem/v4l2-mem2mem mem2mem/vim2m vicodec/vicodec sync/sw_sync; do
+for module in vkms/vkms heaps/cma_heap mem2mem/v4l2-mem2mem mem2mem/vim2m vicodec/vicodec vimc/vimc sync/sw_sync; do
     install -m 644 "$module.ko" "$tree/extra/"
 done
 strip --strip-debug "$tree"/extra/*.ko

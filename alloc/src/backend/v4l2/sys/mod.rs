@@ -38,6 +38,8 @@ pub(super) const CAP_CAPTURE_MPLANE: u32 = 0x0000_1000;
 pub(super) const CAP_OUTPUT_MPLANE: u32 = 0x0000_2000;
 pub(super) const CAP_M2M_MPLANE: u32 = 0x0000_4000;
 pub(super) const CAP_M2M: u32 = 0x0000_8000;
+/// The inputs and outputs of the node are set up through a media device.
+pub(super) const CAP_IO_MC: u32 = 0x2000_0000;
 pub(super) const CAP_STREAMING: u32 = 0x0400_0000;
 pub(super) const CAP_DEVICE_CAPS: u32 = 0x8000_0000;
 

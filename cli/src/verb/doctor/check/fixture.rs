@@ -69,6 +69,7 @@ pub(super) fn desktop() -> Snapshot {
             node: "/dev/video0".to_owned(),
             needs_contiguous: Some(false),
         }],
+        pipelines: Vec::new(),
         limits: Limits {
             files: Some(1024),
             files_hard: Some(524_288),

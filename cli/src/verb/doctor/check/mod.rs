@@ -8,6 +8,7 @@ mod limit;
 mod memory;
 mod node;
 mod permission;
+mod pipeline;
 mod pool;
 mod seat;
 mod vulkan;
@@ -21,11 +22,12 @@ use super::snapshot::Snapshot;
 /// One check. A new check also needs an entry in [`CHECKS`].
 type Check = fn(&Snapshot) -> Vec<Finding>;
 
-const CHECKS: [Check; 9] = [
+const CHECKS: [Check; 10] = [
     node::check,
     kernel::check,
     kernel_version::check,
     card::check,
+    pipeline::check,
     memory::check,
     limit::check,
     vulkan::check,

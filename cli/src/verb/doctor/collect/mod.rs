@@ -5,6 +5,7 @@ mod acl;
 mod device;
 mod kernel;
 mod node;
+mod pipeline;
 mod pools;
 mod seat;
 mod system;
@@ -21,6 +22,7 @@ use crate::input;
 pub(super) fn snapshot() -> Snapshot {
     let nodes = node::nodes();
     let (cards, queues) = (device::cards(&nodes), device::queues(&nodes));
+    let pipelines = pipeline::pipelines(&nodes);
     Snapshot {
         version: VERSION,
         kernel: kernel::kernel(),
@@ -29,6 +31,7 @@ pub(super) fn snapshot() -> Snapshot {
         nodes,
         cards,
         queues,
+        pipelines,
         unbound_devices: device::unbound_devices(Path::new("/sys/bus/pci/devices")),
         limits: system::limits(),
         udmabuf: system::udmabuf(),

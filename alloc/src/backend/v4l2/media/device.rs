@@ -1,0 +1,264 @@
+//! A media device: the graph behind a video node.
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, fstat, major, minor};
+use rustix::io::Errno;
+use serde::Serialize;
+
+use super::super::device::text;
+use super::super::{Device, sys as video};
+use super::bus_format::BusFormat;
+use super::check::check;
+use super::error::MediaError;
+use super::fault::PipelineFault;
+use super::graph::upstream;
+use super::hardware::Hardware;
+use super::setup::{PipelineChange, PipelineRequest, set_up};
+use super::sys;
+use super::topology::{Id, MAXIMUM_ELEMENTS, Topology, TopologyError};
+use crate::SystemError;
+
+/// How often the graph is read again because it changed meanwhile.
+const ATTEMPTS: u32 = 8;
+
+/// The media device that a video node belongs to, for nodes whose pipeline programs set up (V4L2_CAP_IO_MC).
+///
+/// # References
+/// Kernel documentation, "Media Controller API" and "Sub-device Interface".
+#[derive(Debug)]
+pub struct MediaDevice {
+    fd: OwnedFd,
+    path: PathBuf,
+    driver: String,
+    model: String,
+    /// The video node.
+    video: Device,
+    topology: Topology,
+    node: Id,
+}
+
+/// The pipeline of a video node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PipelineReport {
+    /// The video node.
+    pub node: PathBuf,
+    /// The media device.
+    pub media: PathBuf,
+    /// The name of its driver.
+    pub driver: String,
+    /// Its name for people.
+    pub model: String,
+    /// The entities that enabled links connect, from the sensor to the video node.
+    pub entities: Vec<String>,
+    /// Why the pipeline cannot stream; `None` if it is whole.
+    pub fault: Option<PipelineFault>,
+}
+
+impl MediaDevice {
+    /// Finds the media device of a video node by the number of its device node; `None` if the driver sets up the pipeline by itself, or
+    /// has no media device.
+    ///
+    /// # Errors
+    /// [`MediaError::Open`] if no media device can be asked, [`MediaError::Request`], [`MediaError::Topology`].
+    pub fn of(video: &Device) -> Result<Option<Self>, MediaError> {
+        if video.capabilities() & video::CAP_IO_MC == 0 {
+            return Ok(None);
+        }
+        let number =
+            fstat(video.as_fd()).map_err(|source| request(video.path(), "fstat", source))?;
+        let number = (major(number.st_rdev), minor(number.st_rdev));
+        let mut refused = None;
+        for path in list() {
+            let fd = match open(&path) {
+                Ok(fd) => fd,
+                Err(error) => {
+                    refused = Some(error);
+                    continue;
+                }
+            };
+            let topology = read(&fd, &path)?;
+            if let Some(node) = topology.entity_of_node(number) {
+                let info = sys::device_info(fd.as_fd())
+                    .map_err(|source| request(&path, "MEDIA_IOC_DEVICE_INFO", source))?;
+                return Ok(Some(Self {
+                    fd,
+                    path,
+                    driver: text(&info.driver),
+                    model: text(&info.model),
+                    video: video.clone(),
+                    topology,
+                    node,
+                }));
+            }
+        }
+        refused.map_or(Ok(None), Err)
+    }
+
+    /// Returns the device node.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the name of the kernel driver.
+    #[must_use]
+    pub fn driver(&self) -> &str {
+        &self.driver
+    }
+
+    /// Checks the pipeline of the video node as the kernel does when a stream starts: every link, and the formats of both of its pads.
+    ///
+    /// # Errors
+    /// [`MediaError::Open`] if a sub-device cannot be asked, [`MediaError::Request`].
+    pub fn report(&self) -> Result<PipelineReport, MediaError> {
+        let mut entities: Vec<String> = Vec::new();
+        let links = upstream(&self.topology, self.node);
+        let ids = links.iter().map(|link| link.source.entity);
+        for id in ids.chain([self.node]) {
+            let entity = self.topology.entity(id).map_err(MediaError::topology)?;
+            if !entities.contains(&entity.name) {
+                entities.push(entity.name.clone());
+            }
+        }
+        Ok(PipelineReport {
+            node: self.video.path().to_owned(),
+            media: self.path.clone(),
+            driver: self.driver.clone(),
+            model: self.model.clone(),
+            entities,
+            fault: check(&self.topology, self.node, &mut self.hardware())?,
+        })
+    }
+
+    /// Sets up the pipeline: enables the links of the shortest path from a sensor to the video node, and sets one format from the sensor
+    /// to the node. Returns what was changed.
+    ///
+    /// Other links at the pads of the path are disabled, because they would bring other pictures. What is set already is not touched.
+    ///
+    /// # Errors
+    /// [`MediaError::Busy`] if another open file streams from the pipeline; [`MediaError::NoPath`], [`MediaError::NoFormat`];
+    /// [`MediaError::Incomplete`] if the pipeline cannot stream afterwards. Before the first two nothing was changed.
+    pub fn set_up(&mut self, request: &PipelineRequest) -> Result<Vec<PipelineChange>, MediaError> {
+        let mut topology = self.topology.clone();
+        let changes = set_up(&mut topology, self.node, request, &mut self.hardware());
+        self.topology = read(&self.fd, &self.path)?;
+        changes
+    }
+
+    /// Returns the format that the video node gets by an enabled link; `None` if there is none, or it cannot be asked.
+    pub(in crate::backend::v4l2) fn delivered(&self) -> Result<Option<BusFormat>, MediaError> {
+        use super::access::Access as _;
+        let links = super::graph::enabled_into(&self.topology, self.node);
+        let Some(link) = links.first() else {
+            return Ok(None);
+        };
+        let source = self.topology.entity(link.source.entity);
+        let source = source.map_err(MediaError::topology)?;
+        if source.is_video_node() {
+            return Ok(None);
+        }
+        self.hardware().pad_format(source, link.source)
+    }
+
+    fn hardware(&self) -> Hardware<'_> {
+        Hardware::new(self.fd.as_fd(), &self.path, &self.video, self.node)
+    }
+}
+
+/// Lists the nodes of all media devices, by number.
+fn list() -> Vec<PathBuf> {
+    let number = |path: &Path| {
+        let digits = path.file_name()?.to_str()?.strip_prefix("media")?;
+        digits.parse::<u32>().ok()
+    };
+    let entries = fs::read_dir("/dev").into_iter().flatten().flatten();
+    let mut nodes: Vec<(u32, PathBuf)> = entries
+        .filter_map(|entry| Some((number(&entry.path())?, entry.path())))
+        .collect();
+    nodes.sort();
+    nodes.into_iter().map(|(_, path)| path).collect()
+}
+
+pub(super) fn open(path: &Path) -> Result<OwnedFd, MediaError> {
+    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    rustix::fs::open(path, flags, Mode::empty()).map_err(|source| MediaError::Open {
+        device: path.to_owned(),
+        source: SystemError::from(source),
+    })
+}
+
+pub(super) fn request(device: &Path, operation: &'static str, source: Errno) -> MediaError {
+    MediaError::Request {
+        device: device.to_owned(),
+        operation,
+        source: source.into(),
+    }
+}
+
+/// Reads the graph: first the numbers of elements, then the elements.
+fn read(fd: &OwnedFd, path: &Path) -> Result<Topology, MediaError> {
+    const OPERATION: &str = "MEDIA_IOC_G_TOPOLOGY";
+    for _ in 0..ATTEMPTS {
+        let sizes = sys::topology(fd.as_fd(), &mut sys::Arrays::default())
+            .map_err(|source| request(path, OPERATION, source))?;
+        let mut arrays = sys::Arrays {
+            entities: vec![sys::Entity::EMPTY; length("entities", sizes.entities)?],
+            interfaces: vec![sys::Interface::default(); length("interfaces", sizes.interfaces)?],
+            pads: vec![sys::Pad::default(); length("pads", sizes.pads)?],
+            links: vec![sys::Link::default(); length("links", sizes.links)?],
+        };
+        match sys::topology(fd.as_fd(), &mut arrays) {
+            Ok(read) if read.version == sizes.version => {
+                return Topology::parse(&arrays).map_err(MediaError::topology);
+            }
+            // The graph changed between the calls.
+            Ok(_) | Err(Errno::NOSPC) => {}
+            Err(source) => return Err(request(path, OPERATION, source)),
+        }
+    }
+    Err(request(path, OPERATION, Errno::AGAIN))
+}
+
+/// Returns the length of an array of this many elements, within the limit.
+fn length(what: &'static str, array: sys::Array) -> Result<usize, MediaError> {
+    let count = array.count;
+    if count > MAXIMUM_ELEMENTS {
+        return Err(MediaError::topology(TopologyError::TooMany { what, count }));
+    }
+    Ok(usize::try_from(count).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_that_is_no_media_device_is_named_as_such() {
+        let path = Path::new("/dev/null");
+        let fd = open(path).unwrap();
+        let error = read(&fd, path).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("/dev/null: MEDIA_IOC_G_TOPOLOGY failed"),
+            "{error}"
+        );
+        assert!(matches!(
+            open(Path::new("/nowhere/media0")),
+            Err(MediaError::Open { .. })
+        ));
+    }
+
+    #[test]
+    fn number_of_elements_is_limited_before_memory_is_allocated() {
+        let array = sys::Array {
+            count: u32::MAX,
+            ..Default::default()
+        };
+        assert!(length("links", array).is_err());
+    }
+}
