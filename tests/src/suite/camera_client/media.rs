@@ -58,7 +58,7 @@ pub(super) fn set_up(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         unlinked.status != 0
             && unlinked
                 .stderr
-                .contains("pad 0 of Scaler has no enabled link"),
+                .contains("pad 0 of Scaler has no enabled link; the link from pad 0 of RGB/YUV Input is disabled"),
         "{unlinked:?}"
     );
     let (id, what) = doctor(context, &node)?;
@@ -83,6 +83,7 @@ pub(super) fn set_up(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         "{done}"
     );
     let again = compositor.run_camera(context, "", &setup)?;
+    ensure!(again.status == 0, "{again:?}");
     let again: Value = serde_json::from_str(again.stdout.trim())?;
     ensure!(again["changes"] == serde_json::json!([]), "{again}");
 
@@ -152,7 +153,8 @@ fn doctor(context: &mut TestContext<'_>, node: &str) -> anyhow::Result<(String, 
     let findings = report["findings"].as_array().context("findings")?;
     let text = |finding: &Value, key: &str| finding[key].as_str().unwrap_or("").to_owned();
     let found = findings.iter().find(|finding| {
-        text(finding, "id").starts_with("camera-pipeline") && text(finding, "what").contains(node)
+        text(finding, "id").starts_with("camera-pipeline")
+            && text(finding, "what").contains(&format!("{node} "))
     });
     let found = found.with_context(|| format!("nothing on {node} in {report}"))?;
     Ok((text(found, "id"), text(found, "what")))

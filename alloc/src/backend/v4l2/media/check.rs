@@ -3,7 +3,7 @@
 //! # References
 //! Linux, `drivers/media/mc/mc-entity.c`, `__media_pipeline_start`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::access::Access;
 use super::error::MediaError;
@@ -35,22 +35,23 @@ pub(super) fn check(
     Ok(None)
 }
 
-/// Returns the pad nearest to the node that has links, and needs an enabled one.
+/// Returns the pad nearest to the node that needs an enabled link, and has none.
 fn unlinked(topology: &Topology, node: Id) -> Result<Option<PipelineFault>, TopologyError> {
     let mut seen = BTreeSet::from([node]);
-    let mut entities = vec![node];
-    while let Some(entity) = entities.pop() {
+    let mut entities = VecDeque::from([node]);
+    while let Some(entity) = entities.pop_front() {
         let links = |pad: Pad| match pad.is_sink {
             true => topology.links_to(pad),
             false => topology.links_from(pad),
         };
-        let is_open =
-            |pad: &Pad| !links(*pad).is_empty() && !links(*pad).iter().any(|link| link.is_enabled);
+        let is_connected = |pad: &Pad| links(*pad).iter().any(|link| link.is_enabled);
+        let is_open = |pad: &Pad| !links(*pad).is_empty() && !is_connected(pad);
         let sinks = || topology.pads_of(entity).filter(|pad| pad.is_sink);
         let has_input = !enabled_into(topology, entity).is_empty();
+        // The kernel refuses such a pad also if it has no links at all.
         let needed = topology
             .pads_of(entity)
-            .find(|pad| pad.must_connect && is_open(pad));
+            .find(|pad| pad.must_connect && !is_connected(pad));
         // An entity with several sinks, such as a multiplexer, needs one of them.
         let unconnected = sinks().find(is_open).filter(|_| !has_input);
         // A video node without links at all has no pipeline.
@@ -67,6 +68,7 @@ fn unlinked(topology: &Topology, node: Id) -> Result<Option<PipelineFault>, Topo
             });
             return Ok(Some(PipelineFault::Unlinked {
                 pad: PadName::of(topology, pad)?,
+                is_source: !pad.is_sink,
                 other: other
                     .map(|other| PadName::of(topology, other))
                     .transpose()?,
@@ -74,7 +76,7 @@ fn unlinked(topology: &Topology, node: Id) -> Result<Option<PipelineFault>, Topo
         }
         for link in enabled_into(topology, entity) {
             if seen.insert(link.source.entity) {
-                entities.push(link.source.entity);
+                entities.push_back(link.source.entity);
             }
         }
     }
@@ -232,7 +234,16 @@ mod tests {
         let found = unlinked(&graph.topology(), graph.id("capture"))
             .unwrap()
             .unwrap();
-        assert!(found.to_string().starts_with("pad 1 of mixer"), "{found}");
+        assert_eq!(
+            found.to_string(),
+            "pad 1 of mixer has no enabled link; the link from pad 0 of other is disabled"
+        );
+        let other = graph.pad_id(("other", 0));
+        graph.arrays.links.retain(|link| link.source != other);
+        let found = unlinked(&graph.topology(), graph.id("capture"))
+            .unwrap()
+            .unwrap();
+        assert_eq!(found.to_string(), "pad 1 of mixer has no enabled link");
     }
 
     #[test]

@@ -63,7 +63,8 @@ impl MediaDevice {
     /// has no media device.
     ///
     /// # Errors
-    /// [`MediaError::Open`] if no media device can be asked, [`MediaError::Request`], [`MediaError::Topology`].
+    /// [`MediaError::Open`], [`MediaError::Request`] and [`MediaError::Topology`] if a media device cannot be asked, and no other
+    /// one has the node.
     pub fn of(video: &Device) -> Result<Option<Self>, MediaError> {
         if video.capabilities() & video::CAP_IO_MC == 0 {
             return Ok(None);
@@ -73,14 +74,15 @@ impl MediaDevice {
         let number = (major(number.st_rdev), minor(number.st_rdev));
         let mut refused = None;
         for path in list() {
-            let fd = match open(&path) {
-                Ok(fd) => fd,
+            // A device that cannot be asked, such as one that is being removed, is often not the one of the node.
+            let opened = open(&path).and_then(|fd| read(&fd, &path).map(|topology| (fd, topology)));
+            let (fd, topology) = match opened {
+                Ok(opened) => opened,
                 Err(error) => {
                     refused = Some(error);
                     continue;
                 }
             };
-            let topology = read(&fd, &path)?;
             if let Some(node) = topology.entity_of_node(number) {
                 let info = sys::device_info(fd.as_fd())
                     .map_err(|source| request(&path, "MEDIA_IOC_DEVICE_INFO", source))?;
@@ -141,11 +143,15 @@ impl MediaDevice {
     ///
     /// # Errors
     /// [`MediaError::Busy`] if another open file streams from the pipeline; [`MediaError::NoPath`], [`MediaError::NoFormat`];
-    /// [`MediaError::Incomplete`] if the pipeline cannot stream afterwards. Before the first two nothing was changed.
+    /// [`MediaError::Incomplete`] if the pipeline cannot stream afterwards. With the first three nothing was changed.
     pub fn set_up(&mut self, request: &PipelineRequest) -> Result<Vec<PipelineChange>, MediaError> {
         let mut topology = self.topology.clone();
         let changes = set_up(&mut topology, self.node, request, &mut self.hardware());
-        self.topology = read(&self.fd, &self.path)?;
+        match read(&self.fd, &self.path) {
+            Ok(topology) => self.topology = topology,
+            // The error of the setup says more than that of reading the graph again.
+            Err(error) => return Err(changes.err().unwrap_or(error)),
+        }
         changes
     }
 

@@ -47,7 +47,8 @@ pub enum MediaError {
     },
     /// A link or pad became busy while the pipeline was set up.
     #[error(
-        "{operation} for {what} returned EBUSY after a part of the pipeline was set up; another program streams from it, end it and set up the pipeline again"
+        "{operation} for {what} returned EBUSY, because another program streams from the pipeline, which can be set up in part; \
+         end that program, and set up the pipeline again"
     )]
     BusyPart {
         /// The ioctl.

@@ -47,10 +47,12 @@ impl fmt::Display for PadName {
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum PipelineFault {
-    /// No enabled link ends at a pad that needs one.
+    /// A pad that needs an enabled link has none.
     Unlinked {
         /// The pad.
         pad: PadName,
+        /// Whether links begin at the pad; otherwise they end at it.
+        is_source: bool,
         /// The pad at the other end of a link that is disabled; `None` if the device has no link for the pad.
         other: Option<PadName>,
     },
@@ -83,18 +85,24 @@ pub enum PipelineFault {
 }
 
 impl PipelineFault {
-    /// Returns a command line that remedies this fault, for a person to paste; `None` where a name cannot be quoted, or the code has no
-    /// name. Another fault can follow: `covalent-camera --setup-links` remedies all.
+    /// Returns a command line for this fault, for a person to paste; `None` where a name cannot be quoted, or the code has no name.
+    ///
+    /// The command gives the end of a link the format of its beginning. A driver can replace this format: a debayer does not take
+    /// RGB. Another fault can follow. `covalent-camera --setup-links` remedies all faults.
     #[must_use]
     pub fn command(&self, media: &Path) -> Option<String> {
         let media = shell_word(media.to_str()?)?;
         match self {
-            Self::Unlinked { pad, other } => {
-                let link = format!(
-                    "{}->{}[1]",
-                    other.as_ref()?.for_media_ctl()?,
-                    pad.for_media_ctl()?
-                );
+            Self::Unlinked {
+                pad,
+                is_source,
+                other,
+            } => {
+                let (pad, other) = (pad.for_media_ctl()?, other.as_ref()?.for_media_ctl()?);
+                let link = match is_source {
+                    true => format!("{pad}->{other}[1]"),
+                    false => format!("{other}->{pad}[1]"),
+                };
                 Some(format!("media-ctl -d {media} -l {}", shell_word(&link)?))
             }
             Self::Mismatch {
@@ -130,12 +138,18 @@ impl fmt::Display for PipelineFault {
         match self {
             Self::Unlinked {
                 pad,
+                is_source,
                 other: Some(other),
-            } => write!(
-                out,
-                "{pad} has no enabled link; the link from {other} is disabled"
-            ),
-            Self::Unlinked { pad, other: None } => write!(out, "{pad} has no enabled link"),
+            } => {
+                let direction = if *is_source { "to" } else { "from" };
+                write!(
+                    out,
+                    "{pad} has no enabled link; the link {direction} {other} is disabled"
+                )
+            }
+            Self::Unlinked {
+                pad, other: None, ..
+            } => write!(out, "{pad} has no enabled link"),
             Self::Mismatch {
                 source,
                 source_format,
@@ -194,11 +208,25 @@ mod tests {
         );
         let unlinked = PipelineFault::Unlinked {
             pad: pad("Scaler", 0),
+            is_source: false,
             other: Some(pad("RGB/YUV Input", 0)),
         };
         assert_eq!(
             unlinked.command(Path::new("/dev/media0")).as_deref(),
             Some("media-ctl -d /dev/media0 -l '\"RGB/YUV Input\":0->\"Scaler\":0[1]'")
+        );
+        let source = PipelineFault::Unlinked {
+            pad: pad("Debayer A", 1),
+            is_source: true,
+            other: Some(pad("Scaler", 0)),
+        };
+        assert_eq!(
+            source.command(Path::new("/dev/media0")).as_deref(),
+            Some("media-ctl -d /dev/media0 -l '\"Debayer A\":1->\"Scaler\":0[1]'")
+        );
+        assert_eq!(
+            source.to_string(),
+            "pad 1 of Debayer A has no enabled link; the link to pad 0 of Scaler is disabled"
         );
     }
 

@@ -219,7 +219,7 @@ impl Access for Hardware<'_> {
         let mut description = sys::LinkDescription {
             source: pad(link.source),
             sink: pad(link.sink),
-            flags: if is_enabled { sys::LINK_ENABLED } else { 0 },
+            flags: link.flags(is_enabled),
             ..Default::default()
         };
         sys::setup_link(self.media, &mut description).map_err(|source| match source {

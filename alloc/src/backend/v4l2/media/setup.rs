@@ -106,11 +106,20 @@ pub(super) fn set_up(
     if !links.is_empty() || !is_set {
         check_idle(topology, node, &path, access)?;
         for (link, is_enabled) in links {
-            access.enable(link, is_enabled)?;
+            let (source, sink) = (name(topology, link.source)?, name(topology, link.sink)?);
+            access
+                .enable(link, is_enabled)
+                .map_err(|error| match error {
+                    MediaError::BusyPart { operation, .. } => MediaError::BusyPart {
+                        operation,
+                        what: format!("the link from {source} to {sink}"),
+                    },
+                    error => error,
+                })?;
             topology.set_enabled(link, is_enabled);
             changes.push(PipelineChange::Link {
-                source: name(topology, link.source)?,
-                sink: name(topology, link.sink)?,
+                source,
+                sink,
                 enabled: is_enabled,
             });
         }

@@ -95,6 +95,22 @@ pub(super) struct Link {
     pub(super) sink: Pad,
     pub(super) is_enabled: bool,
     pub(super) is_immutable: bool,
+    /// The flags that programs cannot change, such as MEDIA_LNK_FL_DYNAMIC.
+    pub(super) fixed_flags: u32,
+}
+
+impl Link {
+    /// Returns the flags with which MEDIA_IOC_SETUP_LINK enables or disables it. The kernel returns EINVAL if another flag than
+    /// MEDIA_LNK_FL_ENABLED differs from those of the link.
+    ///
+    /// # References
+    /// Linux, `drivers/media/mc/mc-entity.c`, `__media_entity_setup_link`.
+    pub(super) fn flags(self, is_enabled: bool) -> u32 {
+        match is_enabled {
+            true => self.fixed_flags | sys::LINK_ENABLED,
+            false => self.fixed_flags,
+        }
+    }
 }
 
 /// The graph.
@@ -146,6 +162,7 @@ impl Topology {
                         sink: topology.pad(link.sink)?,
                         is_enabled: link.flags & sys::LINK_ENABLED != 0,
                         is_immutable: link.flags & sys::LINK_IMMUTABLE != 0,
+                        fixed_flags: link.flags & !sys::LINK_ENABLED,
                     };
                     topology.links.push(parsed);
                 }
@@ -283,7 +300,28 @@ mod tests {
             .rev()
             .find(|link| link.flags == sys::LINK_INTERFACE);
         interface.unwrap().source = 997;
-        assert!(Topology::parse(&graph.arrays).is_err());
+        assert_eq!(
+            Topology::parse(&graph.arrays),
+            Err(TopologyError::Missing {
+                what: "interface",
+                id: 997
+            })
+        );
+    }
+
+    #[test]
+    fn link_is_set_up_with_the_flags_that_the_driver_gave_it() {
+        let mut graph = vimc();
+        let debayer = graph.pad_id(("Debayer A", 1));
+        let mut links = graph.arrays.links.iter_mut();
+        let link = links.find(|link| link.source == debayer);
+        // MEDIA_LNK_FL_DYNAMIC.
+        link.unwrap().flags |= 4;
+        let topology = graph.topology();
+        let scaler = topology.pads_of(graph.id("Scaler")).next().unwrap();
+        let links = topology.links_to(scaler);
+        let flags = |link: Link| (link.flags(true), link.flags(false));
+        assert_eq!((flags(links[0]), flags(links[1])), ((5, 4), (1, 0)));
     }
 
     #[test]
