@@ -182,7 +182,7 @@ mod tests {
     fn shape_that_no_theme_has_is_the_image_of_the_ordinary_pointer() {
         let mut theme = Theme {
             theme: CursorTheme::load("no theme has this name"),
-            size: SIZE,
+            size: DEFAULT_SIZE,
             images: HashMap::new(),
         };
         let ordinary = theme.image(CursorIcon::Default);
