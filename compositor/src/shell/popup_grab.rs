@@ -21,6 +21,10 @@ impl State {
                 .post_error(xdg_popup::Error::InvalidGrab, message);
             return;
         }
+        // A popup has at most one grab, and a dismissed popup stays hidden.
+        if self.shell.popup_grabs.contains(popup) || self.stack.is_dismissed(popup) {
+            return;
+        }
         let client = surface.client();
         let is_act = client
             .as_ref()
@@ -71,11 +75,13 @@ impl State {
         }
     }
 
-    /// Dismisses the popups with a grab if their window has no keyboard focus any more.
+    /// Dismisses the popups with a grab if their window has no keyboard focus any more, or if their parent was destroyed.
     pub(crate) fn check_popup_grabs(&mut self) {
-        let lowest = self.shell.popup_grabs.first();
-        if lowest.is_some_and(|popup| !self.is_popup_of_focused_window(popup)) {
-            self.dismiss_popups_above(None);
+        let mut grabs = self.shell.popup_grabs.iter();
+        if let Some(index) = grabs.position(|popup| !self.is_popup_of_focused_window(popup)) {
+            let below = index.checked_sub(1);
+            let lowest = below.and_then(|below| self.shell.popup_grabs.get(below).cloned());
+            self.dismiss_popups_above(lowest.as_ref());
             self.point_at_now(self.pointer.current_location());
         }
     }
