@@ -215,8 +215,8 @@ impl State {
         pointer.frame(self);
     }
 
-    /// Dismisses popups if a button is pressed outside of their client's surfaces, raises the window under the pointer, and returns
-    /// whether the window follows the pointer from now on.
+    /// Dismisses popups if a button is pressed outside of their client's surfaces, raises the window under the pointer, and
+    /// returns whether the window follows the pointer from now on.
     fn press_on_window(&mut self, button: u32) -> bool {
         let at = self.pointer.current_location();
         let clicked = self.layer_at(at);

@@ -87,7 +87,8 @@ impl Stack {
         windows.find(|window| window.toplevel == *toplevel)
     }
 
-    /// Sets the outputs that are on; returns the previous ones. A window whose output is not among them is placed on the first one.
+    /// Sets the outputs that are on; returns the previous ones. A window whose output is not among them is placed on the first
+    /// one.
     pub fn set_outputs(&mut self, outputs: Vec<OutputView>) -> Vec<OutputView> {
         std::mem::replace(&mut self.outputs, outputs)
     }

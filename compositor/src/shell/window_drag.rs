@@ -262,8 +262,8 @@ impl State {
         pointer.unset_grab(self, SERIAL_COUNTER.next_serial(), time);
         // This takes the pointer focus from the client.
         self.point_at_now(start);
-        // The pointer has no focus, so this ends only Smithay's own count of pressed buttons. If the window ends before the button
-        // is released, no other client is to receive the release.
+        // The pointer has no focus, so this ends only Smithay's own count of pressed buttons. If the window ends before the
+        // button is released, no other client is to receive the release.
         let release = ButtonEvent {
             serial: SERIAL_COUNTER.next_serial(),
             time,
