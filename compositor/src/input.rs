@@ -38,7 +38,11 @@ impl Devices {
         let mut context = Libinput::new_with_udev(LibinputSessionInterface::from(seat.clone()));
         context
             .udev_assign_seat(&name)
-            .map_err(|()| anyhow::anyhow!("the input devices of seat {name} cannot be listed"))?;
+            .map_err(|()| {
+                anyhow::anyhow!(
+                    "libinput cannot list the input devices of seat {name} with udev; check that udev runs"
+                )
+            })?;
         handle
             .insert_source(
                 LibinputInputBackend::new(context.clone()),
@@ -61,7 +65,9 @@ impl Devices {
     /// Opens the devices again, because this session is active again.
     pub fn resume(&mut self) {
         if self.0.resume().is_err() {
-            tracing::warn!("the input devices cannot be resumed");
+            tracing::warn!(
+                "libinput cannot open the input devices again; switch to another virtual terminal and back"
+            );
         }
     }
 }
@@ -155,14 +161,18 @@ impl State {
         pointer.frame(self);
     }
 
-    /// Updates the pointer focus if another surface is under the pointer, although the pointer did not move.
+    /// Updates the pointer focus if another surface is under the pointer, although the pointer did not move. A pointer without
+    /// focus stays without it until it moves or a button is pressed.
     pub(crate) fn update_pointer_focus(&mut self) {
-        let Some(focus) = self.pointer.current_focus() else {
-            return;
-        };
+        if self.pointer.current_focus().is_some() {
+            self.focus_surface_under_pointer();
+        }
+    }
+
+    fn focus_surface_under_pointer(&mut self) {
         let at = self.pointer.current_location();
         let surface_under_pointer = self.surface_at(at).map(|(surface, _)| surface);
-        if surface_under_pointer != Some(focus) {
+        if surface_under_pointer != self.pointer.current_focus() {
             self.point_at_now(at);
         }
     }
@@ -189,8 +199,14 @@ impl State {
         if self.drag_button(&event) {
             return;
         }
-        if button_state == ButtonState::Pressed && self.press_on_window(button) {
-            return;
+        if button_state == ButtonState::Pressed {
+            if self.press_on_window(button) {
+                return;
+            }
+            // A window may have been mapped, moved or resized under the pointer since its last motion.
+            if !self.pointer.is_grabbed() {
+                self.focus_surface_under_pointer();
+            }
         }
         let pointer = self.pointer.clone();
         self.user_acts
@@ -199,8 +215,8 @@ impl State {
         pointer.frame(self);
     }
 
-    /// Dismisses popups if a button is pressed outside of their client's surfaces, raises the window under the pointer, and returns
-    /// whether the window follows the pointer from now on.
+    /// Dismisses popups if a button is pressed outside of their client's surfaces, raises the window under the pointer, and
+    /// returns whether the window follows the pointer from now on.
     fn press_on_window(&mut self, button: u32) -> bool {
         let at = self.pointer.current_location();
         let clicked = self.layer_at(at);

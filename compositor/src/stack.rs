@@ -87,7 +87,8 @@ impl Stack {
         windows.find(|window| window.toplevel == *toplevel)
     }
 
-    /// Sets the outputs that are on; returns the previous ones. A window whose output is not among them is placed on the first one.
+    /// Sets the outputs that are on; returns the previous ones. A window whose output is not among them is placed on the first
+    /// one.
     pub fn set_outputs(&mut self, outputs: Vec<OutputView>) -> Vec<OutputView> {
         std::mem::replace(&mut self.outputs, outputs)
     }
@@ -111,6 +112,15 @@ impl Stack {
             .iter()
             .find(|output| Some(output.id) == window.output);
         own.or_else(|| self.outputs.first())
+    }
+
+    /// Returns the output that shows the centre of a rectangle.
+    pub fn output_at_centre(&self, rect: Rect) -> Option<&OutputView> {
+        let centre = |start: i32, size: i32| start.saturating_add(size / 2);
+        let (x, y) = (centre(rect.x, rect.width), centre(rect.y, rect.height));
+        let point = Rect::new(x, y, 1, 1);
+        let mut outputs = self.outputs.iter();
+        outputs.find(|output| output.logical.contains(point))
     }
 
     /// Removes a window.
@@ -162,6 +172,11 @@ impl Stack {
         if self.popups.contains(popup) {
             self.dismissed_popups.insert(popup.xdg_popup().id());
         }
+    }
+
+    /// Returns whether a popup is hidden until it is destroyed.
+    pub fn is_dismissed(&self, popup: &PopupSurface) -> bool {
+        self.dismissed_popups.contains(&popup.xdg_popup().id())
     }
 
     /// Returns the window of a popup, and the position of the popup relative to the window geometry of its window.
@@ -451,9 +466,8 @@ impl Stack {
             return;
         }
         for popup in &self.popups {
-            let is_dismissed = || self.dismissed_popups.contains(&popup.xdg_popup().id());
             let is_child = popup.alive() && popup.get_parent_surface().as_ref() == Some(root);
-            if is_child && !is_dismissed() {
+            if is_child && !self.is_dismissed(popup) {
                 let offset = popup.with_pending_state(|state| state.geometry.loc);
                 let corner = (
                     corner.0.saturating_add(offset.x),

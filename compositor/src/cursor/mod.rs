@@ -1,5 +1,5 @@
-//! The pointer's image: a surface of a client (`wl_pointer.set_cursor`), an image of the cursor theme, which the client may choose
-//! (`wp_cursor_shape_device_v1.set_shape`), or a built-in arrow.
+//! The pointer's image: a surface of a client (`wl_pointer.set_cursor`), an image of the cursor theme, which the client may
+//! choose (`wp_cursor_shape_device_v1.set_shape`), or a built-in arrow.
 //!
 //! The image is shown after the first motion of the pointer. A machine without a pointer device shows no image, so its fullscreen
 //! windows can be scanned out without a cursor plane.
@@ -117,8 +117,8 @@ impl Cursor {
         }
     }
 
-    /// Returns the pointer's layer in pixels of an output; `None` if the pointer is hidden, has not moved yet, or is outside of the
-    /// output.
+    /// Returns the pointer's layer in pixels of an output; `None` if the pointer is hidden, has not moved yet, or is outside of
+    /// the output.
     pub fn layer_on(
         &self,
         stack: &Stack,

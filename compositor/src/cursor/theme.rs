@@ -47,8 +47,8 @@ impl Theme {
         }
     }
 
-    /// Returns the image of a shape. It is the ordinary pointer if the theme does not have the shape, and the built-in arrow if the
-    /// theme does not have that either.
+    /// Returns the image of a shape. It is the ordinary pointer if the theme does not have the shape, and the built-in arrow if
+    /// the theme does not have that either.
     pub(super) fn image(&mut self, icon: CursorIcon) -> Rc<CursorImage> {
         if let Some(image) = self.images.get(&icon) {
             return image.clone();
@@ -75,25 +75,31 @@ impl Theme {
             );
             return None;
         };
-        let image = read(&path, self.size);
-        if image.is_none() {
-            tracing::warn!(path = %path.display(), "the cursor file cannot be read; another image is used for the pointer");
-        }
-        image
+        read(&path, self.size)
+            .inspect_err(|cause| {
+                tracing::warn!(
+                    path = %path.display(),
+                    cause,
+                    "the cursor file cannot be read, so that another image is used; set XCURSOR_THEME to another theme"
+                );
+            })
+            .ok()
     }
 }
 
-/// Reads the image whose size is nearest to `size`. An animated cursor shows its first image.
-fn read(path: &Path, size: u32) -> Option<CursorImage> {
-    let bytes = files::read(path, FILE_BYTES_MAX).ok()?;
-    if declared_pixel_bytes(&bytes)? > PIXEL_BYTES_MAX {
-        return None;
+/// Reads the image whose size is nearest to `size`. An animated cursor shows its first image. The error is the cause.
+fn read(path: &Path, size: u32) -> Result<CursorImage, String> {
+    let bytes = files::read(path, FILE_BYTES_MAX).map_err(|error| error.to_string())?;
+    let declared = declared_pixel_bytes(&bytes).ok_or("its table of images is not valid")?;
+    if declared > PIXEL_BYTES_MAX {
+        return Err(format!(
+            "its images have {declared} bytes of pixels, and at most {PIXEL_BYTES_MAX} are read"
+        ));
     }
-    let images = parse_xcursor(&bytes)?;
-    let nearest = images
-        .iter()
-        .min_by_key(|image| image.size.abs_diff(size))?;
-    convert(nearest)
+    let images = parse_xcursor(&bytes).ok_or("it is not a valid Xcursor file")?;
+    let nearest = images.iter().min_by_key(|image| image.size.abs_diff(size));
+    let image = nearest.ok_or("it contains no image")?;
+    convert(image).ok_or_else(|| "its image is too large".to_owned())
 }
 
 /// Converts an image of the file. Its bytes are in the order of ARGB8888 already.
@@ -197,7 +203,7 @@ mod tests {
         assert!(Rc::ptr_eq(&first, &theme.image(CursorIcon::Text)));
     }
 
-    fn read_bytes(bytes: &[u8], size: u32) -> Option<CursorImage> {
+    fn read_bytes(bytes: &[u8], size: u32) -> Result<CursorImage, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("default");
         std::fs::write(&path, bytes).unwrap();
@@ -220,9 +226,14 @@ mod tests {
         let width_at = 16 + 12 + 16;
         bytes[width_at..width_at + 8].copy_from_slice(&[0xff, 0x7f, 0, 0, 0xff, 0x7f, 0, 0]);
         assert!(declared_pixel_bytes(&bytes).unwrap() > PIXEL_BYTES_MAX);
-        assert_eq!(read_bytes(&bytes, 24), None);
+        assert!(
+            read_bytes(&bytes, 24)
+                .unwrap_err()
+                .contains("bytes of pixels")
+        );
         for length in 0..file(&[(4, 4)]).len() {
-            assert_eq!(read_bytes(&file(&[(4, 4)])[..length], 24), None, "{length}");
+            let result = read_bytes(&file(&[(4, 4)])[..length], 24);
+            assert!(result.is_err(), "{length}");
         }
     }
 
@@ -237,6 +248,7 @@ mod tests {
         for _ in 0..entries {
             bytes.extend_from_slice(&one[16..28]);
         }
-        assert_eq!(read_bytes(&bytes, 24), None);
+        let cause = read_bytes(&bytes, 24).unwrap_err();
+        assert!(cause.contains("bytes of pixels"), "{cause}");
     }
 }

@@ -6,7 +6,8 @@ use smithay::wayland::shell::xdg::{PopupSurface, PositionerState};
 use crate::state::State;
 
 impl State {
-    /// Computes the position of a popup, which is constrained by the output that shows its parent.
+    /// Computes the position of a popup, which is constrained by the output that shows the centre of its window, or else by the
+    /// output on which its window is placed.
     pub(super) fn place_popup(&self, popup: &PopupSurface, positioner: PositionerState) {
         let parent = popup.get_parent_surface();
         let parent_popup = parent
@@ -22,19 +23,10 @@ impl State {
         let shown = window
             .filter(|window| self.stack.is_mapped(window))
             .and_then(|window| self.stack.rect(window));
-        let output = match shown {
-            Some(rect) => {
-                let centre = (
-                    f64::from(rect.x) + f64::from(rect.width) / 2.0,
-                    f64::from(rect.y) + f64::from(rect.height) / 2.0,
-                );
-                self.outputs.at(centre.into())
-            }
-            None => window
-                .and_then(|window| self.stack.output_of(window))
-                .or_else(|| self.stack.outputs().first())
-                .copied(),
-        };
+        let output = shown
+            .and_then(|rect| self.stack.output_at_centre(rect))
+            .or_else(|| window.and_then(|window| self.stack.output_of(window)))
+            .or_else(|| self.stack.outputs().first());
         let output = output.map(|output| output.logical).unwrap_or_default();
         // The position of a parent that is not mapped is not known, so its popup is constrained by the size of the output alone.
         let corner = shown.map_or((output.x, output.y), |rect| {

@@ -233,11 +233,12 @@ impl XdgShellHandler for State {
 }
 
 impl State {
-    /// Raises a window, shows it if it is minimised, and updates the keyboard focus.
+    /// Raises a window, shows it if it is minimised, and updates the focus.
     pub fn activate(&mut self, toplevel: &ToplevelSurface) {
         self.set_minimized(toplevel, false);
         self.stack.raise(toplevel);
         self.update_keyboard_focus();
+        self.update_pointer_focus();
         self.outputs.schedule_redraw();
     }
 

@@ -26,7 +26,7 @@ use window_drag::WindowDrag;
 /// The state of the desktop shell.
 #[derive(Debug, Default)]
 pub struct Shell {
-    /// Whether windows are centred and cannot be moved, and no key is bound.
+    /// Whether windows are centred and cannot be moved, and no key is bound apart from those that show another virtual console.
     is_kiosk: bool,
     /// The window that follows the pointer.
     drag: Option<WindowDrag>,
@@ -36,6 +36,8 @@ pub struct Shell {
     popup_grabs: Vec<PopupSurface>,
     /// The pressed keys of bindings. Clients receive neither their press nor their release.
     bound_keys: HashSet<Keycode>,
+    /// The pressed buttons of which no client is to receive the release.
+    withheld_buttons: HashSet<u32>,
     /// The value of `WAYLAND_DISPLAY` for programs that the user starts.
     socket: Option<String>,
 }

@@ -17,8 +17,8 @@ pub(crate) fn place((width, height): (i32, i32), area: Rect, others: &[Rect]) ->
     free.unwrap_or_else(|| cascade((width, height), area, others))
 }
 
-/// Returns the first free place, from the top to the bottom and from the left to the right. Such a place begins at the edge of the
-/// area or at the edge of a window.
+/// Returns the first free place, from the top to the bottom and from the left to the right. Such a place begins at the edge of
+/// the area or at the edge of a window.
 fn free_place((width, height): (i32, i32), area: Rect, others: &[Rect]) -> Option<(i32, i32)> {
     let starts = |first: i32, edges: fn(&Rect) -> [i32; 2], size: i32| {
         let sides = others.iter().map(edges);

@@ -1,5 +1,5 @@
-//! The grabs of popups: the highest grabbing popup has keyboard focus, only its client gets pointer events, and a press outside of
-//! this client's surfaces dismisses the popups.
+//! The grabs of popups: the highest grabbing popup has keyboard focus, only its client gets pointer events, and a press outside
+//! of this client's surfaces dismisses the popups.
 
 use smithay::reexports::wayland_protocols::xdg::shell::server::xdg_popup;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
@@ -10,8 +10,8 @@ use smithay::wayland::shell::xdg::PopupSurface;
 use crate::state::State;
 
 impl State {
-    /// Gives a popup a grab, or dismisses it if its client may not have one. The serial has to be that of a key or button event that
-    /// the client received, and the window of the popup has to have keyboard focus: otherwise a client could take the focus.
+    /// Gives a popup a grab, or dismisses it if its client may not have one. The serial has to be that of a key or button event
+    /// that the client received, and the window of the popup has to have keyboard focus: otherwise a client could take the focus.
     pub(crate) fn popup_grab_requested(&mut self, popup: &PopupSurface, serial: Serial) {
         let surface = popup.wl_surface();
         if self.stack.has_content(surface) {
@@ -19,6 +19,10 @@ impl State {
             popup
                 .xdg_popup()
                 .post_error(xdg_popup::Error::InvalidGrab, message);
+            return;
+        }
+        // A popup has at most one grab, and a dismissed popup stays hidden.
+        if self.shell.popup_grabs.contains(popup) || self.stack.is_dismissed(popup) {
             return;
         }
         let client = surface.client();
@@ -71,11 +75,13 @@ impl State {
         }
     }
 
-    /// Dismisses the popups with a grab if their window has no keyboard focus any more.
+    /// Dismisses the popups with a grab if their window has no keyboard focus any more, or if their parent was destroyed.
     pub(crate) fn check_popup_grabs(&mut self) {
-        let lowest = self.shell.popup_grabs.first();
-        if lowest.is_some_and(|popup| !self.is_popup_of_focused_window(popup)) {
-            self.dismiss_popups_above(None);
+        let mut grabs = self.shell.popup_grabs.iter();
+        if let Some(index) = grabs.position(|popup| !self.is_popup_of_focused_window(popup)) {
+            let below = index.checked_sub(1);
+            let lowest = below.and_then(|below| self.shell.popup_grabs.get(below).cloned());
+            self.dismiss_popups_above(lowest.as_ref());
             self.point_at_now(self.pointer.current_location());
         }
     }
@@ -93,8 +99,8 @@ impl State {
         self.shell.popup_grabs.last()?.wl_surface().client()
     }
 
-    /// Returns the surface that is to have keyboard focus: the highest popup with a grab, or else the highest window of which a part
-    /// is on an output.
+    /// Returns the surface that is to have keyboard focus: the highest popup with a grab, or else the highest window of which a
+    /// part is on an output.
     pub(crate) fn keyboard_target(&self) -> Option<WlSurface> {
         let mut grabs = self.shell.popup_grabs.iter().rev();
         let popup = grabs.find(|popup| {

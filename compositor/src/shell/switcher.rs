@@ -67,7 +67,8 @@ impl State {
 
     fn is_window_mapped(&self, toplevel: &ToplevelSurface) -> bool {
         let window = self.stack.window(toplevel.wl_surface());
-        window.is_some_and(|window| self.stack.is_mapped(window))
+        // The client may have made another toplevel for the surface since the switch began.
+        window.is_some_and(|window| window.toplevel == *toplevel && self.stack.is_mapped(window))
     }
 
     /// Sets whether a window is minimised; returns whether this changed.

@@ -198,25 +198,30 @@ impl State {
             (LEFT_BUTTON, _) => self.start_drag(toplevel, button, None),
             (RIGHT_BUTTON, Some(rect)) => {
                 let edges = ResizeEdges::nearest(rect, at);
-                self.start_drag(toplevel, button, Some(edges));
+                self.start_drag(toplevel, button, Some(edges))
             }
-            _ => return false,
+            _ => false,
         }
-        true
     }
 
-    fn start_drag(&mut self, toplevel: &ToplevelSurface, button: u32, edges: Option<ResizeEdges>) {
+    /// Starts an interactive move or resize, unless the window is fixed; returns whether it did.
+    fn start_drag(
+        &mut self,
+        toplevel: &ToplevelSurface,
+        button: u32,
+        edges: Option<ResizeEdges>,
+    ) -> bool {
         let Some(window) = self.stack.window(toplevel.wl_surface()).cloned() else {
-            return;
+            return false;
         };
         let is_fixed = window.fullscreen
             || (edges.is_some() && window.arrangement == Arrangement::Maximized)
             || !self.stack.is_shown(&window);
         let Some(rect) = self.stack.rect(&window) else {
-            return;
+            return false;
         };
         if self.shell.is_kiosk || is_fixed {
-            return;
+            return false;
         }
         self.dismiss_popups();
         let was_arranged = window.arrangement != Arrangement::Floating;
@@ -257,9 +262,20 @@ impl State {
         pointer.unset_grab(self, SERIAL_COUNTER.next_serial(), time);
         // This takes the pointer focus from the client.
         self.point_at_now(start);
+        // The pointer has no focus, so this ends only Smithay's own count of pressed buttons. If the window ends before the
+        // button is released, no other client is to receive the release.
+        let release = ButtonEvent {
+            serial: SERIAL_COUNTER.next_serial(),
+            time,
+            button,
+            state: ButtonState::Released,
+        };
+        pointer.button(self, &release);
+        self.shell.withheld_buttons.insert(button);
         self.set_cursor(CursorImageStatus::Named(
             edges.map_or(CursorIcon::Grabbing, ResizeEdges::cursor),
         ));
+        true
     }
 
     /// Lets the window that follows the pointer follow it to a new position.
@@ -362,14 +378,19 @@ impl State {
             .with_pending_state(|state| state.size = Some(size.into()));
     }
 
-    /// Handles a button while a window follows the pointer; returns whether one does. No client receives the event.
+    /// Handles a button while a window follows the pointer, and later the release of a button that was pressed meanwhile; returns
+    /// whether it did. No client receives the event.
     pub(crate) fn drag_button(&mut self, event: &ButtonEvent) -> bool {
+        let is_release = event.state == ButtonState::Released;
+        let was_withheld = self.shell.withheld_buttons.remove(&event.button);
         let Some(drag) = &self.shell.drag else {
-            return false;
+            return is_release && was_withheld;
         };
         let is_end = drag.button == event.button;
-        if event.state == ButtonState::Released {
-            // The pointer has no focus. This ends only Smithay's own count of pressed buttons.
+        if !is_release {
+            self.shell.withheld_buttons.insert(event.button);
+        } else if !was_withheld {
+            // The button was pressed before the drag. The pointer has no focus, so this ends only Smithay's own count.
             let pointer = self.pointer.clone();
             pointer.button(self, event);
         }
@@ -411,15 +432,7 @@ impl State {
         let Some(rect) = window.and_then(|window| self.stack.rect(window)) else {
             return;
         };
-        let centre = |start: i32, size: i32| start.saturating_add(size / 2);
-        let point = Rect::new(
-            centre(rect.x, rect.width),
-            centre(rect.y, rect.height),
-            1,
-            1,
-        );
-        let mut outputs = self.stack.outputs().iter();
-        let output = outputs.find(|output| output.logical.contains(point));
+        let output = self.stack.output_at_centre(rect);
         if let Some(id) = output.map(|output| output.id) {
             self.stack.set_window_output(toplevel, id);
         }

@@ -140,7 +140,9 @@ fn started_terminal_has_the_socket_and_no_descriptor_of_the_compositor() {
     let (script, output) = (folder.path().join("terminal"), folder.path().join("output"));
     // Standard error is that of the test.
     let text = format!(
-        "#!/bin/sh\necho \"$WAYLAND_DISPLAY\" >{path}.new\nfor fd in /proc/$$/fd/*; do case $fd in */2) ;; *) readlink $fd >>{path}.new ;; esac; done\nmv {path}.new {path}\n",
+        "#!/bin/sh\necho \"$WAYLAND_DISPLAY\" >{path}.new\n\
+        for fd in /proc/$$/fd/*; do case $fd in */2) ;; *) readlink $fd >>{path}.new ;; esac; done\n\
+        mv {path}.new {path}\n",
         path = output.display()
     );
     std::fs::write(&script, text).unwrap();

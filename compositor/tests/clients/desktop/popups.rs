@@ -94,6 +94,17 @@ fn highest_popup_with_a_grab_has_keyboard_focus_until_it_is_destroyed() {
 }
 
 #[test]
+fn popup_whose_parent_is_destroyed_first_is_dismissed() {
+    let mut fixture = Fixture::desktop();
+    let mut app = App::new(&mut fixture, "window", (100, 80));
+    let [menu, submenu] = open_menus(&mut fixture, &mut app);
+    app.wire.send(menu.popup, 0, &[]);
+    app.sync(&mut fixture);
+    assert_eq!(app.count(submenu.popup, DONE), 1);
+    assert_eq!(app.focus(), Some(app.surface));
+}
+
+#[test]
 fn click_outside_dismisses_all_popups_from_the_highest_one() {
     for kiosk in [false, true] {
         let mut fixture = Fixture::desktop();
@@ -174,6 +185,34 @@ fn grab_with_an_invalid_serial_or_of_a_window_without_focus_is_dismissed() {
         assert_eq!(app.focus(), Some(app.surface));
         app.wire.send(popup.popup, 0, &[]);
     }
+}
+
+#[test]
+fn second_grab_of_a_popup_changes_nothing() {
+    let mut fixture = Fixture::desktop();
+    let mut app = App::new(&mut fixture, "window", (100, 80));
+    fixture.click(120, 90);
+    app.sync(&mut fixture);
+    let serial = app.press_serial();
+    let arguments = [app.seat, serial].map(Arg::Word);
+    let menu = create_on_window(&mut app, (100, 80), 0);
+    app.wire.send(menu.popup, GRAB, &arguments);
+    grab(&mut fixture, &mut app, &menu, serial);
+    assert_eq!(app.count(menu.popup, DONE), 0);
+    assert_eq!(app.focus(), Some(menu.surface));
+    // A popup that is dismissed before it is mapped gets no grab either.
+    let other = create_on_window(&mut app, (100, 80), 0);
+    app.wire.send(other.popup, GRAB, &arguments);
+    app.sync(&mut fixture);
+    fixture.click(5, 5);
+    app.sync(&mut fixture);
+    grab(&mut fixture, &mut app, &other, serial);
+    assert_eq!(
+        [&menu, &other].map(|popup| app.count(popup.popup, DONE)),
+        [1, 1]
+    );
+    assert_eq!(app.focus(), Some(app.surface));
+    assert_eq!(fixture.white(&mut app).0, Rect::new(110, 80, 100, 80));
 }
 
 #[test]

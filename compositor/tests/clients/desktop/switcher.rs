@@ -1,6 +1,8 @@
 //! Focus by click, and the window switcher.
 
-use super::{ACTIVATED, ALT, App, SHIFT, SUPER, TAB};
+use smithay::backend::input::ButtonState;
+
+use super::{ACTIVATED, ALT, App, LEFT_BUTTON, SHIFT, SUPER, TAB};
 use crate::fixture::Fixture;
 
 /// The key that minimises the window.
@@ -39,6 +41,22 @@ fn click_raises_and_focuses_the_window_under_the_pointer() {
     // A click on the background changes nothing.
     fixture.click(310, 10);
     assert_eq!(focused(&mut fixture, &mut apps), ["first"]);
+}
+
+#[test]
+fn press_without_a_motion_is_sent_to_the_window_under_the_pointer() {
+    let mut fixture = Fixture::desktop();
+    let mut apps = ["first", "second"].map(|title| App::new(&mut fixture, title, (200, 160)));
+    // Both windows have this point.
+    fixture.click(100, 100);
+    assert_eq!(focused(&mut fixture, &mut apps), ["second"]);
+    fixture.chord(&[ALT, TAB]);
+    assert_eq!(focused(&mut fixture, &mut apps), ["first"]);
+    fixture.button(LEFT_BUTTON, ButtonState::Pressed);
+    fixture.button(LEFT_BUTTON, ButtonState::Released);
+    assert_eq!(focused(&mut fixture, &mut apps), ["first"]);
+    let buttons = [0, 1].map(|index: usize| apps[index].count(apps[index].pointer, 3));
+    assert_eq!(buttons, [2, 2]);
 }
 
 #[test]

@@ -207,6 +207,29 @@ fn fullscreen_window_cannot_be_moved() {
     request(&mut fixture, &mut app, MOVE, serial, &[]);
     fixture.point(150, 100);
     assert_eq!(app.rect(&fixture), Rect::new(0, 0, 320, 240));
+    fixture.button(LEFT_BUTTON, ButtonState::Released);
+    // With Super, the client of a window that cannot be moved receives the press as well as the release.
+    fixture.press(SUPER);
+    fixture.click(160, 120);
+    fixture.release(SUPER);
+    app.sync(&mut fixture);
+    let buttons = app.wire.events_of(app.pointer, 3);
+    let states: Vec<u32> = buttons.iter().map(|event| event.word(3)).collect();
+    assert_eq!(states, [1, 0, 1, 0]);
+}
+
+#[test]
+fn button_that_is_pressed_while_a_window_is_moved_is_not_the_clients() {
+    let mut fixture = Fixture::desktop();
+    let mut app = App::new(&mut fixture, "window", (100, 80));
+    let serial = press_on(&mut fixture, &mut app, (120, 90));
+    request(&mut fixture, &mut app, MOVE, serial, &[]);
+    fixture.button(RIGHT_BUTTON, ButtonState::Pressed);
+    fixture.button(LEFT_BUTTON, ButtonState::Released);
+    fixture.button(RIGHT_BUTTON, ButtonState::Released);
+    app.sync(&mut fixture);
+    assert_eq!(app.count(app.pointer, 0), 2, "the pointer has returned");
+    assert_eq!(app.count(app.pointer, 3), 1);
 }
 
 #[test]
@@ -223,6 +246,13 @@ fn window_that_ends_while_it_is_moved_returns_the_pointer() {
         below.sync(&mut fixture);
     }
     assert_eq!(below.count(below.pointer, 0), entered + 1);
+    // The client below received no press, so it receives no release.
+    fixture.button(LEFT_BUTTON, ButtonState::Released);
+    below.sync(&mut fixture);
+    assert_eq!(below.count(below.pointer, 3), 0);
+    fixture.click(300, 200);
+    below.sync(&mut fixture);
+    assert_eq!(below.count(below.pointer, 3), 2);
     assert_eq!(fixture.white(&mut below).1, 320 * 240);
 }
 
