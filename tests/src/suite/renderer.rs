@@ -41,6 +41,9 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
+/// The number of the frame of which the compositor saves a picture.
+const PICTURED_FRAME: u64 = 2;
+
 /// The result of one run of a client.
 struct RunResult {
     picture: RgbImage,
@@ -55,7 +58,7 @@ fn run_client(guest: &Guest, compositor: &str, client: &str) -> anyhow::Result<R
     let output = guest.sh(
         &format!(
             "rm -f /tmp/renderer.*; RUST_LOG=covalent_compositor=info covalent-compositor \
-             --report /tmp/renderer.jsonl --screenshot /tmp/renderer.png --screenshot-after 2 {compositor} -- {client}"
+             --report /tmp/renderer.jsonl --screenshot /tmp/renderer.png --screenshot-after {PICTURED_FRAME} {compositor} -- {client}"
         ),
         LIMIT,
     )?;
@@ -69,9 +72,16 @@ fn run_client(guest: &Guest, compositor: &str, client: &str) -> anyhow::Result<R
         .get("/tmp/renderer.png")
         .context("no picture was saved")?;
     let frames = guest.get("/tmp/renderer.jsonl")?;
+    let frames = parse_frames(&String::from_utf8_lossy(&frames))?;
+    // Otherwise the picture is the one that the compositor saved at its end, without the client's window.
+    ensure!(
+        frames.iter().any(|frame| frame.frame == PICTURED_FRAME),
+        "{client} under {compositor:?}: frame {PICTURED_FRAME} was not shown, only {} frames:\n{log}",
+        frames.len()
+    );
     Ok(RunResult {
         picture: image::load_from_memory(&picture)?.to_rgb8(),
-        frames: parse_frames(&String::from_utf8_lossy(&frames))?,
+        frames,
         log,
     })
 }
@@ -118,8 +128,8 @@ fn set_still_picture(guest: &Guest) -> anyhow::Result<()> {
 }
 
 fn windows(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    const DMABUF: &str = "covalent-pattern --window --size 320x240 --frames 4 --fps 5 --dmabuf";
-    const SHM: &str = "covalent-pattern --window --size 320x240 --frames 4 --fps 5";
+    const DMABUF: &str = "covalent-pattern --window --size 320x240 --frames 8 --fps 5 --dmabuf";
+    const SHM: &str = "covalent-pattern --window --size 320x240 --frames 8 --fps 5";
     const CAMERA: &str = "covalent-camera --window --size 320x240 --fps 15 --frames 10";
     // The last number of each entry is the number of bytes that the CPU copies for each frame. A wl_shm buffer has to be
     // uploaded.
@@ -151,17 +161,22 @@ fn windows(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
             }
             let cpu = run_client(guest, "--renderer software", client)?;
             check_frames(&cpu, "software")?;
-            pictures.push((name, gpu.picture, cpu.picture));
+            pictures.push((name, gpu.picture, cpu));
         }
     }
     for (name, gpu, cpu) in &pictures {
+        let log = &cpu.log;
+        let cpu = &cpu.picture;
         for (by, picture) in [("gles", gpu), ("software", cpu)] {
             let mut png = std::io::Cursor::new(Vec::new());
             picture.write_to(&mut png, image::ImageFormat::Png)?;
             context.save_artefact(&format!("{name}-{by}.png"), png.get_ref())?;
         }
         let colours: std::collections::BTreeSet<_> = cpu.pixels().map(|pixel| pixel.0).collect();
-        ensure!(colours.len() > 4, "{name}: the picture shows nothing");
+        ensure!(
+            colours.len() > 4,
+            "{name}: the CPU's picture shows nothing; the compositor's log: {log}"
+        );
         let difference = difference(gpu, cpu)?;
         ensure!(
             difference <= TOLERANCE,
@@ -205,7 +220,7 @@ fn cannot_import(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 fn no_gpu(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
-    let client = "covalent-pattern --window --size 320x240 --frames 4 --fps 5 --dmabuf";
+    let client = "covalent-pattern --window --size 320x240 --frames 8 --fps 5 --dmabuf";
     let shown = run_client(guest, "", client)?;
     check_frames(&shown, "software")?;
     let reason = shown
