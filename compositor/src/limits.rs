@@ -398,14 +398,18 @@ impl Charge {
     ///
     /// When the client would use more than the limit.
     pub fn set(&mut self, amount: u64) -> Result<(), LimitExceeded> {
-        // All charges are added by one thread, so the two accesses need not be one atomic operation.
+        // One thread increases all charges, so the counter cannot grow between the check and the addition. The thread that closes
+        // files can decrease the counter at any time, so the counter is changed by its difference and never overwritten.
         let counter = &self.usage.used[self.limit as usize];
-        let others = counter.load(Ordering::Relaxed).saturating_sub(self.amount);
-        let total = others.saturating_add(amount);
         if amount > self.amount {
+            let added = amount.saturating_sub(self.amount);
+            let total = counter.load(Ordering::Relaxed).saturating_add(added);
             self.usage.check(self.limit, total)?;
+            counter.fetch_add(added, Ordering::Relaxed);
+        } else {
+            let removed = self.amount.saturating_sub(amount);
+            counter.fetch_sub(removed, Ordering::Relaxed);
         }
-        counter.store(total, Ordering::Relaxed);
         self.amount = amount;
         Ok(())
     }
@@ -467,6 +471,22 @@ mod tests {
         drop(second);
         assert_eq!(usage.used(Limit::Timelines), 0);
         assert_eq!(usage.peaks(), [("timelines", 11)]);
+    }
+
+    #[test]
+    fn charge_that_another_thread_drops_is_returned_while_others_change() {
+        let usage = Arc::new(Usage::default());
+        let (sender, receiver) = std::sync::mpsc::channel::<Charge>();
+        let closing = std::thread::spawn(move || receiver.into_iter().for_each(drop));
+        let mut own = usage.charge_nothing(Limit::MappedBytes);
+        for round in 0..100_000 {
+            let charge = usage.charge(Limit::MappedBytes, 1).unwrap();
+            sender.send(charge).unwrap();
+            own.set(round % 3).unwrap();
+        }
+        drop((sender, own));
+        closing.join().unwrap();
+        assert_eq!(usage.used(Limit::MappedBytes), 0);
     }
 
     #[test]
