@@ -70,7 +70,7 @@ pub fn is_full(any: impl AsFd) -> bool {
 }
 
 /// Returns whether a file descriptor's number is one of the last `reserve` numbers below the limit. `reserve` is computed from
-/// the limit, so that new_limit of a very low limit can still be used.
+/// the limit, so that most of a very low limit can still be used.
 fn is_in_reserve(descriptor: RawFd, reserve: impl FnOnce(u64) -> u64) -> bool {
     let Some(limit) = getrlimit(Resource::Nofile).current else {
         return false;
