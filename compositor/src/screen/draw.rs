@@ -242,7 +242,8 @@ impl State {
             feedback,
             target,
             timer,
-            redraw_needed: false,
+            // The change of the focus since the deadline may have dismissed a popup, which needs a redraw.
+            redraw_needed: screen.redraw_state.needs_redraw(),
         });
     }
 
