@@ -11,6 +11,7 @@ use smithay::reexports::wayland_server::Client;
 use smithay::reexports::wayland_server::backend::ClientId;
 
 use super::Connection;
+use super::socket_io::SendBuffer;
 use crate::event_loop::{LoopHandle, WatchAction, WatchToken};
 use crate::state::{ClientState, State};
 
@@ -90,6 +91,7 @@ impl Connection {
                     self.forward_requests();
                 }
                 if readiness.readable {
+                    self.drop_events_of_ended_client();
                     self.forward_events();
                 }
             }
@@ -101,6 +103,19 @@ impl Connection {
             start.elapsed()
         });
         self.update(&state.handle)
+    }
+
+    /// Closes the connection of a client that wayland-backend has disconnected and that does not read its events.
+    ///
+    /// While events wait for the client, the server's socket is not watched for further events, so its readiness means that
+    /// wayland-backend has closed the other end. epoll reports that in every iteration, so waiting for the client would keep the
+    /// event loop busy. libwayland does not wait for such a client either.
+    fn drop_events_of_ended_client(&mut self) {
+        if !self.to_client.is_empty() {
+            tracing::debug!(client = ?self.id, "a disconnected client has not read its last events");
+            self.to_client = SendBuffer::default();
+            self.closed = true;
+        }
     }
 
     /// Sets the readiness for which each socket is watched; returns whether the connection is still open.

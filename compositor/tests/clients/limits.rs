@@ -230,6 +230,28 @@ fn client_that_exceeds_a_limit_is_disconnected_alone_with_the_name_of_the_limit(
 }
 
 #[test]
+fn disconnected_client_that_never_reads_its_events_is_forgotten() {
+    let mut fixture = Fixture::new(64, 48);
+    let mut other = fixture.client();
+    let mut wire = fixture.wire();
+    assert_eq!(fixture.state.connections.count(), 2);
+    let deadline = Instant::now() + TIMEOUT * 10;
+    while fixture.state.connections.count() > 1 {
+        assert!(
+            Instant::now() < deadline,
+            "the compositor keeps the connection"
+        );
+        // The events that answer these requests fill all buffers between the compositor and the client.
+        for _ in 0..64 {
+            wire.make(DISPLAY, 0, &[]);
+        }
+        fixture.round();
+    }
+    fixture.round_trip(&mut other);
+    assert!(!other.events.closed);
+}
+
+#[test]
 fn file_that_is_no_shared_memory_is_refused_as_a_pool() {
     let mut fixture = Fixture::new(64, 48);
     let mut other = fixture.client();
