@@ -12,7 +12,7 @@ use std::time::Duration;
 use covalent_alloc::backend::drm::{Card, DrmError, PlaneKind};
 use covalent_alloc::model::FormatModifier;
 use covalent_protocols::FormatEntry;
-use drm::control::{crtc, plane};
+use drm::control::crtc;
 
 use crate::backend::output_buffers::OutputBuffers;
 use crate::backend::{DrawnContent, Mode, PlanePlan, SubmitError};
@@ -20,7 +20,8 @@ use crate::clock;
 use crate::dmabuf::{ClientBuffer, SupportedFormats};
 use crate::edid::Monitor;
 use crate::kms::{
-    Event, FrameState, KmsError, Pipeline, Plane, PlaneDescription, PlaneFrame, read_events,
+    Event, FrameState, KmsError, Pipeline, Plane, PlaneDescription, PlaneFrame, UsedObjects,
+    read_events,
 };
 use crate::options::ModeRequest;
 use crate::plane_assignment::TestCache;
@@ -338,9 +339,11 @@ impl Kms {
         self.pipeline.crtc()
     }
 
-    /// Returns the handles of the display's planes.
-    pub(crate) fn plane_handles(&self) -> Vec<plane::Handle> {
-        self.pipeline.planes().iter().map(Plane::handle).collect()
+    /// Adds the CRTC and the planes of the display to `used`.
+    pub(crate) fn add_used_objects(&self, used: &mut UsedObjects) {
+        used.crtcs.push(self.pipeline.crtc());
+        let planes = self.pipeline.planes().iter().map(Plane::handle);
+        used.planes.extend(planes);
     }
 
     /// Returns whether the CRTC has a vblank counter.

@@ -19,7 +19,7 @@ mod writeback;
 use std::io;
 
 pub use mode::select_mode;
-pub use pipeline::{ConnectedDisplay, Event, FrameState, Pipeline, read_events};
+pub use pipeline::{ConnectedDisplay, Event, FrameState, Pipeline, UsedObjects, read_events};
 pub use plane::{
     Plane, PlaneDescription, PlaneFrame, PlaneState, SourceRect, YuvEncoding, YuvMatrix,
 };

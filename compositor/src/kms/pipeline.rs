@@ -5,7 +5,7 @@
 mod open;
 mod restore;
 
-pub use open::ConnectedDisplay;
+pub use open::{ConnectedDisplay, UsedObjects};
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};

@@ -11,6 +11,7 @@ use smithay::reexports::wayland_server::protocol::wl_output::WlOutput;
 use super::Screen;
 use crate::backend::Backend;
 use crate::backend::kms::{HotplugOutcome, OpenCard};
+use crate::kms::UsedObjects;
 use crate::options::{OutputConfig, RendererKind};
 use crate::output_view::OutputId;
 use crate::outputs::SharedRenderer;
@@ -207,14 +208,16 @@ impl State {
             .map(|screen| screen.backend.name().to_owned())
             .collect();
         let options = self.outputs.options.clone();
-        let used_planes = self.outputs.iter_mut().filter_map(|screen| {
-            let kms = screen.backend.kms()?;
-            (kms.device() == card.device()).then(|| kms.plane_handles())
-        });
-        let used_planes = used_planes.flatten().collect();
+        let mut used = UsedObjects::default();
+        for screen in self.outputs.iter_mut() {
+            let kms = screen.backend.kms();
+            if let Some(kms) = kms.filter(|kms| kms.device() == card.device()) {
+                kms.add_used_objects(&mut used);
+            }
+        }
         let mut displays = Vec::new();
         let is_new = |name: &str| !connector_names.iter().any(|known| known == name);
-        let opened = card.open_displays(&mut displays, &options, used_planes, is_new);
+        let opened = card.open_displays(&mut displays, &options, used, is_new);
         for kms in displays {
             let backend = Backend::Kms(Box::new(kms));
             let renderer = self.renderer_for(options.renderer, &backend)?;

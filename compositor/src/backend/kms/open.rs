@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use covalent_alloc::backend::drm::{Card, DrmError, PlaneKind};
-use drm::control::{Device as _, plane};
+use drm::control::Device as _;
 use rustix::fs::OFlags;
 use smithay::backend::session::Session;
 
 use super::Kms;
 use super::cursor::CursorBuffers;
 use crate::backend::output_buffers::{OutputBufferError, OutputBuffers};
-use crate::kms::{ConnectedDisplay, Event, KmsError, Pipeline, read_events};
+use crate::kms::{ConnectedDisplay, Event, KmsError, Pipeline, UsedObjects, read_events};
 use crate::options::{Options, PlaneSelection};
 use crate::plane_assignment::TestCache;
 use crate::session::Seat;
@@ -109,7 +109,8 @@ impl OpenCard {
                 }
             };
             let before = displays.len();
-            let opened = card.open_displays(&mut displays, options, Vec::new(), |_| true);
+            let opened =
+                card.open_displays(&mut displays, options, UsedObjects::default(), |_| true);
             if let Err(error) = opened {
                 tracing::info!(%error, "a card or a display cannot be used");
                 errors.push(error);
@@ -188,7 +189,7 @@ impl OpenCard {
     }
 
     /// Opens the connected displays for which `is_wanted` returns true, and adds them to `displays`. A display that the
-    /// configuration turns off is skipped. `used_planes` are the planes that other displays of the card use.
+    /// configuration turns off is skipped. `used` has the CRTCs and planes that other displays of the card use.
     ///
     /// # Errors
     ///
@@ -197,7 +198,7 @@ impl OpenCard {
         &self,
         displays: &mut Vec<Kms>,
         options: &Options,
-        mut used_planes: Vec<plane::Handle>,
+        mut used: UsedObjects,
         is_wanted: impl Fn(&str) -> bool,
     ) -> Result<(), OpenError> {
         let kms_error = |error| OpenError::Kms {
@@ -212,9 +213,9 @@ impl OpenCard {
             if !is_wanted(name) || options.config_of(name).off {
                 continue;
             }
-            match retry_transient(|| self.open_display(&display, options, &used_planes)) {
+            match retry_transient(|| self.open_display(&display, options, &used)) {
                 Ok(kms) => {
-                    used_planes.extend(kms.plane_handles());
+                    kms.add_used_objects(&mut used);
                     displays.push(kms);
                 }
                 Err(error) => errors.push(error),
@@ -231,7 +232,7 @@ impl OpenCard {
         }
     }
 
-    /// Opens a display. `used_planes` are the planes that other displays of the card use.
+    /// Opens a display. `used` has the CRTCs and planes that other displays of the card use.
     ///
     /// # Errors
     ///
@@ -240,7 +241,7 @@ impl OpenCard {
         &self,
         display: &ConnectedDisplay,
         options: &Options,
-        used_planes: &[plane::Handle],
+        used: &UsedObjects,
     ) -> Result<Kms, OpenError> {
         let Self { card, path, .. } = self;
         let seat = &self.session.seat;
@@ -252,15 +253,8 @@ impl OpenCard {
         let size = mode.map(|mode| (mode.width, mode.height));
         let refresh = mode.and_then(|mode| mode.refresh_millihertz);
         let with_writeback = options.writeback.is_some();
-        let pipeline = Pipeline::open(
-            card.clone(),
-            display,
-            size,
-            refresh,
-            with_writeback,
-            used_planes,
-        )
-        .map_err(kms_error)?;
+        let pipeline = Pipeline::open(card.clone(), display, size, refresh, with_writeback, used)
+            .map_err(kms_error)?;
         let primary = pipeline.planes().get(pipeline.primary());
         let formats = primary.map(|plane| plane.description().formats.clone());
         let formats = formats.unwrap_or_default();

@@ -19,6 +19,15 @@ pub struct ConnectedDisplay {
     name: String,
 }
 
+/// The CRTCs and planes of a card that displays use already.
+#[derive(Clone, Debug, Default)]
+pub struct UsedObjects {
+    /// The CRTCs that drive a display.
+    pub crtcs: Vec<crtc::Handle>,
+    /// The planes of these CRTCs.
+    pub planes: Vec<plane::Handle>,
+}
+
 impl ConnectedDisplay {
     /// Returns the name of the connector, for example `Virtual-1`.
     pub fn name(&self) -> &str {
@@ -60,7 +69,7 @@ impl ConnectedDisplay {
 impl Pipeline {
     /// Selects mode, CRTC and planes of a display.
     ///
-    /// The pipeline uses the planes of its CRTC, except `used_planes`, which other displays of the card use. The state of the
+    /// The pipeline uses a CRTC and its planes, except those in `used`, which other displays of the card use. The state of the
     /// display does not change before the first [`submit`](Self::submit), for which the device must be DRM master.
     ///
     /// # Errors
@@ -73,7 +82,7 @@ impl Pipeline {
         size: Option<(u16, u16)>,
         refresh_millihertz: Option<u32>,
         with_writeback: bool,
-        used_planes: &[plane::Handle],
+        used: &UsedObjects,
     ) -> Result<Self, KmsError> {
         card.set_client_capability(ClientCapability::UniversalPlanes, true)
             .and_then(|()| card.set_client_capability(ClientCapability::Atomic, true))
@@ -94,7 +103,7 @@ impl Pipeline {
         let ConnectedDisplay { info, name } = display;
         let name = name.clone();
         let mode = requested_mode(info, &name, size, refresh_millihertz)?;
-        let (crtc, planes) = find_planes(&card, &resources, info, &name, used_planes)?;
+        let (crtc, planes) = find_planes(&card, &resources, info, &name, used)?;
         let primary = planes
             .iter()
             .position(|plane| plane.description().kind == PlaneKind::Primary)
@@ -162,7 +171,7 @@ fn find_planes(
     resources: &ResourceHandles,
     connector: &connector::Info,
     name: &str,
-    used_planes: &[plane::Handle],
+    used: &UsedObjects,
 ) -> Result<(crtc::Handle, Vec<Plane>), KmsError> {
     let mut crtcs = Vec::new();
     for encoder in connector.encoders() {
@@ -187,7 +196,9 @@ fn find_planes(
         .iter()
         .filter_map(|plane| Some((plane, from_u32(u32::from(plane.id()))?)))
         .collect();
-    for crtc in crtcs {
+    // The primary planes of some drivers, such as msm, can be used with every CRTC. So a CRTC that drives another display is
+    // skipped even if a primary plane for it is free.
+    for crtc in crtcs.into_iter().filter(|crtc| !used.crtcs.contains(crtc)) {
         let mut pipeline_planes: Vec<(&CardPlane, plane::Handle)> = Vec::new();
         for (plane, handle) in &handles {
             let info = card
@@ -199,7 +210,7 @@ fn find_planes(
                 .all(|(other, _)| other.kind() != plane.kind());
             // A pipeline uses one primary plane and one cursor plane of its CRTC, and any number of overlay planes.
             let fits = plane.kind() == PlaneKind::Overlay || is_first;
-            if possible.contains(&crtc) && !used_planes.contains(handle) && fits {
+            if possible.contains(&crtc) && !used.planes.contains(handle) && fits {
                 pipeline_planes.push((plane, *handle));
             }
         }
