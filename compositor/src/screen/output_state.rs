@@ -157,7 +157,8 @@ impl State {
         }
     }
 
-    /// Resumes the outputs and the input devices, because this session is active again.
+    /// Resumes the outputs and the input devices, because this session is active again, and adds the displays that were connected
+    /// meanwhile.
     pub fn resume(&mut self) {
         if let Some(devices) = &mut self.devices {
             devices.resume();
@@ -173,6 +174,12 @@ impl State {
             }
             self.abandon_frame(id);
             self.output_changed(id);
+        }
+        // The kernel probes connectors only for the DRM master. So the modes of a display that was connected meanwhile were not
+        // known when its hotplug event was handled.
+        let devices: Vec<u64> = self.outputs.cards.iter().map(OpenCard::device).collect();
+        for device in devices {
+            self.hotplug(device);
         }
     }
 
