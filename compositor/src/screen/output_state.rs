@@ -208,6 +208,10 @@ impl State {
 
     /// Adds an output for each connected display of a card that has no output yet.
     fn open_new_displays(&mut self, card: &OpenCard) -> Result<(), anyhow::Error> {
+        // The files of --writeback hold the frames of one display, which was opened at the start.
+        if self.outputs.options.writeback.is_some() {
+            return Ok(());
+        }
         let connector_names: Vec<String> = self
             .outputs
             .iter()
