@@ -1,6 +1,7 @@
 //! All outputs, their positions on the desktop, and the data that they share.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use smithay::output::Output;
@@ -12,6 +13,7 @@ use crate::backend::Backend;
 use crate::backend::kms::OpenCard;
 use crate::copy_counter::CopyCounter;
 use crate::dmabuf::ClientBuffer;
+use crate::event_loop::WatchToken;
 use crate::options::{Options, OutputConfig};
 use crate::output_view::{OutputId, OutputView};
 use crate::region::Rect;
@@ -33,6 +35,8 @@ pub struct Outputs {
     retired: Vec<Output>,
     /// The open cards, including those without a connected display.
     pub(crate) cards: Vec<OpenCard>,
+    /// The watches of the cards' events in the event loop, by device number.
+    pub(crate) card_watches: HashMap<u64, WatchToken>,
     /// The command line. Displays that are connected later are opened with these options.
     pub(crate) options: Options,
     /// The report, which gets a record of every presented frame of every output.

@@ -214,7 +214,8 @@ fn watch_displays(handle: &LoopHandle, state: &mut State) -> anyhow::Result<()> 
                 WatchAction::Remove
             }
         });
-        watched.context("a card cannot be added to the event loop")?;
+        let watch = watched.context("a card cannot be added to the event loop")?;
+        state.outputs.card_watches.insert(device, watch);
     }
     let monitor_inserted = UdevBackend::new(Session::seat(&seat)).and_then(|monitor| {
         let inserted = handle.insert_source(monitor, move |event, (), state| match event {

@@ -242,6 +242,10 @@ impl State {
     pub fn card_removed(&mut self, device: u64) {
         let removed = self.outputs_of(device);
         self.outputs.cards.retain(|card| card.device() != device);
+        // The event loop has a file descriptor of the card, with which the kernel could not free the card.
+        if let Some(watch) = self.outputs.card_watches.remove(&device) {
+            self.handle.unwatch(watch);
+        }
         if removed.len() == self.outputs.ids().len() {
             self.fail(anyhow::anyhow!("the card was removed"));
             return;
