@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use calloop::timer::TimeoutAction;
+use covalent_alloc::text::printable_path;
 use smithay::reexports::wayland_server::backend::GlobalId;
 use smithay::reexports::wayland_server::protocol::wl_output::WlOutput;
 
@@ -241,13 +242,20 @@ impl State {
     /// Removes the outputs of a card that was removed. Ends the compositor if no output is left.
     pub fn card_removed(&mut self, device: u64) {
         let removed = self.outputs_of(device);
+        let mut cards = self.outputs.cards.iter();
+        let card = cards.find(|card| card.device() == device);
+        let path = card.map_or_else(String::new, |card| {
+            format!(" {}", printable_path(card.path()))
+        });
         self.outputs.cards.retain(|card| card.device() != device);
         // The event loop has a file descriptor of the card, with which the kernel could not free the card.
         if let Some(watch) = self.outputs.card_watches.remove(&device) {
             self.handle.unwatch(watch);
         }
         if removed.len() == self.outputs.ids().len() {
-            self.fail(anyhow::anyhow!("the card was removed"));
+            self.fail(anyhow::anyhow!(
+                "the card{path} was removed, and no other card drives a display; connect a card and start the compositor again"
+            ));
             return;
         }
         for id in removed {
