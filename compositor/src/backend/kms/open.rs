@@ -27,6 +27,9 @@ pub enum OpenError {
     /// `/dev/dri` has no card.
     #[error("there is no card in /dev/dri: load its driver, or use --backend headless")]
     NoCard,
+    /// The configuration turns all connected displays off.
+    #[error("--output turns off all connected displays: leave at least one of them on")]
+    AllOff,
     /// A card device cannot be opened.
     #[error("{path} cannot be opened: {source}; check that it is a card and that this user has the seat", path = printable_path(path))]
     Open {
@@ -128,7 +131,8 @@ impl OpenCard {
             return Ok((cards, displays));
         }
         Err(match errors.len() {
-            0 => OpenError::NoCard,
+            0 if cards.is_empty() => OpenError::NoCard,
+            0 => OpenError::AllOff,
             1 => errors.swap_remove(0),
             _ => OpenError::EachOf(errors),
         })
