@@ -119,7 +119,7 @@ impl OpenCard {
                 errors.push(error);
             }
             // A card without a connected display is kept, because a display may be connected later. A card that has no
-            // connectors, or that another program drives, is closed.
+            // connectors is closed.
             if displays.len() > before || card.has_connectors() {
                 cards.push(card);
             }
