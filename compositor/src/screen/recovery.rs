@@ -271,10 +271,10 @@ impl State {
 
     /// Schedules another attempt to set the mode for a fullscreen window.
     pub(super) fn mode_failed(&mut self, id: OutputId, error: &ModeError) {
-        tracing::warn!("{error}");
         let Some(screen) = self.outputs.get_mut(id) else {
             return;
         };
+        tracing::warn!(output = screen.backend.name(), "{error}");
         let mode_backoff = &mut screen.recovery.mode_backoff;
         let delay = mode_backoff.next_delay();
         if FaultKind::of(error).is_transient() && mode_backoff.attempts() < MODE_ATTEMPTS {
@@ -284,10 +284,13 @@ impl State {
 
     /// Schedules another probe of an output, because handling a hotplug event failed transiently.
     pub(super) fn hotplug_failed(&mut self, id: OutputId, error: &ModeError) {
-        tracing::warn!("a hotplug event cannot be handled: {error}");
         let Some(screen) = self.outputs.get_mut(id) else {
             return;
         };
+        tracing::warn!(
+            output = screen.backend.name(),
+            "a hotplug event cannot be handled: {error}"
+        );
         let recovery = &mut screen.recovery;
         if FaultKind::of(error) == FaultKind::Permanent || recovery.hotplug_scheduled {
             return;
