@@ -122,14 +122,18 @@ impl State {
         let Some(screen) = self.outputs.get_mut(id) else {
             return;
         };
+        // Without this check, each frame would allocate output buffers for the mode and fail again.
+        if screen.recovery.is_size_rejected(fullscreen_size) {
+            return;
+        }
         match screen.backend.match_size(fullscreen_size) {
             Ok(changed) => {
-                screen.recovery.mode_succeeded();
+                screen.recovery.reset_mode_failures();
                 if changed {
                     self.output_changed(id);
                 }
             }
-            Err(error) => self.mode_failed(id, &error),
+            Err(error) => self.mode_failed(id, fullscreen_size, &error),
         }
     }
 
@@ -142,6 +146,7 @@ impl State {
         screen.shown_scene = ShownScene::default();
         screen.backend.swapchain().damage_all();
         screen.frame_clock.reset();
+        screen.recovery.reset_mode_failures();
         screen.redraw_state.queue();
         self.layout_changed();
     }

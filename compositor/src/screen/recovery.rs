@@ -41,7 +41,8 @@ const RESET_AFTER: u32 = 3;
 /// The number of attempts to draw a surface whose buffer cannot be read. They take about two seconds.
 const READ_ATTEMPTS: u32 = 10;
 
-/// The number of attempts to set the mode for a fullscreen window. After that, the current mode is kept.
+/// The number of transiently failed attempts to set the mode for a fullscreen window after which no timer retries it. The next
+/// frames still do.
 const MODE_ATTEMPTS: u32 = 10;
 
 /// The failures since the last accepted frame, and the timers of the retries.
@@ -52,6 +53,9 @@ pub(super) struct Recovery {
     cause: Option<String>,
     read_backoff: Backoff,
     mode_backoff: Backoff,
+    /// The size of the fullscreen buffer for which setting the mode failed permanently. The size is `None` if the requested mode
+    /// could not be set again.
+    rejected_size: Option<Option<(i32, i32)>>,
     /// Whether a timer for a redraw is running.
     redraw_scheduled: bool,
     hotplug_backoff: Backoff,
@@ -269,12 +273,22 @@ impl State {
         });
     }
 
-    /// Schedules another attempt to set the mode for a fullscreen window.
-    pub(super) fn mode_failed(&mut self, id: OutputId, error: &ModeError) {
+    /// Schedules another attempt to set the mode for a fullscreen buffer of this size. After a permanent failure, the current
+    /// mode is kept for this size.
+    pub(super) fn mode_failed(
+        &mut self,
+        id: OutputId,
+        size: Option<(i32, i32)>,
+        error: &ModeError,
+    ) {
         let Some(screen) = self.outputs.get_mut(id) else {
             return;
         };
         tracing::warn!(output = screen.backend.name(), "{error}");
+        if FaultKind::of(error) == FaultKind::Permanent {
+            screen.recovery.rejected_size = Some(size);
+            return;
+        }
         let mode_backoff = &mut screen.recovery.mode_backoff;
         let delay = mode_backoff.next_delay();
         if FaultKind::of(error).is_transient() && mode_backoff.attempts() < MODE_ATTEMPTS {
@@ -308,9 +322,15 @@ impl State {
 }
 
 impl Recovery {
-    /// Resets the number of failed mode changes.
-    pub(super) fn mode_succeeded(&mut self) {
+    /// Returns whether setting the mode for a fullscreen buffer of this size failed permanently.
+    pub(super) fn is_size_rejected(&self, size: Option<(i32, i32)>) -> bool {
+        self.rejected_size == Some(size)
+    }
+
+    /// Forgets the failed mode changes, after a success or because the display or its mode has changed.
+    pub(super) fn reset_mode_failures(&mut self) {
         self.mode_backoff.reset();
+        self.rejected_size = None;
     }
 
     /// Resets the number of failed hotplug events.
