@@ -247,7 +247,8 @@ impl State {
                 if let Some(steps) = steps {
                     frame = frame.v120(axis, saturating_i32(steps));
                 }
-            } else if event.source() == AxisSource::Finger {
+            } else if event.source() == AxisSource::Finger && event.amount(axis).is_some() {
+                // The event has no amount for an axis that does not scroll. An amount of 0 ends the scrolling of its axis.
                 frame = frame.stop(axis);
             }
         }
