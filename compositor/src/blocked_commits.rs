@@ -208,7 +208,7 @@ impl State {
             code: NO_MEMORY,
             object_id: 1,
             object_interface: "wl_display".to_owned(),
-            message: reason.to_owned(),
+            message: format!("a commit cannot wait for its buffer: {reason}"),
         };
         client.kill(&self.display, error);
     }
