@@ -80,7 +80,8 @@ pub struct Options {
 
     /// Save every frame in this directory with the card's writeback connector. Only one display is used then. At the end, the
     /// compositor waits up to ten seconds for the last frame.
-    #[arg(long, value_name = "DIR")]
+    // The buffers of the writeback have the size of one mode.
+    #[arg(long, value_name = "DIR", conflicts_with = "match_mode")]
     pub writeback: Option<PathBuf>,
 
     /// Save the pixels of every N-th writeback; with 0, save only the checksums.
@@ -278,5 +279,7 @@ mod tests {
         let options = Options::parse_from(["c", "--backend", "headless", "--", "ls", "-l"]);
         assert_eq!(options.command, ["ls", "-l"]);
         assert!(Options::try_parse_from(["c", "--screenshot-after", "3"]).is_err());
+        assert!(Options::try_parse_from(["c", "--writeback", "folder"]).is_ok());
+        assert!(Options::try_parse_from(["c", "--writeback", "folder", "--match-mode"]).is_err());
     }
 }
