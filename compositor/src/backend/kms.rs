@@ -76,7 +76,7 @@ pub enum HotplugOutcome {
     Unchanged,
     /// The display was disconnected, and the page flip of the pending frame is no longer awaited.
     Disconnected,
-    /// The display was connected again, or has another mode.
+    /// The display was connected again, or has another mode. The page flip of the pending frame is no longer awaited.
     Changed,
 }
 

@@ -121,6 +121,7 @@ impl Kms {
             }
             self.connected = true;
             self.turn_off_pending = false;
+            self.abandon();
             return Ok(HotplugOutcome::Changed);
         }
         // The preferred mode may change, for example when the window of a virtual machine is resized.
@@ -128,6 +129,7 @@ impl Kms {
             let old_mode = self.pipeline.mode();
             self.set_mode(None)?;
             if self.pipeline.mode() != old_mode {
+                self.abandon();
                 return Ok(HotplugOutcome::Changed);
             }
         }
