@@ -56,16 +56,18 @@ impl FileKind {
     }
 }
 
-/// Closes a file in a thread. `charge` is dropped when the file is closed.
+/// Closes a file in a thread. `charge` is dropped after the file is closed.
 pub(super) fn close_by_thread(file: OwnedFd, charge: Option<Charge>) {
     CLOSING.fetch_add(1, Ordering::Relaxed);
-    // If the thread cannot be started, the file stays open, because closing it in this thread could block the event loop.
-    let file = ManuallyDrop::new(file);
+    // If the thread cannot be started, the file stays open, because closing it in this thread could block the event loop. Its
+    // charge then stays too, so that a client cannot keep more files open than its limit permits.
+    let charged_file = ManuallyDrop::new((file, charge));
     let thread = std::thread::Builder::new()
         .name("closing".to_owned())
         .stack_size(64 * 1024)
         .spawn(move || {
-            drop(ManuallyDrop::into_inner(file));
+            let (file, charge) = ManuallyDrop::into_inner(charged_file);
+            drop(file);
             CLOSING.fetch_sub(1, Ordering::Relaxed);
             drop(charge);
         });
