@@ -124,8 +124,10 @@ impl Kms {
             self.abandon();
             return Ok(HotplugOutcome::Changed);
         }
-        // The preferred mode may change, for example when the window of a virtual machine is resized.
-        if self.requested_mode.is_none() && self.pipeline.mode_for(None, None) != preferred {
+        // The preferred mode may change, for example when the window of a virtual machine is resized. With a writeback, the mode
+        // is kept, because the buffers of the writeback have its size.
+        let follows_preferred = self.requested_mode.is_none() && self.writeback.is_none();
+        if follows_preferred && self.pipeline.mode_for(None, None) != preferred {
             let old_mode = self.pipeline.mode();
             self.set_mode(None)?;
             if self.pipeline.mode() != old_mode {
