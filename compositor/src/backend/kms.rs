@@ -59,6 +59,8 @@ pub struct Kms {
     connected: bool,
     /// Whether the display was unplugged and its CRTC still has to be turned off.
     turn_off_pending: bool,
+    /// Whether the preferred mode of the display has changed and still has to be set.
+    preferred_mode_pending: bool,
     /// The cached results of test commits. They are valid for the current mode and state of the card.
     tests: TestCache,
     cursor_buffers: CursorBuffers,

@@ -121,6 +121,7 @@ impl Kms {
             }
             self.connected = true;
             self.turn_off_pending = false;
+            self.preferred_mode_pending = false;
             self.abandon();
             return Ok(HotplugOutcome::Changed);
         }
@@ -128,8 +129,12 @@ impl Kms {
         // is kept, because the buffers of the writeback have its size.
         let follows_preferred = self.requested_mode.is_none() && self.writeback.is_none();
         if follows_preferred && self.pipeline.mode_for(None, None) != preferred {
+            self.preferred_mode_pending = true;
+        }
+        if self.preferred_mode_pending {
             let old_mode = self.pipeline.mode();
             self.set_mode(None)?;
+            self.preferred_mode_pending = false;
             if self.pipeline.mode() != old_mode {
                 self.abandon();
                 return Ok(HotplugOutcome::Changed);

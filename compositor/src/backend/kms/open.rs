@@ -312,6 +312,7 @@ impl OpenCard {
             active: seat.is_active(),
             connected: true,
             turn_off_pending: false,
+            preferred_mode_pending: false,
             tests: TestCache::default(),
             cursor_buffers: CursorBuffers::default(),
             writeback,
