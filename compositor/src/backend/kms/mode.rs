@@ -100,17 +100,14 @@ impl Kms {
         }
         let back = !self.connected;
         let (size, refresh) = self.pipeline.mode();
-        if back || !self.pipeline.has_mode(size) {
-            let has_mode = self.pipeline.has_mode(size);
-            let request = if has_mode {
-                Some(ModeRequest {
-                    width: size.0,
-                    height: size.1,
-                    refresh_millihertz: Some(refresh),
-                })
-            } else {
-                None
-            };
+        let has_rate = self.pipeline.mode_for(Some(size), Some(refresh)).is_some();
+        if back || !has_rate {
+            // Another display may have modes of the same size with other refresh rates only.
+            let request = self.pipeline.has_mode(size).then_some(ModeRequest {
+                width: size.0,
+                height: size.1,
+                refresh_millihertz: has_rate.then_some(refresh),
+            });
             self.reset();
             match self.set_mode(request) {
                 Err(error) if FaultKind::of(&error) != FaultKind::Permanent => return Err(error),
