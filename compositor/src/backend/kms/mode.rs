@@ -90,6 +90,10 @@ impl Kms {
             self.abandon();
             match off {
                 Err(error) if FaultKind::of(&error).is_transient() => return Err(error.into()),
+                // The connector is probed again when the session becomes active, and the CRTC is then turned off.
+                Err(error) if FaultKind::of(&error) == FaultKind::NotMaster => {
+                    return Ok(HotplugOutcome::Disconnected);
+                }
                 Err(error) => {
                     tracing::warn!(%error, "the CRTC of the unplugged display cannot be turned off")
                 }
