@@ -125,6 +125,12 @@ impl FrameStats {
         }
     }
 
+    /// Removes a committed frame from the frames in flight without counting it as presented or discarded. It is called where the
+    /// compositor lacks presentation-time, so that no event ever reports the frame.
+    pub fn without_feedback(&mut self, frame: u64) {
+        self.in_flight.remove(&frame);
+    }
+
     /// Returns the number of frames that were dequeued from the camera.
     #[must_use]
     pub fn frames_captured(&self) -> u64 {
@@ -276,6 +282,16 @@ mod tests {
         stats.presented(5, shown(1, false), None);
         assert_eq!((stats.frames_presented(), stats.frames_discarded()), (0, 1));
         assert_eq!(stats.path(), None);
+    }
+
+    #[test]
+    fn frame_without_feedback_is_committed_and_not_in_flight() {
+        let mut stats = FrameStats::default();
+        stats.committed(0, None, Duration::ZERO);
+        assert_eq!(stats.in_flight(), 1);
+        stats.without_feedback(0);
+        assert_eq!((stats.frames_committed(), stats.in_flight()), (1, 0));
+        assert_eq!((stats.frames_presented(), stats.frames_discarded()), (0, 0));
     }
 
     #[test]

@@ -247,6 +247,10 @@ impl<'a> Session<'a> {
         let now = now();
         self.stats.committed(number, timestamp, now);
         self.frame_trace.committed(number, index, timestamp, now);
+        if !self.window.is_timed() {
+            self.stats.without_feedback(number);
+            self.frame_trace.discarded(number);
+        }
         Ok(())
     }
 

@@ -180,6 +180,10 @@ impl App<'_> {
         swapchain
             .frame_trace
             .committed(frame, index, Some(from), now);
+        if !self.window.is_timed() {
+            self.stats.without_feedback(frame);
+            swapchain.frame_trace.discarded(frame);
+        }
         self.committed = self.committed.saturating_add(1);
         Ok(())
     }
