@@ -324,7 +324,8 @@ fn plan_with_copy(
 }
 
 /// Returns the size of the frames: the size of `--size`, or the camera's size that suits the screen best in a format that the
-/// compositor supports.
+/// compositor supports. Where the camera and the compositor have no format in common, every frame will be copied, and the formats
+/// count that this process can convert.
 pub(crate) fn extent(
     options: &Options,
     queue: &Queue,
@@ -337,16 +338,20 @@ pub(crate) fn extent(
         .current_feedback()
         .map(|feedback| tranche_requests(feedback, compositor.crop()))
         .unwrap_or_default();
-    let takes = |fourcc| {
-        options.format.is_none_or(|format| format == fourcc)
-            && match requests.as_slice() {
-                // With no tranche in the feedback, every frame will be copied.
-                [] => xrgb::FORMATS.contains(&fourcc),
-                requests => requests.iter().any(|request| request.supports(fourcc)),
-            }
+    let is_wanted = |fourcc: Fourcc| options.format.is_none_or(|format| format == fourcc);
+    let is_shared = |fourcc: Fourcc| {
+        is_wanted(fourcc) && requests.iter().any(|request| request.supports(fourcc))
     };
-    camera_size::choose(queue, takes, preferred_extent(options, compositor))
-        .map_err(exit_code::camera_failure)
+    let is_copied = |fourcc: Fourcc| is_wanted(fourcc) && xrgb::FORMATS.contains(&fourcc);
+    let formats = queue.formats().map_err(exit_code::camera_failure)?;
+    let mut fourccs = formats.iter().filter_map(|format| format.fourcc);
+    let wanted = preferred_extent(options, compositor);
+    let chosen = if fourccs.any(is_shared) {
+        camera_size::choose(queue, is_shared, wanted)
+    } else {
+        camera_size::choose(queue, is_copied, wanted)
+    };
+    chosen.map_err(exit_code::camera_failure)
 }
 
 /// Returns the size that the frames should have: the size of the display's mode, or with `--window` the size of a fullscreen
