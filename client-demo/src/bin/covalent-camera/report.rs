@@ -1,7 +1,7 @@
 //! The report that `--json` prints at the end.
 
 use anyhow::Context as _;
-use covalent_alloc::buffer::{Buffer, cpu_traffic};
+use covalent_alloc::buffer::{Buffer, CpuTraffic, cpu_traffic};
 use covalent_client_demo::encoder::EncodingReport;
 use covalent_client_demo::frame_sharing::SharingReport;
 use covalent_client_demo::frame_stats::{DisplayPath, Ending, FrameStats};
@@ -82,6 +82,9 @@ pub(crate) struct ReportInputs<'a> {
     pub(crate) stats: &'a FrameStats,
     pub(crate) display: &'static str,
     pub(crate) sync: &'static str,
+    /// The bytes that the CPU had copied in this process before the stream began. With `--reconnect` a process has several
+    /// streams.
+    pub(crate) earlier_traffic: CpuTraffic,
     /// Bytes that were written to shared memory.
     pub(crate) shm_bytes: u64,
     pub(crate) copied: Option<CopyReport>,
@@ -96,6 +99,7 @@ impl Report {
             stats,
             display,
             sync,
+            earlier_traffic,
             shm_bytes,
             copied,
             consumers,
@@ -107,7 +111,8 @@ impl Report {
             stats.frames_skipped(),
             stats.frames_discarded(),
         ];
-        let client_bytes = cpu_traffic().total_bytes().saturating_add(shm_bytes);
+        let traffic = cpu_traffic().since(earlier_traffic);
+        let client_bytes = traffic.total_bytes().saturating_add(shm_bytes);
         let frames = stats.frames_presented();
         Self {
             frames,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use covalent_alloc::backend::v4l2::{FrameInfo, Stream};
+use covalent_alloc::buffer::{CpuTraffic, cpu_traffic};
 use covalent_alloc::sync::Accessor;
 use covalent_alloc::trace::now;
 use covalent_client_demo::buffers::{
@@ -51,6 +52,8 @@ struct Session<'a> {
     buffers: Buffers,
     explicit: Option<ExplicitSync>,
     stats: FrameStats,
+    /// The bytes that the CPU had copied in this process before this stream began.
+    earlier_traffic: CpuTraffic,
     frame_interval: FrameInterval,
     frame_trace: FrameTrace,
     /// The consumers of the frames besides the display: snapshots, recording, encoder and other processes.
@@ -79,6 +82,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 
 impl<'a> Session<'a> {
     fn start(options: &'a Options) -> Result<Self, Failure> {
+        let earlier_traffic = cpu_traffic();
         Consumers::check_paths(options)?;
         let mut setup = setup(options)?;
         let mut events = setup.events;
@@ -117,6 +121,7 @@ impl<'a> Session<'a> {
             statistics,
             explicit,
             stats: FrameStats::default(),
+            earlier_traffic,
             frame_interval: FrameInterval::default(),
             frame_trace,
             consumers,
@@ -420,6 +425,7 @@ impl<'a> Session<'a> {
                 Some(_) => "explicit",
                 None => "implicit",
             },
+            earlier_traffic: self.earlier_traffic,
             shm_bytes: self.display.written_bytes(),
             copied: self.display.copy_report().cloned(),
             consumers: self.consumers.reports(),
