@@ -70,11 +70,11 @@ struct Session<'a> {
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let mut session = Session::start(options)?;
     let end = session.run_loop();
-    let ended = match &end {
-        Ok(ended) => *ended,
-        Err(_) => Ending::Failed,
-    };
     let written = session.consumers.finish();
+    let ended = match (&end, &written) {
+        (Ok(ended), Ok(())) => *ended,
+        _ => Ending::Failed,
+    };
     let reported = session.report(ended);
     session.end();
     end.and(reported).and(written)
