@@ -231,6 +231,12 @@ impl<'a> Session<'a> {
     fn show(&mut self, frame: FrameInfo) -> Result<(), Failure> {
         #[cfg(feature = "planted-copy")]
         crate::planted::read(&self.camera_buffers, frame.index)?;
+        if self.display.is_copied() && self.buffers.free().is_none() {
+            // The compositor holds all `wl_shm` buffers, so the frame cannot be shown. The consumers get only frames that are
+            // shown.
+            self.stats.skipped();
+            return self.requeue(frame.index);
+        }
         self.consumers.frame(&frame, &self.camera_buffers)?;
         let Some(index) = self.fill_display_buffer(frame.index)? else {
             return Ok(());
@@ -260,7 +266,7 @@ impl<'a> Session<'a> {
     }
 
     /// Makes the frame in the camera's buffer `captured` readable for the compositor. Returns the index of the buffer to commit.
-    /// Returns `None` where every frame is copied and the compositor holds all `wl_shm` buffers, so that the frame is skipped.
+    /// Returns `None` where every frame is copied and no `wl_shm` buffer is free.
     fn fill_display_buffer(&mut self, captured: usize) -> Result<Option<usize>, Failure> {
         if !self.display.is_copied() {
             self.camera_buffers.publish(captured)?;
@@ -274,8 +280,6 @@ impl<'a> Session<'a> {
             self.buffers
                 .end_write(index, None)
                 .map_err(handover_failure)?;
-        } else {
-            self.stats.skipped();
         }
         self.requeue(captured)?;
         Ok(free)
