@@ -70,7 +70,7 @@ fn find(device: &Device, name: &str) -> Result<Control, Failure> {
         Failure::new(
             Exit::Usage,
             anyhow!(
-                "--control: {} ({}) has no control {name:?}; {hint}",
+                "{} ({}) has no control {name:?}; {hint}",
                 device.path().display(),
                 device.card()
             ),
