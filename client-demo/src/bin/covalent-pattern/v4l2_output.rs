@@ -58,17 +58,17 @@ pub(crate) fn run(options: &Options, node: &Path) -> Result<(), Failure> {
         .collect::<Result<Vec<_>, _>>()
         .map_err(Failure::unexpected)?;
     let mut number = options.first;
-    let last = options
-        .frames
-        .map(|frames| u64::from(options.first).saturating_add(frames));
-    let ended = |number: u32| last.is_some_and(|last| u64::from(number) >= last);
+    // The frames are counted apart from their numbers, because the numbers wrap.
+    let mut queued_frames = 0_u64;
+    let ended = |queued: u64| options.frames.is_some_and(|frames| queued >= frames);
     for (index, mapping) in mappings.iter().enumerate() {
-        if ended(number) {
+        if ended(queued_frames) {
             break;
         }
         draw(pattern, number, mapping)?;
         stream.queue(index).map_err(device_failure)?;
         number = number.wrapping_add(1);
+        queued_frames = queued_frames.saturating_add(1);
     }
     stream.start().map_err(device_failure)?;
     let mut idle = VecDeque::new();
@@ -77,7 +77,7 @@ pub(crate) fn run(options: &Options, node: &Path) -> Result<(), Failure> {
             continue;
         }
         while let Some(frame) = stream.dequeue().map_err(device_failure)? {
-            if ended(number) {
+            if ended(queued_frames) {
                 if stream.queued_count() == 0 {
                     return Ok(());
                 }
@@ -99,6 +99,7 @@ pub(crate) fn run(options: &Options, node: &Path) -> Result<(), Failure> {
             draw(pattern, number, mapping)?;
             stream.queue(index).map_err(device_failure)?;
             number = number.wrapping_add(1);
+            queued_frames = queued_frames.saturating_add(1);
         }
     }
     Ok(())
