@@ -73,7 +73,7 @@ pub(crate) fn run(options: &Options, node: &Path) -> Result<(), Failure> {
     stream.start().map_err(device_failure)?;
     let mut idle = VecDeque::new();
     while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-        if !wait(&stream)? {
+        if !wait(&stream, node)? {
             continue;
         }
         while let Some(frame) = stream.dequeue().map_err(device_failure)? {
@@ -132,7 +132,7 @@ fn open(options: &Options, node: &Path) -> Result<Stream, Failure> {
 }
 
 /// Waits until the device has consumed a frame; returns `false` after a signal.
-fn wait(stream: &Stream) -> Result<bool, Failure> {
+fn wait(stream: &Stream, node: &Path) -> Result<bool, Failure> {
     let timeout = Timespec::try_from(FRAME_TIMEOUT).map_err(Failure::unexpected)?;
     let fd = stream.as_fd();
     let mut watched = [PollFd::new(&fd, PollFlags::OUT)];
@@ -140,7 +140,8 @@ fn wait(stream: &Stream) -> Result<bool, Failure> {
         Ok(0) => Err(Failure::new(
             Exit::CameraGone,
             anyhow!(
-                "the video output device has consumed no frame for {} s",
+                "{}: the video output device has consumed no frame for {} s; check that its output is connected",
+                node.display(),
                 FRAME_TIMEOUT.as_secs()
             ),
         )),
