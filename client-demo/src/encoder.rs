@@ -288,7 +288,8 @@ impl Encoder {
         Ok(read)
     }
 
-    /// Waits until the remaining frames are encoded and all frames are in the file.
+    /// Waits until the remaining frames are encoded and all frames are in the file. Frames that take longer than two seconds to
+    /// encode are lost.
     ///
     /// # Errors
     ///
@@ -313,6 +314,10 @@ impl Encoder {
                 Err(error) => return Err(failed(error.into())),
             }
         }
+        // Frames that the encoder has not returned by the deadline are not in the file.
+        let missing = u64::try_from(self.memory.len()).unwrap_or(u64::MAX);
+        self.lost = self.lost.saturating_add(missing);
+        self.memory.clear();
         Ok(self.writer.finish()?)
     }
 
