@@ -207,7 +207,11 @@ impl<'a> App<'a> {
                     swapchain.frame_trace.discarded(frame);
                 }
             }
-            Event::Frame => self.frame_requested = true,
+            Event::Frame => {
+                self.frame_requested = true;
+                // Without presentation-time no other event says that a frame was shown.
+                self.become_window();
+            }
             Event::Configured => self.handle_configure()?,
             Event::Feedback => self.replan_reason = Some(SwapchainReason::Feedback),
             Event::Closed => self.closed_by_user = true,
