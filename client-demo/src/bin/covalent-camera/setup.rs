@@ -257,8 +257,9 @@ pub(crate) fn import_and_queue(
     Ok(stream)
 }
 
-/// Plans buffers for the camera alone, from which this process copies every frame to shared memory. `without_copy` is the failure
-/// that says why there is no plan without a copy, and `reason` is its summary in one line.
+/// Plans buffers for the camera alone, from which this process copies every frame to shared memory. Where the camera cannot import
+/// the buffers, it plans again without their source. `without_copy` is the failure that says why there is no plan without a copy,
+/// and `reason` is its summary in one line.
 fn plan_with_copy(
     options: &Options,
     devices: Devices<'_>,
@@ -281,19 +282,31 @@ fn plan_with_copy(
         .map_err(exit_code::backend_failure)?;
     let mut request = collection.request();
     request.sources = source_choice::chosen(options.source.as_deref(), &request.sources)?;
-    let plan = match solve(&request) {
-        Solution::Share(plan) => plan,
-        other => {
-            let lines = [without_copy.to_string(), other.explain()];
-            return Err(no_plan("the camera and shared memory", &lines));
+    let mut refusals = Vec::new();
+    // Each source is tried at most once, so the loop ends.
+    let (plan, buffers, streams) = loop {
+        let plan = match solve(&request) {
+            Solution::Share(plan) => plan,
+            other => {
+                let mut lines = vec![without_copy.to_string()];
+                lines.append(&mut refusals);
+                lines.push(other.explain());
+                return Err(no_plan("the camera and shared memory", &lines));
+            }
+        };
+        let imported = collection.allocate(&plan).and_then(|buffers| {
+            let streams = devices.import(&mut collection, &buffers)?;
+            Ok((buffers, streams))
+        });
+        match imported {
+            Ok((buffers, streams)) => break (plan, buffers, streams),
+            Err(error) => {
+                let refusal = exit_code::as_import_refusal(error)?;
+                refusals.push(format!("{} was tried: {refusal}", plan.source_name()));
+                request.sources.retain(|source| source.id != *plan.source());
+            }
         }
     };
-    let buffers = collection
-        .allocate(&plan)
-        .map_err(exit_code::backend_failure)?;
-    let streams = devices
-        .import(&mut collection, &buffers)
-        .map_err(exit_code::backend_failure)?;
     let colours = devices
         .camera
         .colours()
