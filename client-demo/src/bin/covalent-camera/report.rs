@@ -37,7 +37,8 @@ struct Report {
     out_of_order: u64,
     /// How the frames reached the display, as the compositor's presentation feedback reports it.
     path: Option<DisplayPath>,
-    /// Bytes of the buffers that the CPU read or wrote in this process, divided by the number of presented frames.
+    /// Bytes of the buffers that the CPU read or wrote in this process, divided by the number of presented frames. Where no frame
+    /// was presented, or the compositor lacks presentation-time, they are divided by the number of committed frames.
     client_copied_bytes_per_frame: f64,
     /// The same quotient for this process and the compositor together. It is null where the compositor composed a frame or did
     /// not report how the frame was shown, because the compositor does not tell its clients how many bytes it copied.
@@ -114,6 +115,10 @@ impl Report {
         let traffic = cpu_traffic().since(earlier_traffic);
         let client_bytes = traffic.total_bytes().saturating_add(shm_bytes);
         let frames = stats.frames_presented();
+        let shown = match frames {
+            0 => stats.frames_committed(),
+            presented => presented,
+        };
         Self {
             frames,
             captured: stats.frames_captured(),
@@ -126,7 +131,7 @@ impl Report {
             dropped_by_compositor: dropped_by[2],
             out_of_order: stats.frames_out_of_order(),
             path: stats.path(),
-            client_copied_bytes_per_frame: mean(client_bytes, frames),
+            client_copied_bytes_per_frame: mean(client_bytes, shown),
             cpu_copied_bytes_per_frame: stats
                 .copied_bytes(client_bytes)
                 .map(|bytes| mean(bytes, frames)),
