@@ -104,8 +104,8 @@ mod tests {
         let zero_copy = Kind::ZeroCopy.bits();
         assert!(has_zero_copy(WEnum::Value(Kind::ZeroCopy | Kind::Vsync)));
         assert!(!has_zero_copy(WEnum::Value(Kind::Vsync)));
-        assert!(has_zero_copy(WEnum::Unknown(1 << 31 | zero_copy)));
-        assert!(!has_zero_copy(WEnum::Unknown(1 << 31)));
+        assert!(has_zero_copy(WEnum::Unknown(1_u32 << 31 | zero_copy)));
+        assert!(!has_zero_copy(WEnum::Unknown(1_u32 << 31)));
     }
 
     #[test]
