@@ -32,8 +32,8 @@ pub(crate) fn open(options: &Options) -> Result<Device, Failure> {
         return Ok(device);
     }
     let is_given = |name: &str| options.control.iter().any(|(given, _)| given == name);
-    // The remembered controls are sorted by name. A control that depends on a later one is inactive or is rejected the first time,
-    // so it is set once more after all others (focus_absolute after focus_automatic_continuous).
+    // The remembered controls are sorted by name. A control that depends on a later one is inactive or is rejected the first
+    // time, so it is set once more after all others (focus_absolute after focus_automatic_continuous).
     let mut again = Vec::new();
     for (name, value) in values.iter().filter(|(name, _)| !is_given(name)) {
         if !matches!(set_remembered(&device, name, *value), Ok(true)) {

@@ -43,8 +43,8 @@ pub(crate) fn run(
     }
 }
 
-/// Returns whether a stream that failed with this exit code failed because the camera is unplugged. A camera that was there before
-/// can be unplugged again before the next stream has opened it; then there is no camera to open.
+/// Returns whether a stream that failed with this exit code failed because the camera is unplugged. A camera that was there
+/// before can be unplugged again before the next stream has opened it; then there is no camera to open.
 fn is_unplugged(exit: Exit, was_there: bool) -> bool {
     exit == Exit::CameraGone || was_there && exit == Exit::NoCamera
 }

@@ -257,9 +257,9 @@ pub(crate) fn import_and_queue(
     Ok(stream)
 }
 
-/// Plans buffers for the camera alone, from which this process copies every frame to shared memory. Where the camera cannot import
-/// the buffers, it plans again without their source. `without_copy` is the failure that says why there is no plan without a copy,
-/// and `reason` is its summary in one line.
+/// Plans buffers for the camera alone, from which this process copies every frame to shared memory. Where the camera cannot
+/// import the buffers, it plans again without their source. `without_copy` is the failure that says why there is no plan without
+/// a copy, and `reason` is its summary in one line.
 fn plan_with_copy(
     options: &Options,
     devices: Devices<'_>,

@@ -40,8 +40,8 @@ impl App<'_> {
         self.options.first.wrapping_add(drawn) % NUMBERS
     }
 
-    /// Renders the next frame if a buffer is free, and the compositor has sent a frame callback. With a camera it does not wait for
-    /// the frame callback, but for a new frame of the camera.
+    /// Renders the next frame if a buffer is free, and the compositor has sent a frame callback. With a camera it does not wait
+    /// for the frame callback, but for a new frame of the camera.
     pub(crate) fn draw(&mut self) -> Result<(), Failure> {
         let max_pending = match self.submissions.completion() {
             Completion::HelperThread => 1,
