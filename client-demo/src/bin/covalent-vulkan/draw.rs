@@ -252,16 +252,22 @@ impl App<'_> {
     }
 
     /// Handles the release of a buffer by the compositor.
-    pub(crate) fn handle_buffer_released(&mut self, number: usize) {
+    pub(crate) fn handle_buffer_released(&mut self, number: usize) -> Result<(), Failure> {
         for swapchain in self.all_swapchains() {
             let Some(index) = swapchain.index_of(number) else {
                 continue;
             };
             swapchain.frame_trace.released(index, now());
-            if let Err(error) = swapchain.released(index) {
-                tracing::warn!("the compositor released a buffer that it did not hold: {error}");
+            match swapchain.released(index) {
+                Ok(()) => {}
+                Err(error @ HandOverError::Held { .. }) => tracing::warn!(
+                    "the compositor released a buffer that it did not hold: {error}"
+                ),
+                // Without its fences the buffer could never be rendered to again.
+                Err(error) => return Err(Failure::unexpected(error)),
             }
         }
+        Ok(())
     }
 }
 

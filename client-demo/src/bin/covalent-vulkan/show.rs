@@ -188,7 +188,7 @@ impl<'a> App<'a> {
 
     fn handle_event(&mut self, event: Event) -> Result<(), Failure> {
         match event {
-            Event::Released(number) => self.handle_buffer_released(number),
+            Event::Released(number) => self.handle_buffer_released(number)?,
             Event::BufferIdle(number) => self.handle_buffer_idle(number),
             Event::Created(number, wl_buffer) => self.handle_buffer_created(number, wl_buffer)?,
             Event::Refused(number) => self.handle_buffer_refused(number)?,
