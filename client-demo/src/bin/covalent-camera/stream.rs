@@ -460,6 +460,10 @@ impl<'a> Session<'a> {
 }
 
 fn handover_failure(error: HandOverError) -> Failure {
+    // A fence can fail without a bug of this program.
+    if let HandOverError::Fence { .. } = error {
+        return Failure::unexpected(error);
+    }
     Failure::new(
         Exit::Unexpected,
         anyhow!(error).context(

@@ -260,9 +260,9 @@ impl App<'_> {
             swapchain.frame_trace.released(index, now());
             match swapchain.released(index) {
                 Ok(()) => {}
-                Err(error @ HandOverError::Held { .. }) => tracing::warn!(
-                    "the compositor released a buffer that it did not hold: {error}"
-                ),
+                Err(error @ HandOverError::Held { .. }) => {
+                    tracing::warn!("the compositor released a buffer that it did not hold: {error}")
+                }
                 // Without its fences the buffer could never be rendered to again.
                 Err(error) => return Err(Failure::unexpected(error)),
             }
@@ -290,6 +290,10 @@ fn merged_wait_fence(
 }
 
 fn handover_failure(error: HandOverError) -> Failure {
+    // A fence can fail without a bug of this program.
+    if let HandOverError::Fence { .. } = error {
+        return Failure::unexpected(error);
+    }
     Failure::new(
         Exit::Unexpected,
         anyhow!(error).context(
