@@ -67,6 +67,16 @@ pub struct OutputMode {
     pub refresh_millihertz: u32,
 }
 
+/// An output that the compositor offers.
+#[derive(Debug)]
+struct Output {
+    /// The name of the global in the registry.
+    name: u32,
+    proxy: WlOutput,
+    /// The current mode; `None` until the compositor has sent it.
+    mode: Option<OutputMode>,
+}
+
 /// The globals that this client binds.
 #[derive(Debug, Default)]
 pub struct Globals {
@@ -100,7 +110,7 @@ pub enum FeedbackOf {
 pub struct Compositor {
     /// The globals that this client has bound.
     pub globals: Globals,
-    /// The mode of the first output, if there is one.
+    /// The mode of the first output that is connected, if there is one.
     pub output: Option<OutputMode>,
     /// The size and state of the window's last configure.
     pub configure: Option<Configure>,
@@ -112,7 +122,7 @@ pub struct Compositor {
     pub window_feedback: Option<Feedback>,
     pub(crate) collectors: [Collector; 2],
     pub(crate) listed_formats: ListedFormats,
-    outputs: Vec<WlOutput>,
+    outputs: Vec<Output>,
     releases_by_points: bool,
     synced: u32,
     events: VecDeque<Event>,
@@ -195,12 +205,33 @@ impl Compositor {
             }
             "wl_shm" => self.globals.shm = Some(registry.bind(name, 1, handle, ())),
             "wl_output" => {
-                let number = self.outputs.len();
-                self.outputs
-                    .push(registry.bind(name, known(4), handle, number));
+                self.outputs.push(Output {
+                    name,
+                    proxy: registry.bind(name, known(4), handle, name),
+                    mode: None,
+                });
             }
             _ => {}
         }
+    }
+}
+
+impl Compositor {
+    /// Removes the output with this name in the registry, if there is one.
+    fn remove_output(&mut self, name: u32) {
+        /// The first version of `wl_output` that has the request `release`.
+        const RELEASE_VERSION: u32 = 3;
+        for output in &self.outputs {
+            if output.name == name && output.proxy.version() >= RELEASE_VERSION {
+                output.proxy.release();
+            }
+        }
+        self.outputs.retain(|output| output.name != name);
+        self.update_output();
+    }
+
+    fn update_output(&mut self) {
+        self.output = self.outputs.first().and_then(|output| output.mode);
     }
 }
 
@@ -213,13 +244,14 @@ impl Dispatch<WlRegistry, ()> for Compositor {
         _: &Connection,
         handle: &QueueHandle<Self>,
     ) {
-        if let wl_registry::Event::Global {
-            name,
-            interface,
-            version,
-        } = event
-        {
-            state.bind(registry, name, &interface, version, handle);
+        match event {
+            wl_registry::Event::Global {
+                name,
+                interface,
+                version,
+            } => state.bind(registry, name, &interface, version, handle),
+            wl_registry::Event::GlobalRemove { name } => state.remove_output(name),
+            _ => {}
         }
     }
 }
@@ -239,12 +271,12 @@ impl Dispatch<WlCallback, ()> for Compositor {
     }
 }
 
-impl Dispatch<WlOutput, usize> for Compositor {
+impl Dispatch<WlOutput, u32> for Compositor {
     fn event(
         state: &mut Self,
         _: &WlOutput,
         event: wl_output::Event,
-        number: &usize,
+        name: &u32,
         _: &Connection,
         _: &QueueHandle<Self>,
     ) {
@@ -255,15 +287,17 @@ impl Dispatch<WlOutput, usize> for Compositor {
             refresh,
         } = event
         {
-            let current = flags.contains(wl_output::Mode::Current) && *number == 0;
-            if let (true, Ok(width), Ok(height)) =
-                (current, u32::try_from(width), u32::try_from(height))
+            let is_current = flags.contains(wl_output::Mode::Current);
+            let own = state.outputs.iter_mut().find(|own| own.name == *name);
+            if let (true, Some(own), Ok(width), Ok(height)) =
+                (is_current, own, u32::try_from(width), u32::try_from(height))
             {
-                state.output = Some(OutputMode {
+                own.mode = Some(OutputMode {
                     width,
                     height,
                     refresh_millihertz: u32::try_from(refresh).unwrap_or_default(),
                 });
+                state.update_output();
             }
         }
     }

@@ -93,7 +93,8 @@ pub struct EncodingReport {
     format: String,
     /// The number of frames in the file. While the stream runs, the last frames may not be written yet.
     frames: u64,
-    /// The number of frames that were shown and are not in the file, because the encoder or the disk was too slow.
+    /// The number of frames that were shown and are not in the file, because the encoder failed to encode them, or because the
+    /// encoder or the disk was too slow.
     lost: u64,
     /// The size of the bitstream in bytes.
     bytes: u64,
@@ -183,6 +184,7 @@ impl EncoderDevice {
             node: self.device.path().to_owned(),
             writer,
             memory: VecDeque::new(),
+            unused_memory: Vec::new(),
             queued_pictures: 0,
             lost: 0,
             bytes: 0,
@@ -218,6 +220,8 @@ pub struct Encoder {
     writer: FileWriter,
     /// The memory into which the bitstream of each frame is copied, one for each frame that is being encoded.
     memory: VecDeque<Vec<u8>>,
+    /// The memory of frames that the encoder failed to encode. It is used for later frames.
+    unused_memory: Vec<Vec<u8>>,
     /// The number of pictures that are queued in the encoder.
     queued_pictures: u32,
     lost: u64,
@@ -238,10 +242,12 @@ impl Encoder {
     ///
     /// [`EncodeError`].
     pub fn encode(&mut self, index: usize) -> Result<bool, EncodeError> {
-        let memory = if self.queued_pictures < CODED_BUFFERS {
-            self.writer.memory()?
-        } else {
+        let memory = if self.queued_pictures >= CODED_BUFFERS {
             None
+        } else if let Some(memory) = self.unused_memory.pop() {
+            Some(memory)
+        } else {
+            self.writer.memory()?
         };
         let Some(memory) = memory else {
             self.lost = self.lost.saturating_add(1);
@@ -260,6 +266,11 @@ impl Encoder {
     /// [`EncodeError`].
     pub fn collect(&mut self) -> Result<Vec<usize>, EncodeError> {
         while let Some(packet) = self.coded.next_frame()? {
+            if packet.info().is_damaged {
+                self.lost = self.lost.saturating_add(1);
+                self.unused_memory.extend(self.memory.pop_front());
+                continue;
+            }
             let length = usize::try_from(packet.info().bytes_used).unwrap_or(0);
             // An encoder can write more than one packet for a picture, or one without a picture, such as a header.
             let mut bytes = self.memory.pop_front().unwrap_or_default();
@@ -277,7 +288,8 @@ impl Encoder {
         Ok(read)
     }
 
-    /// Waits until the remaining frames are encoded and all frames are in the file.
+    /// Waits until the remaining frames are encoded and all frames are in the file. Frames that take longer than two seconds to
+    /// encode are lost.
     ///
     /// # Errors
     ///
@@ -302,6 +314,10 @@ impl Encoder {
                 Err(error) => return Err(failed(error.into())),
             }
         }
+        // Frames that the encoder has not returned by the deadline are not in the file.
+        let missing = u64::try_from(self.memory.len()).unwrap_or(u64::MAX);
+        self.lost = self.lost.saturating_add(missing);
+        self.memory.clear();
         Ok(self.writer.finish()?)
     }
 

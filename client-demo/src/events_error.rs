@@ -1,9 +1,13 @@
 //! The errors of the event loop, and their causes.
 
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::io::Errno;
+
+/// How messages name the socket of `WAYLAND_SOCKET`, before the number of the file descriptor.
+const INHERITED_SOCKET: &str = "file descriptor ";
 
 /// Why the compositor can no longer be used.
 #[derive(Debug, thiserror::Error)]
@@ -115,19 +119,23 @@ pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
 /// Returns the compositor's socket according to `WAYLAND_SOCKET`, `WAYLAND_DISPLAY` and `XDG_RUNTIME_DIR`.
 pub(crate) fn socket_from_environment() -> String {
     if let Some(fd) = std::env::var_os("WAYLAND_SOCKET") {
-        return format!("file descriptor {}", fd.to_string_lossy());
+        return format!("{INHERITED_SOCKET}{}", fd.to_string_lossy());
     }
     let display = std::env::var_os("WAYLAND_DISPLAY").unwrap_or_else(|| "wayland-0".into());
     let directory = std::env::var_os("XDG_RUNTIME_DIR").unwrap_or_default();
-    std::path::Path::new(&directory)
-        .join(display)
-        .display()
-        .to_string()
+    Path::new(&directory).join(display).display().to_string()
 }
 
+/// Returns why the connection to `socket`, the result of [`socket_from_environment`], failed.
 pub(crate) fn unreachable_reason(socket: &str, error: &wayland_client::ConnectError) -> String {
-    if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
-        return "XDG_RUNTIME_DIR is not set".to_owned();
+    if socket.starts_with(INHERITED_SOCKET) {
+        return error.to_string();
+    }
+    if !Path::new(socket).is_absolute() {
+        return match std::env::var_os("XDG_RUNTIME_DIR") {
+            Some(_) => "XDG_RUNTIME_DIR is not an absolute path".to_owned(),
+            None => "XDG_RUNTIME_DIR is not set".to_owned(),
+        };
     }
     // wayland-client does not return the error of connect(2), so this program connects again to get it.
     match UnixStream::connect(socket) {

@@ -80,7 +80,8 @@ impl FileWriter {
         &self.path
     }
 
-    /// Returns the number of frames that were passed to [`write`](Self::write). The last frames may not be in the file yet.
+    /// Returns the number of frames that were passed to [`write`](Self::write). The last frames may not be in the file yet. After
+    /// a [`WriteError::Write`] it is the number of complete frames in the file.
     #[must_use]
     pub fn frames(&self) -> u64 {
         self.sent_frames
@@ -121,10 +122,14 @@ impl FileWriter {
     /// [`WriteError`].
     pub fn finish(&mut self) -> Result<(), WriteError> {
         self.filled = None;
-        match self.thread.take() {
+        let result = match self.thread.take() {
             Some(thread) => thread.join().map_err(|_| WriteError::Panicked)?,
             None => Ok(()),
+        };
+        if let Err(WriteError::Write { frames, .. }) = &result {
+            self.sent_frames = *frames;
         }
+        result
     }
 }
 

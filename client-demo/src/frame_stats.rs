@@ -51,6 +51,7 @@ pub struct FrameStats {
     out_of_order: u64,
     ahead: u64,
     last_sequence: Option<u32>,
+    /// The newest frame that was presented.
     last_presented: Option<u64>,
     in_flight: BTreeMap<u64, Option<Duration>>,
     latencies: Latencies,
@@ -109,7 +110,7 @@ impl FrameStats {
         if self.last_presented.is_some_and(|last| last >= frame) {
             self.out_of_order = self.out_of_order.saturating_add(1);
         }
-        self.last_presented = Some(frame);
+        self.last_presented = self.last_presented.max(Some(frame));
         if clock == Some(CLOCK_MONOTONIC) {
             let latency = captured_at.and_then(|captured_at| shown.time.checked_sub(captured_at));
             if let Some(latency) = latency {
@@ -123,6 +124,12 @@ impl FrameStats {
         if self.in_flight.remove(&frame).is_some() {
             self.discarded = self.discarded.saturating_add(1);
         }
+    }
+
+    /// Removes a committed frame from the frames in flight without counting it as presented or discarded. It is called where the
+    /// compositor lacks presentation-time, so that no event ever reports the frame.
+    pub fn without_feedback(&mut self, frame: u64) {
+        self.in_flight.remove(&frame);
     }
 
     /// Returns the number of frames that were dequeued from the camera.
@@ -279,15 +286,26 @@ mod tests {
     }
 
     #[test]
+    fn frame_without_feedback_is_committed_and_not_in_flight() {
+        let mut stats = FrameStats::default();
+        stats.committed(0, None, Duration::ZERO);
+        assert_eq!(stats.in_flight(), 1);
+        stats.without_feedback(0);
+        assert_eq!((stats.frames_committed(), stats.in_flight()), (1, 0));
+        assert_eq!((stats.frames_presented(), stats.frames_discarded()), (0, 0));
+    }
+
+    #[test]
     fn frame_presented_after_a_newer_one_is_out_of_order() {
         let mut stats = FrameStats::default();
-        for frame in 0..3 {
+        for frame in 0..5 {
             stats.committed(frame, None, Duration::ZERO);
         }
-        for frame in [0, 2, 1] {
+        // Frames 1 and 2 are both older than frame 3, although frame 2 follows frame 1.
+        for frame in [0, 3, 1, 2, 4] {
             stats.presented(frame, shown(1, frame == 0), None);
         }
-        assert_eq!(stats.frames_out_of_order(), 1);
+        assert_eq!(stats.frames_out_of_order(), 2);
         assert_eq!(stats.path(), Some(DisplayPath::Mixed));
         assert_eq!(stats.copied_bytes(5), None);
     }

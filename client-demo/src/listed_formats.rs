@@ -45,17 +45,19 @@ impl Dispatch<ZwpLinuxDmabufV1, ()> for Compositor {
             modifier_lo,
         } = event
         {
+            let entry = FormatEntry {
+                fourcc: format,
+                modifier: u64::from(modifier_hi) << 32 | u64::from(modifier_lo),
+            };
             let listed = &mut state.listed_formats.0;
-            if listed.len() >= ENTRIES_MAX {
+            // A compositor may list an entry twice, which needs no space.
+            if listed.len() < ENTRIES_MAX || listed.contains(&entry) {
+                listed.insert(entry);
+            } else {
                 state.push_event(Event::InvalidData(format!(
                     "linux-dmabuf lists more than {ENTRIES_MAX} formats and modifiers"
                 )));
-                return;
             }
-            listed.insert(FormatEntry {
-                fourcc: format,
-                modifier: u64::from(modifier_hi) << 32 | u64::from(modifier_lo),
-            });
         }
     }
 }

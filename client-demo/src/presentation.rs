@@ -28,6 +28,15 @@ pub fn timestamp(seconds_high: u32, seconds_low: u32, nanoseconds: u32) -> Optio
     (nanoseconds < 1_000_000_000).then(|| Duration::new(seconds, nanoseconds))
 }
 
+/// Returns whether the flags of `presented` contain `zero_copy`. The flags are of the type `Unknown` if a newer compositor also
+/// sets a flag that this client does not know.
+fn has_zero_copy(flags: WEnum<Kind>) -> bool {
+    match flags {
+        WEnum::Value(kind) => kind.contains(Kind::ZeroCopy),
+        WEnum::Unknown(bits) => bits & Kind::ZeroCopy.bits() != 0,
+    }
+}
+
 impl Dispatch<WpPresentation, ()> for Compositor {
     fn event(
         state: &mut Self,
@@ -67,7 +76,7 @@ impl Dispatch<WpPresentationFeedback, u64> for Compositor {
                     PresentationInfo {
                         time,
                         sequence: u64::from(seq_hi) << 32 | u64::from(seq_lo),
-                        zero_copy: matches!(flags, WEnum::Value(kind) if kind.contains(Kind::ZeroCopy)),
+                        zero_copy: has_zero_copy(flags),
                     },
                 ),
                 None => Event::InvalidData(format!(
@@ -88,6 +97,15 @@ mod tests {
     fn timestamp_joins_both_halves_of_the_seconds() {
         assert_eq!(timestamp(0, 5, 7), Some(Duration::new(5, 7)));
         assert_eq!(timestamp(1, 2, 0), Some(Duration::from_secs((1 << 32) + 2)));
+    }
+
+    #[test]
+    fn zero_copy_is_read_among_flags_that_are_not_known() {
+        let zero_copy = Kind::ZeroCopy.bits();
+        assert!(has_zero_copy(WEnum::Value(Kind::ZeroCopy | Kind::Vsync)));
+        assert!(!has_zero_copy(WEnum::Value(Kind::Vsync)));
+        assert!(has_zero_copy(WEnum::Unknown(1_u32 << 31 | zero_copy)));
+        assert!(!has_zero_copy(WEnum::Unknown(1_u32 << 31)));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use covalent_alloc::backend::v4l2::Colours;
 use covalent_alloc::buffer::{Buffer, Descriptor};
@@ -169,8 +169,11 @@ impl Drop for Frame<'_> {
 
 /// Waits until a socket has a message or was closed.
 fn is_readable_within(socket: &OwnedFd, deadline: Duration) -> Result<bool, FrameReadError> {
-    let timeout = Timespec::try_from(deadline).map_err(|_| failed("poll")(Errno::INVAL))?;
+    let started_at = Instant::now();
     loop {
+        // A signal ends poll(2) early, so only the remaining time is waited for.
+        let left = deadline.saturating_sub(started_at.elapsed());
+        let timeout = Timespec::try_from(left).map_err(|_| failed("poll")(Errno::INVAL))?;
         let mut fds = [PollFd::new(socket, PollFlags::IN)];
         match poll(&mut fds, Some(&timeout)) {
             Ok(ready) => return Ok(ready > 0),

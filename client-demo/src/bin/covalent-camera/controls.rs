@@ -32,8 +32,16 @@ pub(crate) fn open(options: &Options) -> Result<Device, Failure> {
         return Ok(device);
     }
     let is_given = |name: &str| options.control.iter().any(|(given, _)| given == name);
+    // The remembered controls are sorted by name. A control that depends on a later one is inactive or is rejected the first
+    // time, so it is set once more after all others (focus_absolute after focus_automatic_continuous).
+    let mut again = Vec::new();
     for (name, value) in values.iter().filter(|(name, _)| !is_given(name)) {
-        if let Err(failure) = set_remembered(&device, name, *value) {
+        if !matches!(set_remembered(&device, name, *value), Ok(true)) {
+            again.push((name, *value));
+        }
+    }
+    for (name, value) in again {
+        if let Err(failure) = set_remembered(&device, name, value) {
             tracing::warn!(
                 "a remembered control is not set: {failure}; --forget removes all remembered controls of this camera"
             );
@@ -62,7 +70,7 @@ fn find(device: &Device, name: &str) -> Result<Control, Failure> {
         Failure::new(
             Exit::Usage,
             anyhow!(
-                "--control: {} ({}) has no control {name:?}; {hint}",
+                "{} ({}) has no control {name:?}; {hint}",
                 device.path().display(),
                 device.card()
             ),
@@ -90,11 +98,13 @@ fn set(device: &Device, name: &str, value: &str) -> Result<i32, Failure> {
     Ok(number)
 }
 
-fn set_remembered(device: &Device, name: &str, value: i32) -> Result<(), Failure> {
+/// Sets a control to its remembered value. Returns whether the control was active, so that the value has an effect.
+fn set_remembered(device: &Device, name: &str, value: i32) -> Result<bool, Failure> {
     let control = find(device, name)?;
     device
         .set_control(&control, value)
-        .map_err(exit_code::camera_failure)
+        .map_err(exit_code::camera_failure)?;
+    Ok(!control.is_inactive)
 }
 
 /// The object that `--controls --json` prints.

@@ -139,9 +139,13 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     formats.sort_by_key(|entry| (!entry.chosen, entry.shown));
     let refresh = target.as_ref().and_then(|target| target.refresh_millihertz);
     let pixel_format = queue.formats().map_err(exit_code::camera_failure)?;
+    // Without a chosen format, the rates are those of the first format that can be shown at all.
     let pixel_format = pixel_format
         .iter()
-        .find(|description| description.fourcc == chosen)
+        .find(|description| match chosen {
+            Some(_) => description.fourcc == chosen,
+            None => description.fourcc.is_some(),
+        })
         .or(pixel_format.first());
     let rates = match pixel_format {
         Some(description) => queue

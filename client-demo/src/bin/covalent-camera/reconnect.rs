@@ -24,9 +24,11 @@ pub(crate) fn run(
     options: &Options,
     stream: impl Fn(&Options) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
+    let mut was_there = false;
     loop {
         match stream(options) {
-            Err(failure) if options.reconnect && failure.exit() == Exit::CameraGone => {
+            Err(failure) if options.reconnect && is_unplugged(failure.exit(), was_there) => {
+                was_there = true;
                 tracing::warn!("{failure}; waiting until it is plugged in again");
                 let came = wait(&options.device)
                     .context("waiting for the camera")
@@ -39,6 +41,12 @@ pub(crate) fn run(
             end => return end,
         }
     }
+}
+
+/// Returns whether a stream that failed with this exit code failed because the camera is unplugged. A camera that was there
+/// before can be unplugged again before the next stream has opened it; then there is no camera to open.
+fn is_unplugged(exit: Exit, was_there: bool) -> bool {
+    exit == Exit::CameraGone || was_there && exit == Exit::NoCamera
 }
 
 /// Waits until the device node exists and can be opened, and returns `true`; returns `false` after SIGINT or SIGTERM.
@@ -77,6 +85,15 @@ fn wait(node: &Path) -> std::io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn missing_camera_is_unplugged_only_if_it_was_there_before() {
+        for was_there in [false, true] {
+            assert!(is_unplugged(Exit::CameraGone, was_there));
+            assert_eq!(is_unplugged(Exit::NoCamera, was_there), was_there);
+            assert!(!is_unplugged(Exit::CameraBusy, was_there));
+        }
+    }
 
     #[test]
     fn stream_that_ends_otherwise_is_not_run_again() {

@@ -1,7 +1,7 @@
 //! The report that `--json` prints at the end.
 
 use anyhow::Context as _;
-use covalent_alloc::buffer::{Buffer, cpu_traffic};
+use covalent_alloc::buffer::{Buffer, CpuTraffic, cpu_traffic};
 use covalent_client_demo::encoder::EncodingReport;
 use covalent_client_demo::frame_sharing::SharingReport;
 use covalent_client_demo::frame_stats::{DisplayPath, Ending, FrameStats};
@@ -37,7 +37,8 @@ struct Report {
     out_of_order: u64,
     /// How the frames reached the display, as the compositor's presentation feedback reports it.
     path: Option<DisplayPath>,
-    /// Bytes of the buffers that the CPU read or wrote in this process, divided by the number of presented frames.
+    /// Bytes of the buffers that the CPU read or wrote in this process, divided by the number of presented frames. Where no frame
+    /// was presented, or the compositor lacks presentation-time, they are divided by the number of committed frames.
     client_copied_bytes_per_frame: f64,
     /// The same quotient for this process and the compositor together. It is null where the compositor composed a frame or did
     /// not report how the frame was shown, because the compositor does not tell its clients how many bytes it copied.
@@ -82,6 +83,9 @@ pub(crate) struct ReportInputs<'a> {
     pub(crate) stats: &'a FrameStats,
     pub(crate) display: &'static str,
     pub(crate) sync: &'static str,
+    /// The bytes that the CPU had copied in this process before the stream began. With `--reconnect` a process has several
+    /// streams.
+    pub(crate) earlier_traffic: CpuTraffic,
     /// Bytes that were written to shared memory.
     pub(crate) shm_bytes: u64,
     pub(crate) copied: Option<CopyReport>,
@@ -96,6 +100,7 @@ impl Report {
             stats,
             display,
             sync,
+            earlier_traffic,
             shm_bytes,
             copied,
             consumers,
@@ -107,8 +112,13 @@ impl Report {
             stats.frames_skipped(),
             stats.frames_discarded(),
         ];
-        let client_bytes = cpu_traffic().total_bytes().saturating_add(shm_bytes);
+        let traffic = cpu_traffic().since(earlier_traffic);
+        let client_bytes = traffic.total_bytes().saturating_add(shm_bytes);
         let frames = stats.frames_presented();
+        let shown = match frames {
+            0 => stats.frames_committed(),
+            presented => presented,
+        };
         Self {
             frames,
             captured: stats.frames_captured(),
@@ -121,7 +131,7 @@ impl Report {
             dropped_by_compositor: dropped_by[2],
             out_of_order: stats.frames_out_of_order(),
             path: stats.path(),
-            client_copied_bytes_per_frame: mean(client_bytes, frames),
+            client_copied_bytes_per_frame: mean(client_bytes, shown),
             cpu_copied_bytes_per_frame: stats
                 .copied_bytes(client_bytes)
                 .map(|bytes| mean(bytes, frames)),

@@ -257,8 +257,9 @@ pub(crate) fn import_and_queue(
     Ok(stream)
 }
 
-/// Plans buffers for the camera alone, from which this process copies every frame to shared memory. `without_copy` is the failure
-/// that says why there is no plan without a copy, and `reason` is its summary in one line.
+/// Plans buffers for the camera alone, from which this process copies every frame to shared memory. Where the camera cannot
+/// import the buffers, it plans again without their source. `without_copy` is the failure that says why there is no plan without
+/// a copy, and `reason` is its summary in one line.
 fn plan_with_copy(
     options: &Options,
     devices: Devices<'_>,
@@ -281,19 +282,31 @@ fn plan_with_copy(
         .map_err(exit_code::backend_failure)?;
     let mut request = collection.request();
     request.sources = source_choice::chosen(options.source.as_deref(), &request.sources)?;
-    let plan = match solve(&request) {
-        Solution::Share(plan) => plan,
-        other => {
-            let lines = [without_copy.to_string(), other.explain()];
-            return Err(no_plan("the camera and shared memory", &lines));
+    let mut refusals = Vec::new();
+    // Each source is tried at most once, so the loop ends.
+    let (plan, buffers, streams) = loop {
+        let plan = match solve(&request) {
+            Solution::Share(plan) => plan,
+            other => {
+                let mut lines = vec![without_copy.to_string()];
+                lines.append(&mut refusals);
+                lines.push(other.explain());
+                return Err(no_plan("the camera and shared memory", &lines));
+            }
+        };
+        let imported = collection.allocate(&plan).and_then(|buffers| {
+            let streams = devices.import(&mut collection, &buffers)?;
+            Ok((buffers, streams))
+        });
+        match imported {
+            Ok((buffers, streams)) => break (plan, buffers, streams),
+            Err(error) => {
+                let refusal = exit_code::as_import_refusal(error)?;
+                refusals.push(format!("{} was tried: {refusal}", plan.source_name()));
+                request.sources.retain(|source| source.id != *plan.source());
+            }
         }
     };
-    let buffers = collection
-        .allocate(&plan)
-        .map_err(exit_code::backend_failure)?;
-    let streams = devices
-        .import(&mut collection, &buffers)
-        .map_err(exit_code::backend_failure)?;
     let colours = devices
         .camera
         .colours()
@@ -324,7 +337,8 @@ fn plan_with_copy(
 }
 
 /// Returns the size of the frames: the size of `--size`, or the camera's size that suits the screen best in a format that the
-/// compositor supports.
+/// compositor supports. Where the camera and the compositor have no format in common, every frame will be copied, and the formats
+/// count that this process can convert.
 pub(crate) fn extent(
     options: &Options,
     queue: &Queue,
@@ -337,16 +351,20 @@ pub(crate) fn extent(
         .current_feedback()
         .map(|feedback| tranche_requests(feedback, compositor.crop()))
         .unwrap_or_default();
-    let takes = |fourcc| {
-        options.format.is_none_or(|format| format == fourcc)
-            && match requests.as_slice() {
-                // With no tranche in the feedback, every frame will be copied.
-                [] => xrgb::FORMATS.contains(&fourcc),
-                requests => requests.iter().any(|request| request.supports(fourcc)),
-            }
+    let is_wanted = |fourcc: Fourcc| options.format.is_none_or(|format| format == fourcc);
+    let is_shared = |fourcc: Fourcc| {
+        is_wanted(fourcc) && requests.iter().any(|request| request.supports(fourcc))
     };
-    camera_size::choose(queue, takes, preferred_extent(options, compositor))
-        .map_err(exit_code::camera_failure)
+    let is_copied = |fourcc: Fourcc| is_wanted(fourcc) && xrgb::FORMATS.contains(&fourcc);
+    let formats = queue.formats().map_err(exit_code::camera_failure)?;
+    let mut fourccs = formats.iter().filter_map(|format| format.fourcc);
+    let wanted = preferred_extent(options, compositor);
+    let chosen = if fourccs.any(is_shared) {
+        camera_size::choose(queue, is_shared, wanted)
+    } else {
+        camera_size::choose(queue, is_copied, wanted)
+    };
+    chosen.map_err(exit_code::camera_failure)
 }
 
 /// Returns the size that the frames should have: the size of the display's mode, or with `--window` the size of a fullscreen

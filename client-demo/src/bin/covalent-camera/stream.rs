@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use covalent_alloc::backend::v4l2::{FrameInfo, Stream};
+use covalent_alloc::buffer::{CpuTraffic, cpu_traffic};
 use covalent_alloc::sync::Accessor;
 use covalent_alloc::trace::now;
 use covalent_client_demo::buffers::{
@@ -51,6 +52,8 @@ struct Session<'a> {
     buffers: Buffers,
     explicit: Option<ExplicitSync>,
     stats: FrameStats,
+    /// The bytes that the CPU had copied in this process before this stream began.
+    earlier_traffic: CpuTraffic,
     frame_interval: FrameInterval,
     frame_trace: FrameTrace,
     /// The consumers of the frames besides the display: snapshots, recording, encoder and other processes.
@@ -67,11 +70,11 @@ struct Session<'a> {
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let mut session = Session::start(options)?;
     let end = session.run_loop();
-    let ended = match &end {
-        Ok(ended) => *ended,
-        Err(_) => Ending::Failed,
-    };
     let written = session.consumers.finish();
+    let ended = match (&end, &written) {
+        (Ok(ended), Ok(())) => *ended,
+        _ => Ending::Failed,
+    };
     let reported = session.report(ended);
     session.end();
     end.and(reported).and(written)
@@ -79,6 +82,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 
 impl<'a> Session<'a> {
     fn start(options: &'a Options) -> Result<Self, Failure> {
+        let earlier_traffic = cpu_traffic();
         Consumers::check_paths(options)?;
         let mut setup = setup(options)?;
         let mut events = setup.events;
@@ -117,6 +121,7 @@ impl<'a> Session<'a> {
             statistics,
             explicit,
             stats: FrameStats::default(),
+            earlier_traffic,
             frame_interval: FrameInterval::default(),
             frame_trace,
             consumers,
@@ -226,6 +231,12 @@ impl<'a> Session<'a> {
     fn show(&mut self, frame: FrameInfo) -> Result<(), Failure> {
         #[cfg(feature = "planted-copy")]
         crate::planted::read(&self.camera_buffers, frame.index)?;
+        if self.display.is_copied() && self.buffers.free().is_none() {
+            // The compositor holds all `wl_shm` buffers, so the frame cannot be shown. The consumers get only frames that are
+            // shown.
+            self.stats.skipped();
+            return self.requeue(frame.index);
+        }
         self.consumers.frame(&frame, &self.camera_buffers)?;
         let Some(index) = self.fill_display_buffer(frame.index)? else {
             return Ok(());
@@ -247,11 +258,15 @@ impl<'a> Session<'a> {
         let now = now();
         self.stats.committed(number, timestamp, now);
         self.frame_trace.committed(number, index, timestamp, now);
+        if !self.window.is_timed() {
+            self.stats.without_feedback(number);
+            self.frame_trace.discarded(number);
+        }
         Ok(())
     }
 
     /// Makes the frame in the camera's buffer `captured` readable for the compositor. Returns the index of the buffer to commit.
-    /// Returns `None` where every frame is copied and the compositor holds all `wl_shm` buffers, so that the frame is skipped.
+    /// Returns `None` where every frame is copied and no `wl_shm` buffer is free.
     fn fill_display_buffer(&mut self, captured: usize) -> Result<Option<usize>, Failure> {
         if !self.display.is_copied() {
             self.camera_buffers.publish(captured)?;
@@ -265,8 +280,6 @@ impl<'a> Session<'a> {
             self.buffers
                 .end_write(index, None)
                 .map_err(handover_failure)?;
-        } else {
-            self.stats.skipped();
         }
         self.requeue(captured)?;
         Ok(free)
@@ -416,6 +429,7 @@ impl<'a> Session<'a> {
                 Some(_) => "explicit",
                 None => "implicit",
             },
+            earlier_traffic: self.earlier_traffic,
             shm_bytes: self.display.written_bytes(),
             copied: self.display.copy_report().cloned(),
             consumers: self.consumers.reports(),
@@ -446,6 +460,10 @@ impl<'a> Session<'a> {
 }
 
 fn handover_failure(error: HandOverError) -> Failure {
+    // A fence can fail without a bug of this program.
+    if let HandOverError::Fence { .. } = error {
+        return Failure::unexpected(error);
+    }
     Failure::new(
         Exit::Unexpected,
         anyhow!(error).context(

@@ -28,7 +28,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "WIDTHxHEIGHT")]
     pub(crate) size: Option<Size>,
     /// Exit after this many frames were shown.
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) frames: Option<u64>,
     /// Frames per second; by default one frame for each frame callback of the compositor.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]

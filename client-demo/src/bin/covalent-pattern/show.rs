@@ -124,7 +124,8 @@ impl<'a> App<'a> {
                 .map(FrameBuffers::Shm)
                 .map_err(|error| Failure::new(Exit::Allocation, error))?,
         };
-        window.fit(size, configure);
+        // The planning of dma-bufs may have received a newer configure.
+        window.fit(size, compositor.configure.unwrap_or_default());
         let source = frame_buffers.source().to_owned();
         let dmabufs = frame_buffers.buffers();
         // linux-drm-syncobj does not support wl_shm buffers.

@@ -58,26 +58,26 @@ pub(crate) fn run(options: &Options, node: &Path) -> Result<(), Failure> {
         .collect::<Result<Vec<_>, _>>()
         .map_err(Failure::unexpected)?;
     let mut number = options.first;
-    let last = options
-        .frames
-        .map(|frames| u64::from(options.first).saturating_add(frames));
-    let ended = |number: u32| last.is_some_and(|last| u64::from(number) >= last);
+    // The frames are counted apart from their numbers, because the numbers wrap.
+    let mut queued_frames = 0_u64;
+    let ended = |queued: u64| options.frames.is_some_and(|frames| queued >= frames);
     for (index, mapping) in mappings.iter().enumerate() {
-        if ended(number) {
+        if ended(queued_frames) {
             break;
         }
         draw(pattern, number, mapping)?;
         stream.queue(index).map_err(device_failure)?;
         number = number.wrapping_add(1);
+        queued_frames = queued_frames.saturating_add(1);
     }
     stream.start().map_err(device_failure)?;
     let mut idle = VecDeque::new();
     while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-        if !wait(&stream)? {
+        if !wait(&stream, node)? {
             continue;
         }
         while let Some(frame) = stream.dequeue().map_err(device_failure)? {
-            if ended(number) {
+            if ended(queued_frames) {
                 if stream.queued_count() == 0 {
                     return Ok(());
                 }
@@ -99,6 +99,7 @@ pub(crate) fn run(options: &Options, node: &Path) -> Result<(), Failure> {
             draw(pattern, number, mapping)?;
             stream.queue(index).map_err(device_failure)?;
             number = number.wrapping_add(1);
+            queued_frames = queued_frames.saturating_add(1);
         }
     }
     Ok(())
@@ -131,7 +132,7 @@ fn open(options: &Options, node: &Path) -> Result<Stream, Failure> {
 }
 
 /// Waits until the device has consumed a frame; returns `false` after a signal.
-fn wait(stream: &Stream) -> Result<bool, Failure> {
+fn wait(stream: &Stream, node: &Path) -> Result<bool, Failure> {
     let timeout = Timespec::try_from(FRAME_TIMEOUT).map_err(Failure::unexpected)?;
     let fd = stream.as_fd();
     let mut watched = [PollFd::new(&fd, PollFlags::OUT)];
@@ -139,7 +140,8 @@ fn wait(stream: &Stream) -> Result<bool, Failure> {
         Ok(0) => Err(Failure::new(
             Exit::CameraGone,
             anyhow!(
-                "the video output device has consumed no frame for {} s",
+                "{}: the video output device has consumed no frame for {} s; check that its output is connected",
+                node.display(),
                 FRAME_TIMEOUT.as_secs()
             ),
         )),

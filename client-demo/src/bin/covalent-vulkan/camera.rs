@@ -22,6 +22,7 @@ use covalent_client_demo::compositor::Compositor;
 use covalent_client_demo::events::{Events, Ready};
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::exit_code;
+use covalent_client_demo::frame_size::is_incomplete;
 use covalent_client_demo::frame_stats::FrameStats;
 use covalent_client_demo::negotiation::Negotiation;
 
@@ -235,13 +236,17 @@ impl Camera {
                 .map_err(handover_failure)?;
             stats.captured(frame.sequence);
             self.last_frame = Instant::now();
-            let skipped_frame = if frame.is_damaged {
+            let is_incomplete = is_incomplete(self.layout(), frame.bytes_used);
+            let skipped_frame = if frame.is_damaged || is_incomplete {
                 Some(frame)
             } else {
                 self.newest.replace(frame)
             };
             if let Some(old) = skipped_frame {
-                stats.skipped();
+                match is_incomplete {
+                    true => stats.incomplete(),
+                    false => stats.skipped(),
+                }
                 self.requeue(old.index)?;
             }
         }

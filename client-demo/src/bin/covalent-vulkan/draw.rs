@@ -40,8 +40,8 @@ impl App<'_> {
         self.options.first.wrapping_add(drawn) % NUMBERS
     }
 
-    /// Renders the next frame if the compositor has sent a frame callback, a buffer is free and, with a camera, a new frame was
-    /// captured.
+    /// Renders the next frame if a buffer is free, and the compositor has sent a frame callback. With a camera it does not wait
+    /// for the frame callback, but for a new frame of the camera.
     pub(crate) fn draw(&mut self) -> Result<(), Failure> {
         let max_pending = match self.submissions.completion() {
             Completion::HelperThread => 1,
@@ -180,6 +180,10 @@ impl App<'_> {
         swapchain
             .frame_trace
             .committed(frame, index, Some(from), now);
+        if !self.window.is_timed() {
+            self.stats.without_feedback(frame);
+            swapchain.frame_trace.discarded(frame);
+        }
         self.committed = self.committed.saturating_add(1);
         Ok(())
     }
@@ -248,16 +252,22 @@ impl App<'_> {
     }
 
     /// Handles the release of a buffer by the compositor.
-    pub(crate) fn handle_buffer_released(&mut self, number: usize) {
+    pub(crate) fn handle_buffer_released(&mut self, number: usize) -> Result<(), Failure> {
         for swapchain in self.all_swapchains() {
             let Some(index) = swapchain.index_of(number) else {
                 continue;
             };
             swapchain.frame_trace.released(index, now());
-            if let Err(error) = swapchain.released(index) {
-                tracing::warn!("the compositor released a buffer that it did not hold: {error}");
+            match swapchain.released(index) {
+                Ok(()) => {}
+                Err(error @ HandOverError::Held { .. }) => {
+                    tracing::warn!("the compositor released a buffer that it did not hold: {error}")
+                }
+                // Without its fences the buffer could never be rendered to again.
+                Err(error) => return Err(Failure::unexpected(error)),
             }
         }
+        Ok(())
     }
 }
 
@@ -280,6 +290,10 @@ fn merged_wait_fence(
 }
 
 fn handover_failure(error: HandOverError) -> Failure {
+    // A fence can fail without a bug of this program.
+    if let HandOverError::Fence { .. } = error {
+        return Failure::unexpected(error);
+    }
     Failure::new(
         Exit::Unexpected,
         anyhow!(error).context(

@@ -125,7 +125,10 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
                     Err(no_plan) if open.len() > 1 => {
                         // Another device may be able to import the camera's buffers.
                         unavailable_gpus.push(no_plan.to_string());
-                        open.retain(|other| other.name() != gpu.name());
+                        // Two devices of the same model have the same name.
+                        open.retain(|other| {
+                            other.name() != gpu.name() || other.identity() != gpu.identity()
+                        });
                         continue;
                     }
                     Err(no_plan) => return Err(no_plan),

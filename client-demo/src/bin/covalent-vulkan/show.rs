@@ -188,7 +188,7 @@ impl<'a> App<'a> {
 
     fn handle_event(&mut self, event: Event) -> Result<(), Failure> {
         match event {
-            Event::Released(number) => self.handle_buffer_released(number),
+            Event::Released(number) => self.handle_buffer_released(number)?,
             Event::BufferIdle(number) => self.handle_buffer_idle(number),
             Event::Created(number, wl_buffer) => self.handle_buffer_created(number, wl_buffer)?,
             Event::Refused(number) => self.handle_buffer_refused(number)?,
@@ -207,7 +207,11 @@ impl<'a> App<'a> {
                     swapchain.frame_trace.discarded(frame);
                 }
             }
-            Event::Frame => self.frame_requested = true,
+            Event::Frame => {
+                self.frame_requested = true;
+                // Without presentation-time no other event says that a frame was shown.
+                self.become_window();
+            }
             Event::Configured => self.handle_configure()?,
             Event::Feedback => self.replan_reason = Some(SwapchainReason::Feedback),
             Event::Closed => self.closed_by_user = true,

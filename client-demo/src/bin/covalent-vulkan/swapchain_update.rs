@@ -50,9 +50,12 @@ impl App<'_> {
     }
 
     pub(crate) fn handle_plan(&mut self) -> Result<(), Failure> {
-        let (Some(planning_result), Some((uses, why))) =
-            (self.planner.next_result(), self.pending_plan.take())
-        else {
+        // The event of a plan that the setup has already received can arrive late. Then no result is ready, and the pending
+        // request must be kept.
+        let Some(planning_result) = self.planner.next_result() else {
+            return Ok(());
+        };
+        let Some((uses, why)) = self.pending_plan.take() else {
             return Ok(());
         };
         let Some((index, plan)) = planning_result.chosen else {

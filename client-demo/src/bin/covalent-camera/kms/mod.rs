@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow};
 use covalent_alloc::backend::drm::{Card, CardPlane, Framebuffer, HostTransfer};
 use covalent_alloc::backend::v4l2::{Direction, FrameInfo, Queue, Stream};
+use covalent_alloc::buffer::{CpuTraffic, cpu_traffic};
 use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::solve::Plan;
@@ -67,6 +68,8 @@ struct Session<'a> {
     camera_buffers: CameraBuffers,
     buffers: Buffers,
     stats: FrameStats,
+    /// The bytes that the CPU had copied in this process before this stream began.
+    earlier_traffic: CpuTraffic,
     frame_interval: FrameInterval,
     /// The frame that the display scans out.
     on_screen: Option<Committed>,
@@ -104,6 +107,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 
 impl<'a> Session<'a> {
     fn start(options: &'a Options) -> Result<Self, Failure> {
+        let earlier_traffic = cpu_traffic();
         let queue = controls::open(options)?
             .queue(Direction::Capture)
             .map_err(exit_code::camera_failure)?;
@@ -172,6 +176,7 @@ impl<'a> Session<'a> {
             camera_buffers,
             buffers,
             stats: FrameStats::default(),
+            earlier_traffic,
             frame_interval: FrameInterval::default(),
             on_screen: None,
             flipping: None,
@@ -339,6 +344,7 @@ impl<'a> Session<'a> {
             stats: &self.stats,
             display: "kms",
             sync: "implicit",
+            earlier_traffic: self.earlier_traffic,
             shm_bytes: 0,
             copied: None,
             consumers: ConsumerReports::default(),
