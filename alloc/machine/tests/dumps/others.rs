@@ -146,6 +146,25 @@ fn vulkan_device_with_the_card_of_another_dump_is_the_same_device() {
 }
 
 #[test]
+fn vulkan_device_without_a_primary_node_is_not_the_first_card() {
+    let card =
+        "Node: /dev/dri/card0\nDriver: rockchip (Rockchip) version 1.0.0\nDRM_CAP_PRIME = 3\n";
+    let text = "VULKANINFO\nGPU0:\n\tdeviceName = Mali\n\tdriverName = panvk\n\thasPrimary = false\n\thasRender = true\n\tprimaryMinor = 0\n\trenderMinor = 128\nDevice Extensions: count = 2\n\tVK_EXT_external_memory_dma_buf : extension revision 1\n\tVK_EXT_image_drm_format_modifier : extension revision 2\n";
+    let profile = "{\"capabilities\":{\"device\":{\"extensions\":{\"VK_EXT_image_drm_format_modifier\":2,\"VK_EXT_external_memory_dma_buf\":1},\"properties\":{\"VkPhysicalDeviceDriverProperties\":{\"driverName\":\"panvk\"},\"VkPhysicalDeviceDrmPropertiesEXT\":{\"hasPrimary\":false,\"hasRender\":true,\"primaryMinor\":0,\"renderMinor\":128}}}}}";
+    let file = |name, text: &'static str| DumpFile {
+        name,
+        bytes: text.as_bytes(),
+    };
+    for gpu in [text, profile] {
+        let machine = import(&[file("gpu", gpu), file("card", card)]).unwrap();
+        let image = &participant(&machine, "panvk image").participant.device;
+        assert_eq!(image.node, "/dev/dri/renderD128");
+        let importer = &participant(&machine, "rockchip import").participant.device;
+        assert!(!image.same_device(importer), "{image} {importer}");
+    }
+}
+
+#[test]
 fn source_of_a_devicetree_gives_its_pools() {
     let machine = imported("17-devicetree-with-a-pool");
     assert_eq!(machine.name, "A board with a pool");
