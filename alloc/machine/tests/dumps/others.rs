@@ -87,6 +87,12 @@ fn list_of_dma_bufs_shows_the_heaps_that_exported() {
 }
 
 #[test]
+fn list_of_dma_bufs_without_tabs_may_have_devices_whose_names_begin_with_a_digit() {
+    let text = "Dma-buf Objects:\n00004096  00000002  00080007  00000001  system  00000018  <none>\n        Attached Devices:\n        0000:03:00.0\n        32e00000.isi\nTotal 2 devices attached\n\nTotal 1 objects, 4096 bytes\n";
+    assert_eq!(sources(&imported_text(text).unwrap()), ["heap:system"]);
+}
+
+#[test]
 fn vulkan_device_that_imports_no_images_is_missing_with_the_extension() {
     let machine = imported("14-vulkan-without-modifiers");
     assert_eq!(names(&machine), [""; 0]);
