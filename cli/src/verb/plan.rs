@@ -95,7 +95,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FOURCC")]
     format: Option<Fourcc>,
     /// Set the smallest number of buffers.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
     /// Solve this request, which --record wrote, instead of querying this machine; may be repeated.
     ///
