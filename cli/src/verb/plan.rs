@@ -91,7 +91,7 @@ pub(crate) struct Options {
     /// Set the size in pixels; the default is 640x480, or a size of the recorded machine.
     #[arg(long, value_name = "WxH")]
     size: Option<Extent>,
-    /// Accept only this format, such as XR24 or NV12.
+    /// Accept only this format of cameras, codecs and renderers, such as XR24 or NV12.
     #[arg(long, value_name = "FOURCC")]
     format: Option<Fourcc>,
     /// Set the smallest number of buffers.
