@@ -3,7 +3,9 @@
 //! `trees/` holds devicetree sources, and the output of `dtc` for them as hexadecimal digits.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use covalent_machine::devicetree::{Tree, TreeError, missing_pools, pool_snippet};
+use covalent_machine::devicetree::{
+    Tree, TreeError, missing_pools, missing_pools_in_tree, pool_snippet,
+};
 use covalent_machine::{Machine, RecordedParticipant, Region, RegionUser, ReservedMemory};
 use covalent_machine_tests::common::dtb::{NodeText, compiled, flattened};
 use covalent_machine_tests::common::{
@@ -230,6 +232,38 @@ fn board_without_a_pool_gets_devicetree_source_that_adds_one() {
     assert_eq!(missing_pools([&scattered, &nowhere], &[]), []);
     let everywhere = pool_snippet("/soc/isp@1", 1 << 33, AddressWindow::default());
     assert!(everywhere.contains("size = <0x2 0x0>") && !everywhere.contains("alloc-ranges"));
+}
+
+#[test]
+fn proposed_pool_has_the_cells_of_the_root_node() {
+    let mut recorded = RecordedParticipant::measured(camera(Contiguity::Contiguous));
+    recorded.tree_node = Some("/soc/camera@1000".to_owned());
+    let snippet = |properties: &str| {
+        let tree = Tree::from_source(&format!("/dts-v1/;\n/ {{ {properties} }};\n")).unwrap();
+        missing_pools_in_tree(&tree, [&recorded], &[])
+            .remove(0)
+            .snippet
+    };
+    assert_eq!(
+        snippet("#address-cells = <2>; #size-cells = <2>;"),
+        missing_pools([&recorded], &[])[0].snippet
+    );
+    // The tree of a Raspberry Pi 4 has such a root node.
+    let narrow = snippet("#address-cells = <2>; #size-cells = <1>;");
+    for line in [
+        "#address-cells = <2>;",
+        "#size-cells = <1>;",
+        "size = <0x4000000>;",
+        "alloc-ranges = <0x0 0x0 0xfffff000>;",
+    ] {
+        assert!(narrow.contains(line), "{line}: {narrow}");
+    }
+    let absent = snippet("");
+    assert!(absent.contains("#address-cells = <1>;"), "{absent}");
+    assert!(
+        absent.contains("alloc-ranges = <0x0 0xfffff000>;"),
+        "{absent}"
+    );
 }
 
 #[test]

@@ -27,8 +27,9 @@ On the other machine:
       the planes of every card with their formats and modifiers
   v4l2-ctl -d /dev/video0 --all --list-formats-ext > camera.txt
       the formats, sizes and strides of a camera or a codec
-  vulkaninfo --json > gpu.json
-      the extensions and the linear formats of a GPU
+  vulkaninfo > gpu.txt
+      the extensions and the linear formats of every GPU; `vulkaninfo --json` writes those of one
+      GPU to a file VP_VULKANINFO_*.json, which can be read too
   wayland-info > compositor.txt
       the formats and modifiers that the compositor takes
   sudo cat /sys/kernel/debug/dma_buf/bufinfo > bufinfo.txt

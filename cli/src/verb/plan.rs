@@ -91,11 +91,11 @@ pub(crate) struct Options {
     /// Set the size in pixels; the default is 640x480, or a size of the recorded machine.
     #[arg(long, value_name = "WxH")]
     size: Option<Extent>,
-    /// Accept only this format, such as XR24 or NV12.
+    /// Accept only this format of cameras, codecs and renderers, such as XR24 or NV12.
     #[arg(long, value_name = "FOURCC")]
     format: Option<Fourcc>,
     /// Set the smallest number of buffers.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
     /// Solve this request, which --record wrote, instead of querying this machine; may be repeated.
     ///

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::super::RecordedParticipant;
+use super::tree::Tree;
 use covalent_solver::constraint::{AddressWindow, Contiguity, MemoryConstraints, Source};
 
 /// The size of a proposed pool in bytes: eight buffers of 1920x1080 with four bytes a pixel, rounded up to a multiple of 4 MiB.
@@ -26,10 +27,61 @@ pub struct MissingPool {
 /// memory at addresses that they reach.
 ///
 /// The memory of a device's own queue does not count, because other devices may not be able to import it.
+///
+/// The proposed source is for a tree whose root node has two cells in an address and in a size. [`missing_pools_in_tree`] writes
+/// the source for a certain tree.
 #[must_use]
 pub fn missing_pools<'a>(
     participants: impl IntoIterator<Item = &'a RecordedParticipant>,
     sources: &[Source],
+) -> Vec<MissingPool> {
+    lacking(participants, sources, RootCells::TWO)
+}
+
+/// Returns the participants that need contiguous memory as [`missing_pools`] does, with source for this tree.
+#[must_use]
+pub fn missing_pools_in_tree<'a>(
+    tree: &Tree,
+    participants: impl IntoIterator<Item = &'a RecordedParticipant>,
+    sources: &[Source],
+) -> Vec<MissingPool> {
+    lacking(participants, sources, RootCells::of(tree))
+}
+
+/// The numbers of cells in an address and in a size of the root node's children. Linux ignores all reserved memory of a tree
+/// whose node `reserved-memory` has other numbers of cells.
+///
+/// # References
+/// Linux, `drivers/of/of_reserved_mem.c`, `__reserved_mem_check_root`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct RootCells {
+    address: u32,
+    size: u32,
+}
+
+impl RootCells {
+    const TWO: Self = Self {
+        address: 2,
+        size: 2,
+    };
+
+    /// Reads the numbers of the root node. Linux takes 1 for an absent property (`early_init_dt_scan_root`).
+    fn of(tree: &Tree) -> Self {
+        let read = |property| match tree.root().cell(property) {
+            Some(2) => 2,
+            _ => 1,
+        };
+        Self {
+            address: read("#address-cells"),
+            size: read("#size-cells"),
+        }
+    }
+}
+
+fn lacking<'a>(
+    participants: impl IntoIterator<Item = &'a RecordedParticipant>,
+    sources: &[Source],
+    cells: RootCells,
 ) -> Vec<MissingPool> {
     let mut found: Vec<MissingPool> = Vec::new();
     for recorded in participants {
@@ -61,7 +113,7 @@ pub fn missing_pools<'a>(
                     participant.name,
                     within(reach)
                 ),
-                snippet: pool_snippet(node, PROPOSED_BYTES, reach),
+                snippet: snippet(node, PROPOSED_BYTES, reach, cells),
             });
         }
     }
@@ -80,8 +132,14 @@ fn within(reach: AddressWindow) -> String {
 ///
 /// The kernel offers the pool as a dma-heap too. The text can be added to the board's own devicetree source. After a line
 /// `/plugin/;` it is also a valid overlay.
+///
+/// The text is for a tree whose root node has two cells in an address and in a size.
 #[must_use]
 pub fn pool_snippet(node: &str, bytes: u64, reach: AddressWindow) -> String {
+    snippet(node, bytes, reach, RootCells::TWO)
+}
+
+fn snippet(node: &str, bytes: u64, reach: AddressWindow, root: RootCells) -> String {
     let name = node.rsplit_once('/').map_or(node, |(_, name)| name);
     let name = name.split_once('@').map_or(name, |(name, _)| name);
     let label: String = name
@@ -99,8 +157,8 @@ pub fn pool_snippet(node: &str, bytes: u64, reach: AddressWindow) -> String {
         text,
         "&{{/}} {{
 \treserved-memory {{
-\t\t#address-cells = <2>;
-\t\t#size-cells = <2>;
+\t\t#address-cells = <{}>;
+\t\t#size-cells = <{}>;
 \t\tranges;
 
 \t\t{label}_pool: {name}-pool {{
@@ -108,15 +166,17 @@ pub fn pool_snippet(node: &str, bytes: u64, reach: AddressWindow) -> String {
 \t\t\treusable;
 \t\t\tsize = <{}>;
 ",
-        cells(bytes)
+        root.address,
+        root.size,
+        cells(bytes, root.size)
     );
     if reach != AddressWindow::default() {
         let length = reach.highest.saturating_sub(reach.lowest).saturating_add(1);
         let _ = writeln!(
             text,
             "\t\t\talloc-ranges = <{} {}>;",
-            cells(reach.lowest),
-            cells(length)
+            cells(reach.lowest, root.address),
+            cells(length, root.size)
         );
     }
     let _ = write!(
@@ -133,7 +193,11 @@ pub fn pool_snippet(node: &str, bytes: u64, reach: AddressWindow) -> String {
     text
 }
 
-/// Formats a 64-bit number as two devicetree cells: the high 32 bits, then the low 32 bits.
-fn cells(number: u64) -> String {
+/// Formats a number as devicetree cells: two cells are the high 32 bits, then the low 32 bits. A number that does not fit into
+/// one cell becomes the greatest multiple of 4 KiB that does.
+fn cells(number: u64, count: u32) -> String {
+    if count == 1 {
+        return format!("{:#x}", number.min(0xffff_f000));
+    }
     format!("{:#x} {:#x}", number >> 32, number & 0xffff_ffff)
 }

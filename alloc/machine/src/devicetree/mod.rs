@@ -22,5 +22,5 @@ mod source;
 mod tree;
 
 pub use error::TreeError;
-pub use missing_pools::{MissingPool, missing_pools, pool_snippet};
+pub use missing_pools::{MissingPool, missing_pools, missing_pools_in_tree, pool_snippet};
 pub use tree::{Node, Span, Tree, TreeBuildError, TreeBuilder, is_name};

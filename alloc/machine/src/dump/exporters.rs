@@ -79,8 +79,10 @@ fn with_tabs(list: &str) -> Cow<'_, str> {
     for line in list.lines() {
         let line = line.strip_prefix("> ").unwrap_or(line);
         let own = line.trim_start();
-        let is_object = own.starts_with(|one: char| one.is_ascii_digit());
-        if is_object {
+        // The name of an attached device may begin with a digit too, such as `0000:03:00.0` or `32e00000.isi`, but it is the only
+        // word of its line.
+        let has_columns = own.split_whitespace().nth(5).is_some();
+        if has_columns && own.starts_with(|one: char| one.is_ascii_digit()) {
             let columns: Vec<&str> = own.split_whitespace().take(7).collect();
             text.push_str(&columns.join("\t"));
         } else {

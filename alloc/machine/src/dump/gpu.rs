@@ -60,6 +60,10 @@ pub(super) struct Gpu {
     /// The minor number of the primary node, and then that of the render node.
     pub(super) primary: Option<u32>,
     pub(super) render: Option<u32>,
+    /// Whether `hasPrimary` is false. The dump may then have 0 as the minor number of the primary node.
+    pub(super) lacks_primary: bool,
+    /// Whether `hasRender` is false.
+    pub(super) lacks_render: bool,
     pub(super) is_cpu: bool,
 }
 
@@ -161,10 +165,11 @@ impl Gpu {
     /// driver's name and the render node.
     fn identity(&self, cards: &[(Card, Evidence)]) -> DeviceIdentity {
         let node = |minor: u32| format!("/dev/dri/card{minor}");
-        let primary = self.primary.map(node);
+        let primary = self.primary.filter(|_| !self.lacks_primary).map(node);
         let mut cards = cards.iter().map(|(own, _)| own);
         let card = cards.find(|card| Some(&card.node) == primary.as_ref());
-        let render = self.render.map(|minor| format!("/dev/dri/renderD{minor}"));
+        let render = self.render.filter(|_| !self.lacks_render);
+        let render = render.map(|minor| format!("/dev/dri/renderD{minor}"));
         let own_node = render.or(primary).unwrap_or_default();
         if let Some(card) = card {
             return DeviceIdentity {

@@ -118,7 +118,8 @@ impl DumpKind {
             Self::DrmInfoJson => "drm_info -j > card.json",
             Self::DrmInfoText => "drm_info > card.txt",
             Self::V4l2Ctl => "v4l2-ctl -d /dev/video0 --all --list-formats-ext > camera.txt",
-            Self::VulkaninfoJson => "vulkaninfo --json > gpu.json",
+            // Without `--output`, vulkaninfo since 1.3 writes to a file that it names after the GPU, and not to its output.
+            Self::VulkaninfoJson => "vulkaninfo --json --output gpu.json",
             Self::VulkaninfoText => "vulkaninfo > gpu.txt",
             Self::WaylandInfo => "wayland-info > compositor.txt",
             Self::Bufinfo => "sudo cat /sys/kernel/debug/dma_buf/bufinfo > bufinfo.txt",

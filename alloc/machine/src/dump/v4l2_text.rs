@@ -78,6 +78,8 @@ struct Reader {
 struct PartialFormat {
     is_output: bool,
     line: usize,
+    /// Whether the driver has set no format yet. Its size is then 0/0, and its code may be empty.
+    is_unset: bool,
     extent: Option<Extent>,
     pixel_format: Option<PixelFormat>,
     strides: Vec<u32>,
@@ -105,6 +107,7 @@ impl Reader {
             self.format = Some(PartialFormat {
                 is_output,
                 line: line.number,
+                is_unset: false,
                 extent: None,
                 pixel_format: None,
                 strides: Vec::new(),
@@ -155,14 +158,22 @@ impl Reader {
             return Ok(());
         };
         if let Some(value) = value_of(line.text, "Width/Height") {
-            let extent = value.split_once('/').and_then(|(width, height)| {
-                Extent::new(width.trim().parse().ok()?, height.trim().parse().ok()?).ok()
+            let sides = value.split_once('/').and_then(|(width, height)| {
+                let width: u32 = width.trim().parse().ok()?;
+                Some((width, height.trim().parse::<u32>().ok()?))
             });
             let expected = "a width and a height, such as 1280/720";
             let none = || LineError::new(line.number, expected, value);
-            format.extent = Some(extent.ok_or_else(none)?);
+            let (width, height) = sides.ok_or_else(none)?;
+            if width == 0 && height == 0 {
+                format.is_unset = true;
+            } else {
+                format.extent = Some(Extent::new(width, height).map_err(|_| none())?);
+            }
         } else if let Some(value) = value_of(line.text, "Pixel Format") {
-            format.pixel_format = Some(pixel_format(line.number, value)?);
+            if !format.is_unset {
+                format.pixel_format = Some(pixel_format(line.number, value)?);
+            }
         } else if let Some(value) = value_of(line.text, "Bytes per Line") {
             push(&mut format.strides, line.number, value)?;
         } else if let Some(value) = value_of(line.text, "Size Image") {
@@ -227,6 +238,9 @@ impl Reader {
         let Some(format) = self.format.take() else {
             return Ok(());
         };
+        if format.is_unset {
+            return Ok(());
+        }
         let (Some(extent), Some(pixel_format)) = (format.extent, format.pixel_format) else {
             let expected = "Width/Height and Pixel Format below it";
             return Err(LineError::new(format.line, expected, "Format"));

@@ -94,6 +94,10 @@ struct DriverProperties {
 
 #[derive(Deserialize)]
 struct Nodes {
+    #[serde(default, rename = "hasPrimary")]
+    has_primary: Option<Number>,
+    #[serde(default, rename = "hasRender")]
+    has_render: Option<Number>,
     #[serde(default, rename = "primaryMinor")]
     primary: Option<Number>,
     #[serde(default, rename = "renderMinor")]
@@ -213,6 +217,8 @@ fn with_properties(properties: Properties) -> Gpu {
         driver: named.map(|own| own.name).next().unwrap_or_default(),
         primary: minor(nodes.as_ref().and_then(|own| own.primary)),
         render: minor(nodes.as_ref().and_then(|own| own.render)),
+        lacks_primary: nodes.as_ref().and_then(|own| own.has_primary) == Some(Number(0)),
+        lacks_render: nodes.as_ref().and_then(|own| own.has_render) == Some(Number(0)),
         ..Gpu::default()
     };
     if let Some(device) = properties.device {

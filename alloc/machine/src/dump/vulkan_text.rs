@@ -106,6 +106,10 @@ impl<'text> Reader<'text> {
             gpu.driver = value.to_owned();
         } else if let Some(value) = value_of(text, "deviceType") {
             gpu.is_cpu = value.contains("TYPE_CPU");
+        } else if let Some(value) = value_of(text, "hasPrimary") {
+            gpu.lacks_primary = value == "false";
+        } else if let Some(value) = value_of(text, "hasRender") {
+            gpu.lacks_render = value == "false";
         } else if let Some(value) = value_of(text, "primaryMinor") {
             gpu.primary = minor(value)?;
         } else if let Some(value) = value_of(text, "renderMinor") {

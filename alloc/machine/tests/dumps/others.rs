@@ -87,6 +87,12 @@ fn list_of_dma_bufs_shows_the_heaps_that_exported() {
 }
 
 #[test]
+fn list_of_dma_bufs_without_tabs_may_have_devices_whose_names_begin_with_a_digit() {
+    let text = "Dma-buf Objects:\n00004096  00000002  00080007  00000001  system  00000018  <none>\n        Attached Devices:\n        0000:03:00.0\n        32e00000.isi\nTotal 2 devices attached\n\nTotal 1 objects, 4096 bytes\n";
+    assert_eq!(sources(&imported_text(text).unwrap()), ["heap:system"]);
+}
+
+#[test]
 fn vulkan_device_that_imports_no_images_is_missing_with_the_extension() {
     let machine = imported("14-vulkan-without-modifiers");
     assert_eq!(names(&machine), [""; 0]);
@@ -143,6 +149,25 @@ fn vulkan_device_with_the_card_of_another_dump_is_the_same_device() {
     let importer = &participant(&machine, "amdgpu import").participant.device;
     assert!(image.same_device(importer), "{image} {importer}");
     assert_eq!(image.node, "/dev/dri/renderD128");
+}
+
+#[test]
+fn vulkan_device_without_a_primary_node_is_not_the_first_card() {
+    let card =
+        "Node: /dev/dri/card0\nDriver: rockchip (Rockchip) version 1.0.0\nDRM_CAP_PRIME = 3\n";
+    let text = "VULKANINFO\nGPU0:\n\tdeviceName = Mali\n\tdriverName = panvk\n\thasPrimary = false\n\thasRender = true\n\tprimaryMinor = 0\n\trenderMinor = 128\nDevice Extensions: count = 2\n\tVK_EXT_external_memory_dma_buf : extension revision 1\n\tVK_EXT_image_drm_format_modifier : extension revision 2\n";
+    let profile = "{\"capabilities\":{\"device\":{\"extensions\":{\"VK_EXT_image_drm_format_modifier\":2,\"VK_EXT_external_memory_dma_buf\":1},\"properties\":{\"VkPhysicalDeviceDriverProperties\":{\"driverName\":\"panvk\"},\"VkPhysicalDeviceDrmPropertiesEXT\":{\"hasPrimary\":false,\"hasRender\":true,\"primaryMinor\":0,\"renderMinor\":128}}}}}";
+    let file = |name, text: &'static str| DumpFile {
+        name,
+        bytes: text.as_bytes(),
+    };
+    for gpu in [text, profile] {
+        let machine = import(&[file("gpu", gpu), file("card", card)]).unwrap();
+        let image = &participant(&machine, "panvk image").participant.device;
+        assert_eq!(image.node, "/dev/dri/renderD128");
+        let importer = &participant(&machine, "rockchip import").participant.device;
+        assert!(!image.same_device(importer), "{image} {importer}");
+    }
 }
 
 #[test]

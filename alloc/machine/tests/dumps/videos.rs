@@ -157,3 +157,22 @@ fn line_that_v4l2_ctl_does_not_write_is_an_error_with_its_number() {
         "{error}"
     );
 }
+
+#[test]
+fn format_that_is_not_set_yet_does_not_prevent_the_import() {
+    for code in ["''", "'NV12' (Y/UV 4:2:0)"] {
+        let text = format!(
+            "Driver Info:\n\tDriver name : decoder\n\tBus info : platform:decoder\nFormat Video Capture Multiplanar:\n\tWidth/Height : 0/0\n\tPixel Format : {code}\nioctl: VIDIOC_ENUM_FMT\n\tType: Video Capture Multiplanar\n\t[0]: 'NV12' (Y/UV 4:2:0)\n"
+        );
+        let machine = imported_text(&text).unwrap();
+        assert_eq!(formats(&machine, "decoder capture"), ["NV12 LINEAR"]);
+        assert_eq!(machine.sizes().count(), 0);
+    }
+    let error =
+        imported_text("Driver Info:\nDriver name : x\nFormat Video Capture:\nWidth/Height : 0/8\n");
+    let error = error.unwrap_err();
+    assert!(
+        error.starts_with("text, line 4: expected a width and a height"),
+        "{error}"
+    );
+}

@@ -75,6 +75,14 @@ impl Timings {
         self.skipped.push(SkippedOperation { key, why });
     }
 
+    /// Records that a source's buffers cannot be mapped or copied, and removes the earlier times of both.
+    fn skip_cpu_access(&mut self, key: impl Fn(Operation) -> OperationKey, why: String) {
+        for operation in [Operation::FirstWrite, Operation::Write, Operation::Read] {
+            self.by_operation.remove(&key(operation));
+        }
+        self.skip(key(Operation::Map), why);
+    }
+
     fn is_skipped(&self, key: &OperationKey) -> bool {
         self.skipped.iter().any(|skipped| skipped.key == *key)
     }
@@ -169,14 +177,14 @@ impl BenchRun<'_> {
             {
                 Some((Outcome::Accepted, Some(buffer))) => {
                     if let Err(error) = self.measure_cpu_access(&buffer, key, bytes) {
-                        self.times.skip(key(Operation::Map), error.to_string());
+                        self.times.skip_cpu_access(key, error.to_string());
                     }
                 }
-                Some((Outcome::Accepted, None)) | None => self.times.skip(
-                    key(Operation::Map),
+                Some((Outcome::Accepted, None)) | None => self.times.skip_cpu_access(
+                    key,
                     "the helper process did not pass the buffer to this process".to_owned(),
                 ),
-                Some((outcome, _)) => self.times.skip(key(Operation::Map), outcome.to_string()),
+                Some((outcome, _)) => self.times.skip_cpu_access(key, outcome.to_string()),
             }
         }
         for (participant, solved) in &source.imports {
@@ -322,5 +330,9 @@ mod tests {
         let rows = times.rows();
         assert_eq!(rows.len(), 1);
         assert_eq!((rows[0].quartiles.n, rows[0].quartiles.median_ns), (1, 3));
+        times.add(key(Operation::Write), 4, 3);
+        times.skip_cpu_access(key, "not mapped".to_owned());
+        assert!(times.is_skipped(&key(Operation::Map)));
+        assert!(times.rows().is_empty());
     }
 }

@@ -135,6 +135,14 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         write!(out, "{}", table::render(&report))?;
         out.flush()?;
     }
+    let mut rows = report.rows.iter();
+    if rows.all(|row| row.key.source == report::PLAIN_MEMORY) {
+        out::line!(
+            out::stderr(),
+            "covalent: no source could be measured; the report has the reasons"
+        )?;
+        return Ok(ExitCode::FAILURE);
+    }
     Ok(ExitCode::SUCCESS)
 }
 

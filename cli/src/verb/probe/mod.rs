@@ -1,5 +1,6 @@
 //! `covalent probe`: lists the participants and sources of this machine with their constraints.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -61,9 +62,18 @@ pub(crate) struct Options {
     /// Write this machine to this file, for `covalent plan --machine`.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
-    /// Print one JSON object.
+    /// Print one JSON object for each size.
     #[arg(long)]
     json: bool,
+}
+
+impl Options {
+    /// Returns each size once, because a recorded machine declares its devices once for each size.
+    fn distinct_sizes(&self) -> Vec<Extent> {
+        let mut known = BTreeSet::new();
+        let sizes = self.size.iter().copied();
+        sizes.filter(|size| known.insert(*size)).collect()
+    }
 }
 
 #[derive(Serialize)]
@@ -89,9 +99,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if !options.gpus.is_empty() {
         return vendor_gpus::run(options);
     }
-    let mut sizes = options.size.clone();
-    sizes.dedup();
-    let mut all: Vec<Found> = sizes.into_iter().map(discover).collect();
+    let mut all: Vec<Found> = options.distinct_sizes().into_iter().map(discover).collect();
     let reserved = machine::reserved_memory(None)?;
     if let Some(path) = &options.record {
         record::write(path, &all, reserved.as_ref())?;

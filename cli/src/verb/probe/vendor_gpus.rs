@@ -54,8 +54,7 @@ pub(super) fn list(as_json: bool) -> Result<ExitCode> {
 
 /// Shows the GPUs that `--as` names, and writes them to the file of `--record`.
 pub(super) fn run(options: &Options) -> Result<ExitCode> {
-    let mut sizes = options.size.clone();
-    sizes.dedup();
+    let sizes = options.distinct_sizes();
     let machine = machine(&options.gpus, &sizes)?;
     if let Some(path) = &options.record {
         file::write(path, (machine.to_json()? + "\n").as_bytes())?;

@@ -151,8 +151,12 @@ fn run_verb(words: &[OsString]) -> Result<String> {
         .output()
         .context("cannot run this program again")?;
     let error = String::from_utf8_lossy(&output.stderr);
-    if output.status.code() == Some(1) {
-        bail!("{}", error.trim().trim_start_matches("covalent: "));
+    let error = error.trim().trim_start_matches("covalent: ");
+    match output.status.code() {
+        // 1 is an unexpected error, and 2 is wrong usage, for example an unknown option of `covalent plan`.
+        Some(1 | 2) => bail!("{error}"),
+        Some(_) => {}
+        None => bail!("the verb was ended ({}): {error}", output.status),
     }
     if output.stdout.len() > MAXIMUM_BYTES {
         bail!("the verb printed more than {MAXIMUM_BYTES} bytes");

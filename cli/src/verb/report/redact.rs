@@ -7,8 +7,19 @@ use serde_json::Value;
 /// The length in bytes of the shortest name that is replaced. A shorter name occurs in too many other words.
 const SHORTEST: usize = 3;
 
-/// Names that are not replaced, because they identify no person or machine.
-const COMMON: [&str; 4] = ["root", "localhost", "user", "host"];
+/// Names that are not replaced, because they identify no person or machine. A distribution's name is often the name of the host,
+/// and `covalent doctor --from` chooses commands by it.
+const COMMON: [&str; 9] = [
+    "root",
+    "localhost",
+    "user",
+    "host",
+    "debian",
+    "ubuntu",
+    "fedora",
+    "rhel",
+    "arch",
+];
 
 /// The names of users and hosts that are replaced, besides serial numbers and MAC addresses.
 #[derive(Debug, Default)]

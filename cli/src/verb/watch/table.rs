@@ -194,6 +194,19 @@ fn leaks(report: &Report) -> Vec<String> {
                 shown_by(report, client, dmabuf.inode)
             ));
         }
+        let left_out = client.holdings.as_ref().map(|held| held.dmabufs_left_out);
+        if let Some(count) = left_out.filter(|count| *count > 0) {
+            lines.push(format!(
+                "  {} and {count} more dma-bufs",
+                client_name(client)
+            ));
+        }
+    }
+    if report.snapshot.clients_left_out > 0 {
+        lines.push(format!(
+            "and {} more clients",
+            report.snapshot.clients_left_out
+        ));
     }
     if let Some(process) = &report.snapshot.process {
         let most = process
@@ -352,6 +365,26 @@ mod tests {
         let [before, now] = snapshots();
         let report = Report::new(Path::new("/run/user/1000/covalent-wayland-1"), &before, now);
         insta::assert_snapshot!(render(&report, true, None).join("\n"));
+    }
+
+    #[test]
+    fn clients_and_dma_bufs_that_the_compositor_left_out_are_counted() {
+        let [before, mut now] = snapshots();
+        now.clients_left_out = 3;
+        let mut holdings = now
+            .clients
+            .iter_mut()
+            .filter_map(|one| one.holdings.as_mut());
+        holdings.next().unwrap().dmabufs_left_out = 2;
+        let report = Report::new(Path::new("/run/covalent-x"), &before, now);
+        let text = render(&report, true, None).join("\n");
+        assert!(text.contains(" and 2 more dma-bufs\n"), "{text}");
+        assert!(text.contains("\nand 3 more clients\n"), "{text}");
+        assert!(
+            !render(&report, false, None)
+                .join("\n")
+                .contains("more clients")
+        );
     }
 
     #[test]

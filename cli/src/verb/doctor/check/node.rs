@@ -155,15 +155,23 @@ fn open_failure(
         }
     );
     let id = format!("{}-permission", name(kind));
-    let finding = Finding::new(id, severity(snapshot, kind), what, why(kind));
+    let mut finding = Finding::new(id, severity(snapshot, kind), what, why(kind));
+    let is_permitted = permits(snapshot, kind, file);
     // If the mode permits access and `open` returns EPERM nevertheless, the device rules of a container deny it.
-    if permits(snapshot, kind, file) && open_error.errno == EPERM {
+    if is_permitted && open_error.errno == EPERM {
         let Some(flags) = flags(paths) else {
             return Some(finding.without_remedy("the path of a node"));
         };
         return Some(finding.with_command(flags).with_note(
             "The mode of the file permits it, but the device rules of the container do not. This is an option of `docker run` and `podman run`.",
         ));
+    }
+    if is_permitted {
+        // Neither a group nor a udev rule would help, so no command is proposed.
+        finding.why.push_str(
+            " The file's owner, group and mode permit it, so something else denies it: a security module (AppArmor, SELinux), a sandbox, or a file system that is mounted with `nodev`.",
+        );
+        return Some(finding);
     }
     Some(with_permission_line(snapshot, kind, file, finding))
 }
@@ -395,5 +403,19 @@ mod tests {
         file.open_error.as_mut().unwrap().errno = EPERM;
         let [finding] = check(&snapshot).try_into().unwrap();
         assert_eq!(finding.remedy.unwrap().line, "--device /dev/video0");
+    }
+
+    #[test]
+    fn node_that_is_denied_although_its_mode_permits_it_gets_no_command() {
+        let mut snapshot = desktop();
+        deny_open(&mut snapshot, "/dev/video0", "video", 0o660);
+        let [finding] = check(&snapshot).try_into().unwrap();
+        assert_eq!(finding.id, "video-permission");
+        assert!(
+            finding.why.contains("something else denies it"),
+            "{}",
+            finding.why
+        );
+        assert_eq!(finding.remedy, None);
     }
 }

@@ -3,7 +3,7 @@
 use covalent_alloc::backend::devicetree;
 use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::constraint::Source;
-use covalent_alloc::machine::devicetree::missing_pools;
+use covalent_alloc::machine::devicetree::missing_pools_in_tree;
 use covalent_alloc::machine::{RecordedParticipant, ReservedMemory};
 use covalent_alloc::model::Extent;
 
@@ -13,6 +13,9 @@ use crate::machine;
 /// Checks every V4L2 queue whose device has a node in the devicetree. Returns nothing if there is no devicetree.
 pub(super) fn pools() -> Vec<MissingPool> {
     let Ok(Some(reserved)) = machine::reserved_memory(None) else {
+        return Vec::new();
+    };
+    let Ok(Some(tree)) = devicetree::here() else {
         return Vec::new();
     };
     let Ok(size) = Extent::new(640, 480) else {
@@ -29,7 +32,7 @@ pub(super) fn pools() -> Vec<MissingPool> {
             participants.push(recorded);
         }
     }
-    let lacking = missing_pools(&participants, &heaps(size, &reserved));
+    let lacking = missing_pools_in_tree(&tree, &participants, &heaps(size, &reserved));
     lacking
         .into_iter()
         .map(|lacking| MissingPool {
