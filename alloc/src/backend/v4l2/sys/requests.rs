@@ -177,9 +177,13 @@ pub(in crate::backend::v4l2) fn stream_off(fd: BorrowedFd<'_>, kind: u32) -> io:
     switch::<STREAM_OFF>(fd, kind)
 }
 
-/// Takes ownership of the fd that VIDIOC_EXPBUF returned.
-pub(in crate::backend::v4l2) fn take_fd(fd: i32) -> std::os::fd::OwnedFd {
+/// Takes ownership of the fd that VIDIOC_EXPBUF returned. The caller has set the field to -1 before the ioctl, so a driver that
+/// returns no fd gives an error.
+pub(in crate::backend::v4l2) fn take_fd(fd: i32) -> io::Result<std::os::fd::OwnedFd> {
     use std::os::fd::FromRawFd;
+    if fd < 0 {
+        return Err(io::Errno::BADF);
+    }
     // SAFETY: the kernel created this fd for the ioctl that just succeeded, and no other value owns it.
-    unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) }
+    Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) })
 }
