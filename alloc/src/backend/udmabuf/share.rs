@@ -105,7 +105,7 @@ fn check(
     if !seals.contains(SealFlags::SHRINK) {
         return Err(MemfdError::NotSealed);
     }
-    // Kernels before 6.13 accept a memfd with F_SEAL_FUTURE_WRITE, and the dma-buf would be writable in spite of the seal.
+    // Older kernels accept a memfd with F_SEAL_FUTURE_WRITE, and the dma-buf would be writable in spite of the seal.
     if seals.intersects(SealFlags::WRITE | SealFlags::FUTURE_WRITE) {
         return Err(MemfdError::NotWritable);
     }
