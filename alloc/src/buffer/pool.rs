@@ -114,11 +114,12 @@ impl Pool {
             return Ok(Some(self.pooled(entry, true)));
         }
         // If this owner has no unused buffer, those of other owners are tried one after another. A buffer that cannot be zeroed
-        // is freed.
-        while let Some(mut entry) = self
-            .lock()
-            .take(|entry| entry.source_and_layout.matches(plan))
-        {
+        // is freed. The pool is not locked while a buffer is zeroed or freed, because that takes long for a large buffer.
+        let take_of_any_owner = || {
+            self.lock()
+                .take(|entry| entry.source_and_layout.matches(plan))
+        };
+        while let Some(mut entry) = take_of_any_owner() {
             match zero_if_exclusive(&entry.buffer) {
                 Ok(true) => {
                     entry.owner = owner;
