@@ -70,8 +70,8 @@ impl Card {
         handle: framebuffer::Handle,
     ) -> Result<Option<ScanoutFramebuffer>, DrmError> {
         let guard = self.lock_handles();
-        // The framebuffer can have been removed. GETFB2 is not called through the crate `drm`, whose function returns an error for
-        // a format that the crate does not know, and then leaves the GEM handles open.
+        // The framebuffer can have been removed. GETFB2 is not called through the crate `drm`, whose function returns an error
+        // for a format that the crate does not know, and then leaves the GEM handles open.
         let Ok(info) = drm_ffi::mode::get_framebuffer2(self.as_fd(), handle.into()) else {
             return Ok(None);
         };
