@@ -95,7 +95,7 @@ impl Card {
                 })
             })
             .collect::<Result<Vec<_>, DrmError>>();
-        self.close_each(opened.into_iter().flatten().collect());
+        self.close_each(&guard, opened.into_iter().flatten().collect());
         drop(guard);
         let planes = planes?;
         let Ok(extent) = Extent::new(info.width, info.height) else {
