@@ -134,8 +134,8 @@ pub(crate) unsafe extern "C" fn covalent_allocate(
     status_of(catch_panic(|| plan.allocate()).map(|allocated| {
         // The array need not be initialised, so it is written through pointers and not as a slice.
         for (index, buffer) in allocated.into_iter().enumerate() {
-            // SAFETY: the caller guarantees that the array has space for `count` buffers, which is at least the plan's number, and
-            // `allocate` returns as many.
+            // SAFETY: the caller guarantees that the array has space for `count` buffers, which is at least the plan's number,
+            // and `allocate` returns as many.
             unsafe { buffers.add(index).write(buffer) };
         }
     }))
