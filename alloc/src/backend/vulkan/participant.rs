@@ -185,8 +185,8 @@ impl Gpu {
                     ..ImageConstraints::default()
                 },
             };
-            // The constraints of LINEAR are kept for the fourcc, because only they have strides. The driver lists the modifiers in
-            // any order.
+            // The constraints of LINEAR are kept for the fourcc, because only they have strides. The driver lists the modifiers
+            // in any order.
             let per_fourcc = &mut source.constraints.per_fourcc;
             if kind.format.modifier == Modifier::LINEAR {
                 per_fourcc.insert(kind.format.fourcc, constraints);
