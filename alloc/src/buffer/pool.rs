@@ -186,6 +186,10 @@ impl Inner {
     }
 
     fn keep(&self, entry: Entry) {
+        // A buffer that exceeds the limit by itself is freed, so that it does not displace all others.
+        if bytes_of(&entry) > self.limit_bytes {
+            return;
+        }
         // The buffers are freed after the lock is released.
         let mut removed = Vec::new();
         {
