@@ -32,8 +32,9 @@ static void die(const char *what, const char *why)
 
 static void call(int fd, unsigned long request, void *argument, const char *name)
 {
+	/* DMA_BUF_IOCTL_SYNC and the ioctls of DRM have to be restarted on EAGAIN too. The devices are opened without O_NONBLOCK. */
 	while (ioctl(fd, request, argument) == -1)
-		if (errno != EINTR)
+		if (errno != EINTR && errno != EAGAIN)
 			die(name, strerror(errno));
 }
 

@@ -120,6 +120,15 @@ impl CPlan {
             .collection
             .allocate(plan)
             .map_err(|error| Failure::new(Status::NoMemory, &error))?;
+        let needed = self.count();
+        if buffers.len() != needed {
+            // The C program has space for the plan's number, and reads as many buffers.
+            let words = format!(
+                "the source allocated {} buffers, and the plan has {needed}; nothing stays allocated",
+                buffers.len()
+            );
+            return Err(Failure::new(Status::Unexpected, &words));
+        }
         let shared: Vec<SharedBuffer> = buffers
             .iter()
             .map(SharedBuffer::of)

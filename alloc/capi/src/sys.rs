@@ -132,10 +132,11 @@ pub(crate) unsafe extern "C" fn covalent_allocate(
         return status_of(Err(Failure::new(Status::Invalid, &words)));
     }
     status_of(catch_panic(|| plan.allocate()).map(|allocated| {
-        // SAFETY: the caller guarantees that the array has space for `count` buffers, which is at least the plan's number.
-        let array = unsafe { std::slice::from_raw_parts_mut(buffers, count) };
-        for (to, buffer) in array.iter_mut().zip(allocated) {
-            *to = buffer;
+        // The array need not be initialised, so it is written through pointers and not as a slice.
+        for (index, buffer) in allocated.into_iter().enumerate() {
+            // SAFETY: the caller guarantees that the array has space for `count` buffers, which is at least the plan's number,
+            // and `allocate` returns as many.
+            unsafe { buffers.add(index).write(buffer) };
         }
     }))
 }

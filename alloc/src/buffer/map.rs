@@ -89,9 +89,9 @@ impl Mapping {
     /// Begins a CPU access, which ends when the guard is dropped.
     ///
     /// The exporter makes the caches of device and CPU coherent, and the call blocks until the implicit fences of the buffer are
-    /// signalled. The caller must wait for explicit fences before. [`Mapping::try_access`] checks both kinds of fences and never
-    /// blocks. Any process that has the buffer can add a fence to it, so a buffer from an untrusted process must be accessed only
-    /// by [`Mapping::try_access`].
+    /// signalled. The caller must wait for explicit fences before. [`Mapping::try_access`] checks both kinds of fences and does
+    /// not wait for those that it finds. Any process that has the buffer can add a fence to it, so a buffer from an untrusted
+    /// process must be accessed only by [`Mapping::try_access`].
     ///
     /// # Errors
     /// [`AccessError::Sync`]; [`AccessError::ReadOnly`] for a write if a file descriptor is read-only.

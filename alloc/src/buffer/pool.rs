@@ -114,11 +114,12 @@ impl Pool {
             return Ok(Some(self.pooled(entry, true)));
         }
         // If this owner has no unused buffer, those of other owners are tried one after another. A buffer that cannot be zeroed
-        // is freed.
-        while let Some(mut entry) = self
-            .lock()
-            .take(|entry| entry.source_and_layout.matches(plan))
-        {
+        // is freed. The pool is not locked while a buffer is zeroed or freed, because that takes long for a large buffer.
+        let take_of_any_owner = || {
+            self.lock()
+                .take(|entry| entry.source_and_layout.matches(plan))
+        };
+        while let Some(mut entry) = take_of_any_owner() {
             match zero_if_exclusive(&entry.buffer) {
                 Ok(true) => {
                     entry.owner = owner;
@@ -185,6 +186,10 @@ impl Inner {
     }
 
     fn keep(&self, entry: Entry) {
+        // A buffer that exceeds the limit by itself is freed, so that it does not displace all others.
+        if bytes_of(&entry) > self.limit_bytes {
+            return;
+        }
         // The buffers are freed after the lock is released.
         let mut removed = Vec::new();
         {

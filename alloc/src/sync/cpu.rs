@@ -1,4 +1,4 @@
-//! CPU access that never blocks in the kernel.
+//! CPU access that queries the fences first, so that it does not block in the kernel.
 
 use super::reservation::ReservationError;
 use super::{
@@ -22,6 +22,9 @@ impl Mapping {
     /// [`Mapping::access`] blocks in the kernel until the implicit fences of the buffer are signalled, and does not wait for
     /// explicit fences. This function first queries the implicit fences and the fences of `prior`, which an
     /// [`AccessTracker`](super::AccessTracker) returned.
+    ///
+    /// If another process adds an implicit fence after the query, the access blocks until that fence is signalled. The kernel has
+    /// no access that does not wait.
     ///
     /// # Errors
     /// The errors of [`Mapping::access`]; [`AccessError::Fences`].

@@ -1,7 +1,8 @@
 //! Fences, and the order of accesses to a buffer.
 //!
-//! Every fence or wait of this module is a file descriptor that becomes ready once and stays ready. No function of this module
-//! blocks: the caller's event loop polls the descriptor, or [`Pollable::is_signalled`] queries it.
+//! Every fence or wait of this module is a file descriptor that becomes ready. No function of this module waits for a fence: the
+//! caller's event loop polls the descriptor, or [`Pollable::is_signalled`] queries it. A fence and a timeline point stay ready. A
+//! dma-buf is ready until a driver or process adds another implicit fence to it.
 //!
 //! | module | contains | needs |
 //! | --- | --- | --- |

@@ -17,7 +17,8 @@ pub enum PollFor {
     Output,
 }
 
-/// A fence or wait that an event loop can poll by a file descriptor. Once signalled, it stays signalled.
+/// A fence or wait that an event loop can poll by a file descriptor. Once signalled, it stays signalled, except for a
+/// [`DmabufWait`](super::DmabufWait), because fences can be added to a dma-buf at any time.
 pub trait Pollable: AsFd {
     /// Returns the event that the file descriptor is polled for.
     fn poll_for(&self) -> PollFor {

@@ -164,7 +164,8 @@ impl Pollable for DmabufWait {
 
 /// Returns the event for which an access polls a dma-buf.
 ///
-/// # References Kernel documentation, "Implicit Fence Poll Support": POLLIN waits for the writers, POLLOUT for all.
+/// # References
+/// Kernel documentation, "Implicit Fence Poll Support": POLLIN waits for the writers, POLLOUT for all.
 const fn poll_for(access: Access) -> PollFor {
     match access {
         Access::Read => PollFor::Input,

@@ -184,7 +184,7 @@ fn is_own(participant: &Participant) -> bool {
         && matches!(participant.role, Role::Display | Role::Import)
 }
 
-/// The GEM handles of a buffer's dma-bufs; closed on drop.
+/// The GEM handles of a buffer's dma-bufs. Each is closed when the last import that uses it is dropped.
 struct Handles {
     card: Card,
     open: Vec<drm::buffer::Handle>,
@@ -192,24 +192,37 @@ struct Handles {
 
 impl Handles {
     fn import(card: &Card, buffer: &Buffer) -> Result<Self, DrmError> {
-        let mut handles = Self {
-            card: card.clone(),
-            open: Vec::new(),
-        };
-        for memory in 0..buffer.dmabuf_count() {
-            let Some(fd) = buffer.dmabuf_fd(memory) else {
-                continue;
-            };
-            let handle = card.import_memory(buffer, fd)?;
-            handles.open.push(handle);
+        let mut lasting = card.lock_handles();
+        let mut open = Vec::new();
+        if let Err(error) = card.import_all(buffer, &mut open) {
+            card.close_each(&lasting, open);
+            return Err(error);
         }
-        Ok(handles)
+        open.sort_unstable_by_key(|handle| u32::from(*handle));
+        open.dedup();
+        for handle in &open {
+            let count = lasting.entry(u32::from(*handle)).or_default();
+            *count = count.saturating_add(1);
+        }
+        Ok(Self {
+            card: card.clone(),
+            open,
+        })
     }
 }
 
 impl Drop for Handles {
     fn drop(&mut self) {
-        self.card.close_each(std::mem::take(&mut self.open));
+        let open = std::mem::take(&mut self.open);
+        let mut lasting = self.card.lock_handles();
+        for handle in &open {
+            let number = u32::from(*handle);
+            let others = lasting.remove(&number).unwrap_or(0).saturating_sub(1);
+            if others > 0 {
+                lasting.insert(number, others);
+            }
+        }
+        self.card.close_each(&lasting, open);
     }
 }
 

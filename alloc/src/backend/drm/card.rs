@@ -1,5 +1,6 @@
 //! An open DRM card.
 
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,6 +16,9 @@ use crate::backend::node;
 use crate::backend::prime::{self, ImportAbility};
 use crate::model::DeviceIdentity;
 
+/// The number of imports that use a GEM handle for longer than one call, by handle.
+pub(super) type LastingImports = BTreeMap<u32, u32>;
+
 /// An open DRM card. Clones share one file description, hence one set of GEM handles.
 #[derive(Clone, Debug)]
 pub struct Card {
@@ -28,9 +32,10 @@ struct Inner {
     identity: DeviceIdentity,
     import: ImportAbility,
     modifiers: bool,
-    /// The lock that a thread holds from the import of a dma-buf until it has closed the GEM handle. Without the lock, an import
-    /// of the same dma-buf by another thread could return this handle, which is then closed.
-    handles: Mutex<()>,
+    /// The number of lasting imports that use each GEM handle. A thread holds the lock from the import of a dma-buf until it has
+    /// closed the GEM handle or counted the import. Without the lock, an import of the same dma-buf by another thread could
+    /// return this handle, which is then closed.
+    handles: Mutex<LastingImports>,
 }
 
 impl AsFd for Card {
@@ -118,7 +123,7 @@ impl Card {
                 why: "not queried".to_owned(),
             },
             modifiers: false,
-            handles: Mutex::new(()),
+            handles: Mutex::default(),
         };
         let mut card = Self {
             inner: Arc::new(inner),
@@ -174,16 +179,17 @@ impl Card {
             .st_rdev)
     }
 
-    pub(super) fn lock_handles(&self) -> MutexGuard<'_, ()> {
+    pub(super) fn lock_handles(&self) -> MutexGuard<'_, LastingImports> {
         self.inner
             .handles
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Closes each distinct GEM handle once. The list can contain a handle several times, because the imports of all planes in
-    /// one dma-buf return the same handle.
-    pub(super) fn close_each(&self, mut opened: Vec<buffer::Handle>) {
+    /// Closes each distinct GEM handle once, except those of lasting imports. The list can contain a handle several times,
+    /// because the imports of all planes in one dma-buf return the same handle.
+    pub(super) fn close_each(&self, lasting: &LastingImports, mut opened: Vec<buffer::Handle>) {
+        opened.retain(|handle| !lasting.contains_key(&u32::from(*handle)));
         opened.sort_unstable_by_key(|handle| u32::from(*handle));
         opened.dedup();
         for handle in opened {

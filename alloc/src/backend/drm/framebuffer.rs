@@ -109,7 +109,7 @@ impl Card {
                 .map_err(|source| self.failed("ADDFB2", source))
         });
         // The framebuffer keeps the memory, so the GEM handles are closed.
-        self.close_each(opened);
+        self.close_each(&guard, opened);
         drop(guard);
         let handle = result?;
         trace::end(
@@ -142,7 +142,8 @@ impl Card {
             })
     }
 
-    fn import_all(
+    /// Imports each dma-buf of a buffer and appends its GEM handle to `opened`, also if a later import fails.
+    pub(super) fn import_all(
         &self,
         buffer: &Buffer,
         opened: &mut Vec<buffer::Handle>,

@@ -81,7 +81,7 @@ impl HostTransfer {
 impl Drop for HostTransfer {
     fn drop(&mut self) {
         let textures = self.textures.drain(..);
-        self.card
-            .close_each(textures.map(|(handle, _)| handle).collect());
+        let handles = textures.map(|(handle, _)| handle).collect();
+        self.card.close_each(&self.card.lock_handles(), handles);
     }
 }

@@ -1,8 +1,9 @@
 //! DRM cards: dumb buffers as a memory source, PRIME import and framebuffers.
 //!
 //! A GEM handle belongs to the file description and is not reference-counted: importing a dma-buf twice returns the same handle,
-//! and one GEM_CLOSE ends both imports. So no handle leaves this module, each is closed by the call that opened it (except those
-//! of [`HostTransfer`]), and a lock of the card prevents two threads that import one buffer from closing each other's handle.
+//! and one GEM_CLOSE ends both imports. So no handle leaves this module, and each is closed by the call that opened it. The
+//! exceptions are those of [`HostTransfer`], which has a file description of its own, and those of the backend's imports, which
+//! are counted. A lock of the card prevents two threads that import one buffer from closing each other's handle.
 
 mod backend;
 mod card;

@@ -1,9 +1,10 @@
 //! The framebuffers that the planes of a card scan out at present, also those of other programs.
 
 use std::fs::File;
+use std::os::fd::AsFd as _;
 
 use drm::buffer;
-use drm::control::{Device as _, framebuffer};
+use drm::control::{Device as _, FbCmd2Flags, framebuffer, from_u32};
 
 use super::DrmError;
 use super::card::Card;
@@ -69,17 +70,21 @@ impl Card {
         handle: framebuffer::Handle,
     ) -> Result<Option<ScanoutFramebuffer>, DrmError> {
         let guard = self.lock_handles();
-        // The framebuffer can have been removed, or have a format that the crate `drm` does not know.
-        let Ok(info) = self.get_planar_framebuffer(handle) else {
+        // The framebuffer can have been removed. GETFB2 is not called through the crate `drm`, whose function returns an error
+        // for a format that the crate does not know, and then leaves the GEM handles open.
+        let Ok(info) = drm_ffi::mode::get_framebuffer2(self.as_fd(), handle.into()) else {
             return Ok(None);
         };
-        let opened = info.buffers();
-        let (width, height) = info.size();
-        let fourcc = Fourcc(info.pixel_format() as u32);
-        let modifier = info
-            .modifier()
-            .map_or(Modifier::INVALID, |modifier| Modifier(u64::from(modifier)));
-        let places = opened.iter().zip(info.offsets()).zip(info.pitches());
+        let opened: [Option<buffer::Handle>; 4] = info.handles.map(from_u32);
+        let [first_modifier, ..] = info.modifier;
+        let has_modifier =
+            FbCmd2Flags::from_bits_truncate(info.flags).contains(FbCmd2Flags::MODIFIERS);
+        let modifier = if has_modifier {
+            Modifier(first_modifier)
+        } else {
+            Modifier::INVALID
+        };
+        let places = opened.iter().zip(info.offsets).zip(info.pitches);
         let planes = places
             .filter_map(|((handle, offset), stride)| Some(((*handle)?, offset, stride)))
             .map(|(handle, offset_bytes, stride_bytes)| {
@@ -90,15 +95,15 @@ impl Card {
                 })
             })
             .collect::<Result<Vec<_>, DrmError>>();
-        self.close_each(opened.into_iter().flatten().collect());
+        self.close_each(&guard, opened.into_iter().flatten().collect());
         drop(guard);
         let planes = planes?;
-        let Ok(extent) = Extent::new(width, height) else {
+        let Ok(extent) = Extent::new(info.width, info.height) else {
             return Ok(None);
         };
         Ok((!planes.is_empty()).then_some(ScanoutFramebuffer {
             extent,
-            format: FormatModifier::new(fourcc, modifier),
+            format: FormatModifier::new(Fourcc(info.pixel_format), modifier),
             planes,
         }))
     }

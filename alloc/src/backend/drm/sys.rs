@@ -3,8 +3,19 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::io;
+use rustix::io::{self, Errno};
 use rustix::ioctl::{self, Updater};
+
+/// Repeats an ioctl as long as it returns EINTR or EAGAIN, as libdrm does: the driver waits for locks and for space in its queue,
+/// and a signal interrupts the wait.
+fn retry_interrupted(mut request: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    loop {
+        match request() {
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            done => return done,
+        }
+    }
+}
 
 /// `struct drm_virtgpu_context_set_param`.
 #[repr(C)]
@@ -45,14 +56,16 @@ pub(super) fn virtgpu_context(card: impl AsFd) -> io::Result<()> {
         pad: 0,
         ctx_set_params: (&raw const param).expose_provenance() as u64,
     };
-    // SAFETY: the structure is the one that the opcode takes; the kernel reads one parameter through its pointer, which is valid
-    // during the call.
-    unsafe {
-        ioctl::ioctl(
-            card,
-            Updater::<CONTEXT_INIT, ContextInit>::new(&mut request),
-        )
-    }
+    retry_interrupted(|| {
+        // SAFETY: the structure is the one that the opcode takes; the kernel reads one parameter through its pointer, which is
+        // valid during the call.
+        unsafe {
+            ioctl::ioctl(
+                card,
+                Updater::<CONTEXT_INIT, ContextInit>::new(&mut request),
+            )
+        }
+    })
 }
 
 /// `struct drm_virtgpu_3d_transfer_to_host`, with the fields of its box.
@@ -101,13 +114,15 @@ pub(super) fn virtgpu_transfer_to_host(
         stride: 0,
         layer_stride: 0,
     };
-    // SAFETY: the structure is the one that the opcode takes and has no pointers; the kernel refuses an invalid GEM handle.
-    unsafe {
-        ioctl::ioctl(
-            card,
-            Updater::<TRANSFER_TO_HOST, TransferToHost>::new(&mut request),
-        )
-    }
+    retry_interrupted(|| {
+        // SAFETY: the structure is the one that the opcode takes and has no pointers; the kernel refuses an invalid GEM handle.
+        unsafe {
+            ioctl::ioctl(
+                card,
+                Updater::<TRANSFER_TO_HOST, TransferToHost>::new(&mut request),
+            )
+        }
+    })
 }
 
 /// `struct drm_virtgpu_resource_create`.
@@ -166,12 +181,14 @@ pub(super) fn virtgpu_texture(
         size: size_bytes,
         ..ResourceCreate::default()
     };
-    // SAFETY: the structure is the one that the opcode takes, and has no pointers.
-    unsafe {
-        ioctl::ioctl(
-            card,
-            Updater::<RESOURCE_CREATE, ResourceCreate>::new(&mut request),
-        )
-    }?;
+    retry_interrupted(|| {
+        // SAFETY: the structure is the one that the opcode takes, and has no pointers.
+        unsafe {
+            ioctl::ioctl(
+                card,
+                Updater::<RESOURCE_CREATE, ResourceCreate>::new(&mut request),
+            )
+        }
+    })?;
     Ok(request.bo_handle)
 }

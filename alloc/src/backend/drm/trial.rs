@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use covalent_machine::trial_results::Outcome;
@@ -52,10 +53,16 @@ pub(super) fn test_commit(
             card.path().display()
         ));
     }
-    let tested = card.atomic_commit(
-        AtomicCommitFlags::TEST_ONLY | AtomicCommitFlags::ALLOW_MODESET,
-        commit.request.clone(),
-    );
+    let tested = loop {
+        let tested = card.atomic_commit(
+            AtomicCommitFlags::TEST_ONLY | AtomicCommitFlags::ALLOW_MODESET,
+            commit.request.clone(),
+        );
+        // A signal interrupts the commit while it waits for the locks of KMS. It would otherwise count as a refusal.
+        if !matches!(&tested, Err(error) if error.kind() == ErrorKind::Interrupted) {
+            break tested;
+        }
+    };
     let dropped_master = card.release_master_lock();
     commit.discard(card);
     if let Err(error) = dropped_master {

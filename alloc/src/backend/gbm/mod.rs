@@ -34,7 +34,7 @@ use crate::model::FormatModifier;
 #[non_exhaustive]
 pub enum GbmError {
     /// The device node cannot be opened.
-    #[error("{node} cannot be opened: {source}; add the user to the group `render` or `video`", node = printable_path(node))]
+    #[error("{node} cannot be opened: {source}{}", open_remedy(source), node = printable_path(node))]
     Open {
         /// The device node of the GBM device.
         node: PathBuf,
@@ -130,3 +130,11 @@ pub enum GbmError {
 }
 
 crate::debug_as_display!(GbmError);
+
+fn open_remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "; add the user to the group `render` or `video`",
+        io::ErrorKind::NotFound => "; `ls /dev/dri` lists the cards",
+        _ => "",
+    }
+}

@@ -108,6 +108,7 @@ impl Gbm {
             return false;
         };
         let described = || {
+            let _device = self.lock();
             let extent = Extent::new(TEST_SIDE, TEST_SIDE).ok()?;
             let layout = Layout::linear(extent, wanted.fourcc, STEP_BYTES, 0).ok()?;
             let planes = layout
@@ -128,7 +129,10 @@ impl Gbm {
             };
             Buffer::described(descriptor, &self.source_name()).ok()
         };
-        described().is_some_and(|buffer| self.import(&buffer).is_ok())
+        let is_imported = described().is_some_and(|buffer| self.import(&buffer).is_ok());
+        let _device = self.lock();
+        drop(made);
+        is_imported
     }
 
     /// Declares the device as an importer of `formats`: the result of [`Gbm::formats`], or of [`Gbm::imports`], which also has
@@ -177,8 +181,12 @@ impl Gbm {
                 || self
                     .create(format.fourcc, &[format.modifier], TEST_SIDE, TEST_SIDE)
                     .is_ok_and(|made| {
-                        u64::from(made.modifier()) == Modifier::LINEAR.0
-                            && made.fd_for_plane(0).is_ok()
+                        let device = self.lock();
+                        let is_exported = u64::from(made.modifier()) == Modifier::LINEAR.0
+                            && made.fd_for_plane(0).is_ok();
+                        drop(made);
+                        drop(device);
+                        is_exported
                     })
         };
         let formats: FormatSet = formats.iter().filter(makes).collect();
@@ -230,18 +238,21 @@ impl Gbm {
         format: FormatModifier,
         extent: Extent,
     ) -> Option<ImageConstraints> {
-        let buffer_object = match self.create(
+        let made = match self.create(
             format.fourcc,
             &[format.modifier],
             extent.width(),
             extent.height(),
         ) {
-            Ok(buffer_object) => buffer_object,
+            Ok(made) => made,
             Err(error) => {
                 tracing::debug!(%error, %format, "GBM cannot allocate this format, so the format is not declared");
                 return None;
             }
         };
+        let _device = self.lock();
+        // This variable is dropped before the lock is released, because it is declared after it.
+        let buffer_object = made;
         let stride = buffer_object.stride_for_plane(0);
         let rows = Layout::linear(extent, format.fourcc, 1, stride).ok()?;
         let has_consecutive_planes = rows.planes().iter().zip(0_i32..).all(|(plane, number)| {

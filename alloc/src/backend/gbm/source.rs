@@ -52,7 +52,14 @@ impl Gbm {
             driver: self.driver(),
             why,
         };
+        let device = self.lock();
         let modifier = Modifier(buffer_object.modifier().into());
+        let planes = (0..buffer_object.plane_count())
+            .map(|plane| plane_of(&buffer_object, plane))
+            .collect::<Result<_, _>>();
+        // The dma-bufs keep the memory, so the buffer object is destroyed.
+        drop(buffer_object);
+        drop(device);
         if !plan.modifiers().contains(&modifier) {
             return Err(unusable(format!(
                 "the driver reports the modifier {modifier:#}; the plan is for {} and permits {} modifiers, but not this one",
@@ -60,13 +67,6 @@ impl Gbm {
                 plan.modifiers().len()
             )));
         }
-        let device = self.lock();
-        let planes = (0..buffer_object.plane_count())
-            .map(|plane| plane_of(&buffer_object, plane))
-            .collect::<Result<_, _>>();
-        // The dma-bufs keep the memory, so the buffer object is destroyed.
-        drop(buffer_object);
-        drop(device);
         let planes = planes.map_err(unusable)?;
         let descriptor = Descriptor {
             extent: planned.extent(),

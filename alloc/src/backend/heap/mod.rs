@@ -27,6 +27,7 @@ use super::cma::{self, Region};
 use super::meminfo;
 use crate::buffer::Buffer;
 use crate::constraint::{Guarantees, MemoryCost, Pool, Source, SourceId};
+use crate::model::Layout;
 use crate::solve::Plan;
 
 /// The directory of the heaps' device nodes.
@@ -219,22 +220,32 @@ impl Heap {
                 });
             }
         }
-        (0..plan.count())
-            .map(|index| {
-                let dmabufs = layout
-                    .memory_sizes()
-                    .iter()
-                    .map(|bytes| self.allocate_memory(whole_pages(*bytes)))
-                    .collect::<Result<Vec<_>, _>>()
-                    .map_err(|error| self.exhausted(error, plan, index))?;
-                Buffer::assemble(layout, dmabufs, &self.source_name()).map_err(|error| {
-                    HeapError::Unusable {
-                        heap: self.path.clone(),
-                        why: error.to_string(),
-                    }
-                })
-            })
-            .collect()
+        let mut buffers = Vec::new();
+        for index in 0..plan.count() {
+            match self.allocate_buffer(layout) {
+                Ok(buffer) => buffers.push(buffer),
+                Err(error) => {
+                    // The buffers are freed before the free memory of the region is read for the error.
+                    drop(buffers);
+                    return Err(self.exhausted(error, plan, index));
+                }
+            }
+        }
+        Ok(buffers)
+    }
+
+    fn allocate_buffer(&self, layout: &Layout) -> Result<Buffer, HeapError> {
+        let dmabufs = layout
+            .memory_sizes()
+            .iter()
+            .map(|bytes| self.allocate_memory(whole_pages(*bytes)))
+            .collect::<Result<Vec<_>, _>>()?;
+        Buffer::assemble(layout, dmabufs, &self.source_name()).map_err(|error| {
+            HeapError::Unusable {
+                heap: self.path.clone(),
+                why: error.to_string(),
+            }
+        })
     }
 
     fn allocate_memory(&self, bytes: u64) -> Result<OwnedFd, HeapError> {

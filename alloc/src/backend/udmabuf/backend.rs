@@ -71,11 +71,11 @@ impl From<UdmabufError> for BackendError {
         let (kind, operation) = match &error {
             UdmabufError::Open { .. } => (BackendErrorKind::Open, "open"),
             UdmabufError::NotPlanned { .. } => (BackendErrorKind::NotPlanned, "allocate"),
-            UdmabufError::Limit { .. } => (BackendErrorKind::Refused, "UDMABUF_CREATE_LIST"),
+            UdmabufError::Limit { .. } => (BackendErrorKind::Refused, "UDMABUF_CREATE"),
             UdmabufError::Budget { .. } => (BackendErrorKind::Exhausted, "allocate"),
             UdmabufError::Allocate { operation, .. } => (BackendErrorKind::Refused, *operation),
             UdmabufError::Memfd { .. } => (BackendErrorKind::Unsuitable, "UDMABUF_CREATE"),
-            UdmabufError::Unusable { .. } => (BackendErrorKind::Unusable, "UDMABUF_CREATE_LIST"),
+            UdmabufError::Unusable { .. } => (BackendErrorKind::Unusable, "UDMABUF_CREATE"),
         };
         Self::new(NODE, "udmabuf", operation, kind, error)
     }

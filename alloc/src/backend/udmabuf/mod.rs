@@ -53,7 +53,7 @@ pub enum UdmabufError {
     },
     /// A buffer exceeds the size limit of udmabuf (its module parameter `size_limit_mb`).
     #[error(
-        "{source_name}: a buffer needs {needed_bytes} bytes, and {LIMIT} allows {maximum_bytes}; nothing was allocated"
+        "{source_name}: a buffer needs {needed_bytes} bytes, and {LIMIT} allows {maximum_bytes}; nothing was allocated. Write a larger number of MiB to that file as root"
     )]
     Limit {
         /// The name of the udmabuf source.

@@ -22,7 +22,7 @@ pub enum MemfdError {
     NotSealed,
     /// The memfd is sealed against writing.
     #[error(
-        "the memfd is sealed against writing (F_SEAL_WRITE), and importers of a dma-buf can write"
+        "the memfd is sealed against writing (F_SEAL_WRITE or F_SEAL_FUTURE_WRITE), and importers of a dma-buf can write; share a memfd without these seals"
     )]
     NotWritable,
     /// The size is 0.
@@ -105,7 +105,8 @@ fn check(
     if !seals.contains(SealFlags::SHRINK) {
         return Err(MemfdError::NotSealed);
     }
-    if seals.intersects(SealFlags::WRITE) {
+    // Older kernels accept a memfd with F_SEAL_FUTURE_WRITE, and the dma-buf would be writable in spite of the seal.
+    if seals.intersects(SealFlags::WRITE | SealFlags::FUTURE_WRITE) {
         return Err(MemfdError::NotWritable);
     }
     if size_bytes == 0 {
@@ -142,10 +143,9 @@ mod tests {
         assert_eq!(of(shrink, 0, 4 * page), Ok(()));
         assert_eq!(of(shrink | SealFlags::GROW, page, 3 * page), Ok(()));
         assert_eq!(of(SealFlags::GROW, 0, page), Err(MemfdError::NotSealed));
-        assert_eq!(
-            of(shrink | SealFlags::WRITE, 0, page),
-            Err(MemfdError::NotWritable)
-        );
+        for seal in [SealFlags::WRITE, SealFlags::FUTURE_WRITE] {
+            assert_eq!(of(shrink | seal, 0, page), Err(MemfdError::NotWritable));
+        }
         assert_eq!(of(shrink, 0, 0), Err(MemfdError::Empty));
         for (offset, size) in [(1, page), (0, page + 1), (page - 1, 1)] {
             assert!(matches!(

@@ -166,10 +166,11 @@ impl Queue {
             index: number(index),
             plane: number(plane),
             flags: flags.bits(),
+            fd: -1,
             ..Default::default()
         };
         sys::export_buffer(self.device().as_fd(), &mut request)
-            .map_err(|source| self.device().failed("VIDIOC_EXPBUF", source))?;
-        Ok(sys::take_fd(request.fd))
+            .and_then(|()| sys::take_fd(request.fd))
+            .map_err(|source| self.device().failed("VIDIOC_EXPBUF", source))
     }
 }

@@ -210,9 +210,11 @@ impl From<Error> for BackendError {
             Error::NoQueue { .. } => ("VIDIOC_QUERYCAP", Kind::Unsuitable),
             Error::Busy { operation, .. } => (*operation, Kind::Busy),
             Error::Gone { operation, .. } => (*operation, Kind::Gone),
-            Error::Request { operation, .. } | Error::Pipeline { operation, .. } => {
-                (*operation, Kind::Refused)
-            }
+            Error::Request { operation, .. }
+            | Error::Pipeline { operation, .. }
+            | Error::StreamError { operation, .. } => (*operation, Kind::Refused),
+            Error::Requeue { .. } => ("VIDIOC_QBUF", Kind::Refused),
+            Error::Count { .. } => ("VIDIOC_REQBUFS", Kind::Refused),
             Error::CreateBuffers { .. } => ("VIDIOC_CREATE_BUFS", Kind::Refused),
             Error::Control { .. } => ("VIDIOC_S_CTRL", Kind::Refused),
             Error::Format { .. } => ("VIDIOC_S_FMT", Kind::Refused),

@@ -16,7 +16,8 @@ pub struct FrameInfo {
     pub sequence: u32,
     /// The time of the capture.
     pub timestamp: Duration,
-    /// Whether the timestamp is of CLOCK_MONOTONIC; if `false`, the driver does not report the clock.
+    /// Whether the timestamp is of CLOCK_MONOTONIC. If `false`, the driver does not report the clock, or has copied the timestamp
+    /// from a buffer of the output queue, as memory-to-memory drivers do.
     pub is_monotonic: bool,
     /// The number of bytes that the device wrote into the first memory plane (bytesused).
     pub bytes_used: u32,

@@ -5,7 +5,7 @@ use super::queue::Queue;
 use super::stream::Stream;
 use super::{Error, sys};
 use crate::buffer::Buffer;
-use crate::model::Layout;
+use crate::model::{Layout, Modifier, PlaneLayout};
 use crate::trace::{self, Action};
 
 impl Queue {
@@ -13,17 +13,19 @@ impl Queue {
     /// Each buffer keeps its index.
     ///
     /// Before any VIDIOC_QBUF, the function checks that all buffers have the same layout, that the driver set exactly the
-    /// requested format, and that every dma-buf is at least as large as sizeimage. The sizes of the dma-bufs may differ between
-    /// buffers.
+    /// requested format, that the planes of a linear layout are where V4L2 places them, and that every dma-buf is at least as
+    /// large as sizeimage. The sizes of the dma-bufs may differ between buffers.
     ///
     /// # Errors
     /// [`Error::NoBuffers`], [`Error::Layouts`] if the layouts differ, [`Error::Busy`] if another file owns the queue,
-    /// [`Error::Format`] if the driver sets another format, [`Error::Visible`] if it sets another visible rectangle than that of
-    /// cropped buffers, [`Error::OutsideFrame`], [`Error::TooSmall`], [`Error::TooManyDmabufs`], [`Error::Count`].
+    /// [`Error::Format`] if the driver sets another format or places a plane elsewhere, [`Error::Visible`] if it sets another
+    /// visible rectangle than that of cropped buffers, [`Error::OutsideFrame`], [`Error::TooSmall`], [`Error::TooManyDmabufs`],
+    /// [`Error::Count`].
     pub fn import(&self, buffers: &[Buffer]) -> Result<Stream, Error> {
         let begun = trace::begin();
         let layout = self.common_layout(buffers)?;
         let negotiated = self.set(layout)?;
+        self.check_planes(&negotiated, layout)?;
         let stream = self.stream_with(negotiated, buffers)?;
         let node = self.device().path().display().to_string();
         trace::end(&node, Action::Import, buffers, begun);
@@ -53,6 +55,29 @@ impl Queue {
                 found: summary(buffer.layout()),
             }),
         }
+    }
+
+    /// Checks that the driver accesses the planes where a linear layout has them. V4L2 has no parameters for the offsets of
+    /// planes and for the strides of chroma planes: they follow from the format, and the driver would access other bytes without
+    /// an error.
+    fn check_planes(&self, negotiated: &NegotiatedFormat, layout: &Layout) -> Result<(), Error> {
+        let (true, Some(Ok(own))) = (
+            layout.format().modifier == Modifier::LINEAR,
+            negotiated.layout(),
+        ) else {
+            return Ok(());
+        };
+        let place = |plane: &PlaneLayout| (plane.memory, plane.offset_bytes, plane.stride_bytes);
+        let (wanted, set) = (layout.planes().iter(), own.planes().iter());
+        if wanted.map(place).eq(set.map(place)) {
+            return Ok(());
+        }
+        Err(Error::Format {
+            device: self.device().path().to_owned(),
+            driver: self.device().driver().to_owned(),
+            requested: summary(layout),
+            set: summary(&own),
+        })
     }
 
     pub(super) fn no_buffers(&self) -> Error {

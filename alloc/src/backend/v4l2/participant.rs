@@ -25,7 +25,6 @@ impl Queue {
     /// The formats are queried with VIDIOC_TRY_FMT, which does not change the queue. The queue must be idle, because one buffer
     /// is allocated and freed to find out whether the queue needs contiguous memory. If another program streams, the declaration
     /// says that this need is unknown.
-    /// as unknown.
     ///
     /// If the driver rounds the size up and supports cropping (VIDIOC_G_SELECTION and VIDIOC_S_SELECTION), `extent` is the size
     /// of the picture, and the coded sizes that the driver accepts are declared too. If the driver does not crop and does not

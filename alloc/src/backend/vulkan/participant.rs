@@ -185,10 +185,14 @@ impl Gpu {
                     ..ImageConstraints::default()
                 },
             };
-            source
-                .constraints
-                .per_fourcc
-                .insert(kind.format.fourcc, constraints);
+            // The constraints of LINEAR are kept for the fourcc, because only they have strides. The driver lists the modifiers
+            // in any order.
+            let per_fourcc = &mut source.constraints.per_fourcc;
+            if kind.format.modifier == Modifier::LINEAR {
+                per_fourcc.insert(kind.format.fourcc, constraints);
+            } else {
+                per_fourcc.entry(kind.format.fourcc).or_insert(constraints);
+            }
         }
         Ok(Some(source))
     }

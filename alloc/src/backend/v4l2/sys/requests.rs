@@ -77,8 +77,13 @@ pub(in crate::backend::v4l2) const REQUESTS: [(&str, Opcode); 21] = [
 ];
 
 pub(in crate::backend::v4l2) fn query_capability(fd: BorrowedFd<'_>) -> io::Result<Capability> {
-    // SAFETY: the kernel writes the whole structure, which consists of integers only.
-    unsafe { ioctl::ioctl(fd, Getter::<QUERY_CAPABILITY, Capability>::new()) }
+    loop {
+        // SAFETY: the kernel writes the whole structure, which consists of integers only.
+        match unsafe { ioctl::ioctl(fd, Getter::<QUERY_CAPABILITY, Capability>::new()) } {
+            Err(io::Errno::INTR) => {}
+            done => return done,
+        }
+    }
 }
 
 macro_rules! updates {
@@ -152,19 +157,33 @@ pub(in crate::backend::v4l2) fn dequeue_buffer(
     buffer::<DEQUEUE_BUFFER>(fd, value, planes)
 }
 
+/// Calls VIDIOC_STREAMON or VIDIOC_STREAMOFF. Restarts it on EINTR, which a signal causes while the call waits for the driver's
+/// lock.
+fn switch<const OPCODE: Opcode>(fd: BorrowedFd<'_>, kind: u32) -> io::Result<()> {
+    loop {
+        // SAFETY: the ioctl reads one int.
+        match unsafe { ioctl::ioctl(fd, Setter::<OPCODE, u32>::new(kind)) } {
+            Err(io::Errno::INTR) => {}
+            done => return done,
+        }
+    }
+}
+
 pub(in crate::backend::v4l2) fn stream_on(fd: BorrowedFd<'_>, kind: u32) -> io::Result<()> {
-    // SAFETY: the ioctl reads one int.
-    unsafe { ioctl::ioctl(fd, Setter::<STREAM_ON, u32>::new(kind)) }
+    switch::<STREAM_ON>(fd, kind)
 }
 
 pub(in crate::backend::v4l2) fn stream_off(fd: BorrowedFd<'_>, kind: u32) -> io::Result<()> {
-    // SAFETY: the ioctl reads one int.
-    unsafe { ioctl::ioctl(fd, Setter::<STREAM_OFF, u32>::new(kind)) }
+    switch::<STREAM_OFF>(fd, kind)
 }
 
-/// Takes ownership of the fd that VIDIOC_EXPBUF returned.
-pub(in crate::backend::v4l2) fn take_fd(fd: i32) -> std::os::fd::OwnedFd {
+/// Takes ownership of the fd that VIDIOC_EXPBUF returned. The caller has set the field to -1 before the ioctl, so a driver that
+/// returns no fd gives an error.
+pub(in crate::backend::v4l2) fn take_fd(fd: i32) -> io::Result<std::os::fd::OwnedFd> {
     use std::os::fd::FromRawFd;
+    if fd < 0 {
+        return Err(io::Errno::BADF);
+    }
     // SAFETY: the kernel created this fd for the ioctl that just succeeded, and no other value owns it.
-    unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) }
+    Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) })
 }

@@ -279,6 +279,17 @@ impl Gpu {
                 kind.support.width, kind.support.height
             )));
         }
+        // Vulkan requires that the number of planes is that of the modifier, and drivers need not check it
+        // (VUID-VkImageDrmFormatModifierExplicitCreateInfoEXT-drmFormatModifierPlaneCount-02265). Only for LINEAR it follows from
+        // the format, and was checked when the layout was made.
+        let expected_planes = memory_planes(&kind);
+        if expected_planes != Some(layout.planes().len()) {
+            return Err(unsuitable(format!(
+                "the layout has {} planes, and an image with this format and modifier has {}",
+                layout.planes().len(),
+                expected_planes.unwrap_or(0)
+            )));
+        }
         let (bytes, rows) = self.render_alignment(&kind);
         if !layout
             .planes()

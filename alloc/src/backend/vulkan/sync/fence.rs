@@ -12,7 +12,7 @@ use crate::sync::Fence;
 
 /// A VkFence of a Vulkan device. [`Fence`], in contrast, is a sync_file of the kernel.
 pub struct DeviceFence {
-    gpu: Gpu,
+    pub(super) gpu: Gpu,
     pub(super) raw: RawFence,
     /// Whether work that signals the fence was submitted, or a sync_file was imported.
     pub(super) signal_submitted: bool,

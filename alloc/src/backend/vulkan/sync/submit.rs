@@ -76,8 +76,9 @@ impl Gpu {
     /// points.
     ///
     /// # Errors
-    /// [`VulkanError::Lacks`] if the device does not support these objects; [`VulkanError::NotIncreasing`] for a signal value
-    /// that is not larger than the current value of its timeline; [`VulkanError::Call`]. After an error nothing was submitted.
+    /// [`VulkanError::Lacks`] if the device does not support these objects, or a timeline or the fence belongs to another device;
+    /// [`VulkanError::NotIncreasing`] for a signal value that is not larger than the current value of its timeline;
+    /// [`VulkanError::Call`]. After an error nothing was submitted.
     pub fn submit(&self, submission: Submission) -> Result<Submitted, VulkanError> {
         submit(self, submission, None)
     }
@@ -96,6 +97,16 @@ pub(in crate::backend::vulkan) fn submit(
         mut fence,
         exported,
     } = submission;
+    // Vulkan does not define what a submission with objects of another device does.
+    let timelines = wait_points.iter().chain(&signal_points);
+    let mut owners = timelines
+        .map(|(timeline, _)| &timeline.gpu)
+        .chain(fence.as_ref().map(|fence| &fence.gpu));
+    if owners.any(|owner| owner.handle().handle() != gpu.handle().handle()) {
+        return Err(gpu.lacks(
+            "access to a timeline or fence of another device (create or import it on this device)",
+        ));
+    }
     for (timeline, value) in &signal_points {
         let current = timeline.value()?;
         if *value <= current {

@@ -17,7 +17,7 @@ use crate::backend::vulkan::{Gpu, VulkanError};
 /// an error.
 #[derive(Clone)]
 pub struct DeviceTimeline {
-    gpu: Gpu,
+    pub(super) gpu: Gpu,
     pub(super) raw: Arc<RawSemaphore>,
 }
 
