@@ -168,9 +168,9 @@ impl Device {
                 operation,
                 source: source.into(),
             },
-            // After an error, videobuf2 returns EIO until the stream is stopped. Drivers also return EIO if they have lost the
-            // video signal.
-            Errno::IO if operation == "VIDIOC_DQBUF" => Error::StreamError {
+            // After an error, videobuf2 returns EIO for both ioctls until the stream is stopped (vb2_queue_error). Drivers also
+            // return EIO if they have lost the video signal.
+            Errno::IO if matches!(operation, "VIDIOC_QBUF" | "VIDIOC_DQBUF") => Error::StreamError {
                 device,
                 driver,
                 operation,

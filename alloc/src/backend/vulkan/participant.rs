@@ -185,14 +185,10 @@ impl Gpu {
                     ..ImageConstraints::default()
                 },
             };
-            // The constraints of LINEAR are kept for the fourcc, because only they have strides. The driver lists the modifiers
-            // in any order.
-            let per_fourcc = &mut source.constraints.per_fourcc;
-            if kind.format.modifier == Modifier::LINEAR {
-                per_fourcc.insert(kind.format.fourcc, constraints);
-            } else {
-                per_fourcc.entry(kind.format.fourcc).or_insert(constraints);
-            }
+            source
+                .constraints
+                .per_fourcc
+                .insert(kind.format.fourcc, constraints);
         }
         Ok(Some(source))
     }
