@@ -170,12 +170,14 @@ impl Device {
             },
             // After an error, videobuf2 returns EIO for both ioctls until the stream is stopped (vb2_queue_error). Drivers also
             // return EIO if they have lost the video signal.
-            Errno::IO if matches!(operation, "VIDIOC_QBUF" | "VIDIOC_DQBUF") => Error::StreamError {
-                device,
-                driver,
-                operation,
-                source: source.into(),
-            },
+            Errno::IO if matches!(operation, "VIDIOC_QBUF" | "VIDIOC_DQBUF") => {
+                Error::StreamError {
+                    device,
+                    driver,
+                    operation,
+                    source: source.into(),
+                }
+            }
             source => Error::Request {
                 device,
                 driver,
