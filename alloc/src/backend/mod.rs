@@ -11,6 +11,8 @@
 //! drm  gbm  heap  udmabuf  v4l2  vulkan  cpu
 //! ```
 
+#[cfg(any(feature = "v4l2", feature = "vulkan"))]
+mod character_device;
 #[cfg(any(feature = "drm", feature = "heap", feature = "v4l2"))]
 mod cma;
 mod contract;

@@ -3,7 +3,9 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+#[cfg(any(feature = "drm", feature = "gbm"))]
+use std::path::PathBuf;
 
 use drm::Device as _;
 use rustix::fs::{major, minor};
@@ -52,16 +54,6 @@ pub(crate) fn cards() -> Vec<PathBuf> {
         .collect();
     cards.sort();
     cards.into_iter().map(|(_, path)| path).collect()
-}
-
-/// Returns the path of the character device with this device number; `None` if the kernel has none.
-#[cfg(feature = "vulkan")]
-pub(super) fn path_of(major: u32, minor: u32) -> Option<PathBuf> {
-    let text = fs::read_to_string(format!("/sys/dev/char/{major}:{minor}/uevent")).ok()?;
-    let name = text
-        .lines()
-        .find_map(|line| line.strip_prefix("DEVNAME="))?;
-    Some(Path::new("/dev").join(name))
 }
 
 /// Returns the render node of a card; `None` if it has none.

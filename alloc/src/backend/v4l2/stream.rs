@@ -243,11 +243,7 @@ impl StreamInner {
         if !matches!(source, Errno::PIPE | Errno::NOLINK) {
             return self.failed(OPERATION, source);
         }
-        let report = MediaDevice::of(device).and_then(|media| match media {
-            Some(media) => media.report().map(Some),
-            None => Ok(None),
-        });
-        match report {
+        match MediaDevice::report_of(device) {
             Ok(Some(PipelineReport {
                 media,
                 fault: Some(fault),

@@ -13,7 +13,7 @@ use ash::{ext, khr, vk};
 use super::sys::{self, Device, DeviceProperties, InstanceError, Physical};
 use super::{ValidationMessages, VulkanError};
 use crate::backend::prime::{self, ImportAbility};
-use crate::backend::{FormatFilter, meminfo, node};
+use crate::backend::{FormatFilter, character_device, meminfo, node};
 use crate::model::DeviceIdentity;
 
 /// The device extensions without which a device cannot import or export a dma-buf as an image.
@@ -359,7 +359,7 @@ pub(super) fn identity(
 }
 
 fn of_node(major: u32, minor: u32) -> Option<(DeviceIdentity, Option<ImportAbility>)> {
-    let path = node::path_of(major, minor)?;
+    let path = character_device::path_of(major, minor)?;
     let flags = rustix::fs::OFlags::CLOEXEC | rustix::fs::OFlags::NONBLOCK;
     let file = OpenOptions::new()
         .read(true)

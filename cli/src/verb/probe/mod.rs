@@ -201,8 +201,7 @@ fn pipeline(path: &Path) -> Result<Option<PipelineReport>, MediaError> {
     let Ok(device) = Device::open(path) else {
         return Ok(None);
     };
-    let media = MediaDevice::of(&device)?;
-    media.map(|media| media.report()).transpose()
+    MediaDevice::report_of(&device)
 }
 
 fn add_queues(path: &Path, found: &mut Found) -> Result<()> {

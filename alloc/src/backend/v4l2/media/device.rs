@@ -100,6 +100,14 @@ impl MediaDevice {
         refused.map_or(Ok(None), Err)
     }
 
+    /// Checks the pipeline of a video node, as [`MediaDevice::report`] does; `None` where [`MediaDevice::of`] finds no media device.
+    ///
+    /// # Errors
+    /// The errors of [`MediaDevice::of`] and [`MediaDevice::report`].
+    pub fn report_of(video: &Device) -> Result<Option<PipelineReport>, MediaError> {
+        Self::of(video)?.map(|media| media.report()).transpose()
+    }
+
     /// Returns the device node.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -17,6 +17,7 @@ use super::node_format::NodeFormat;
 use super::search::no_node;
 use super::sys;
 use super::topology::{Entity, Id, Link, Pad};
+use crate::backend::character_device;
 use crate::model::Rect;
 
 /// The most codes of a pad that are read. Sensors have fewer than fifty.
@@ -234,12 +235,10 @@ impl Access for Hardware<'_> {
 
 /// Returns the path of an entity's device node.
 fn path_of(entity: &Entity) -> Result<PathBuf, MediaError> {
-    let (major, minor) = entity.node.ok_or_else(|| no_node(entity))?;
-    let text = std::fs::read_to_string(format!("/sys/dev/char/{major}:{minor}/uevent"));
-    let text = text.unwrap_or_default();
-    let name = text.lines().find_map(|line| line.strip_prefix("DEVNAME="));
-    let name = name.ok_or_else(|| no_node(entity))?;
-    Ok(Path::new("/dev").join(name))
+    let path = entity
+        .node
+        .and_then(|(major, minor)| character_device::path_of(major, minor));
+    path.ok_or_else(|| no_node(entity))
 }
 
 /// Fails if the node that was opened is not that of the entity.
