@@ -133,7 +133,8 @@ impl Negotiation {
         self.refusals.clear();
     }
 
-    /// Returns one alternative for each tranche, in the same order.
+    /// Returns the request to the solver for each tranche, in the same order. [`Planning::decide`] chooses the first that has a
+    /// plan.
     ///
     /// # Errors
     /// [`Exit::Usage`] where the source that the command line names does not exist.
@@ -147,7 +148,8 @@ impl Negotiation {
             .collect()
     }
 
-    /// Returns the alternative for one usage of the buffers. Its participants are those of the collection and `others`.
+    /// Returns the request to the solver for one usage of the buffers, with the phrases that describe it in messages. The
+    /// participants are those of the collection and `others`. Sources whose buffers were refused for this usage are left out.
     ///
     /// # Errors
     /// [`Exit::Usage`] where the source that the command line names does not exist.

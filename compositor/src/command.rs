@@ -14,6 +14,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::descriptors::with_original_limit;
 use crate::event_loop::LoopHandle;
+use crate::state::State;
 
 /// The time between SIGTERM and SIGKILL.
 const TERMINATION_TIMEOUT: Duration = Duration::from_secs(2);
@@ -41,11 +42,8 @@ impl Command {
         command.args(arguments).env("WAYLAND_DISPLAY", socket);
         let mut child = with_original_limit(|| command.spawn())
             .with_context(|| format!("{} cannot be started", program.to_string_lossy()))?;
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let pidfd = pid
-            .context("the command has no valid process id")
-            .and_then(|pid| Ok(pidfd_open(pid, PidfdFlags::empty())?));
-        let pidfd = match pidfd {
+        let watched = watch_end(handle, child.id(), |state| state.handle.stop());
+        let pidfd = match watched {
             Ok(pidfd) => pidfd,
             Err(error) => {
                 let _ = child.kill();
@@ -53,21 +51,6 @@ impl Command {
                 return Err(error.context("the command cannot be monitored"));
             }
         };
-        handle
-            .insert_source(
-                Generic::new(
-                    pidfd
-                        .try_clone()
-                        .context("the command cannot be monitored")?,
-                    Interest::READ,
-                    Mode::Level,
-                ),
-                |_, _, state| {
-                    state.handle.stop();
-                    Ok(PostAction::Remove)
-                },
-            )
-            .map_err(|error| anyhow::anyhow!("the command cannot be monitored: {}", error.error))?;
         Ok(Self { child, pidfd })
     }
 
@@ -95,6 +78,29 @@ impl Command {
             }
         }
     }
+}
+
+/// Calls `ended` from the event loop when the child process with the id `process` has ended. Returns its pidfd.
+///
+/// # Errors
+///
+/// When the kernel gives no pidfd, or the event loop takes no more files.
+pub(crate) fn watch_end(
+    handle: &LoopHandle,
+    process: u32,
+    mut ended: impl FnMut(&mut State) + 'static,
+) -> anyhow::Result<OwnedFd> {
+    let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
+    let pid = pid.context("the process has no valid process id")?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+    let watched = Generic::new(pidfd.try_clone()?, Interest::READ, Mode::Level);
+    handle
+        .insert_source(watched, move |_, _, state| {
+            ended(state);
+            Ok(PostAction::Remove)
+        })
+        .map_err(|error| anyhow::Error::msg(error.error.to_string()))?;
+    Ok(pidfd)
 }
 
 /// Converts an exit status to an exit code, as shells do. A command that a signal ended has the exit code 128 plus the signal

@@ -1,11 +1,12 @@
-//! The request that was made for a job on a recorded machine, and those of its values that are not known.
+//! The request to the solver for a job on a recorded machine, and those of its values that are not known.
 
 use std::collections::BTreeSet;
 
 use super::{PartialPlane, UnverifiedValue};
 use covalent_solver::solve::{Plan, Request, Solution};
 
-/// A request to the solver that was made from a recorded machine.
+/// The request to the solver for a job on a recorded machine. The names of the job are resolved to the machine's participants, a
+/// plane is chosen for each display, and the trial results are applied.
 #[derive(Clone, Debug)]
 pub struct ResolvedRequest {
     /// The request to the solver.

@@ -53,7 +53,7 @@ pub enum CursorPixels {
     Theme(Rc<CursorImage>),
 }
 
-/// Identifies the pixels of the pointer's image. Equal values mean equal pixels.
+/// Identifies the pixels of the pointer's image. If the values of two frames are equal, the pixels did not change between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PixelsId {
     address: usize,
@@ -206,7 +206,7 @@ impl CursorLayer {
         }
     }
 
-    /// Returns the identity of the pixels, for comparisons between frames.
+    /// Returns a value that identifies the pixels. A change of the value from one frame to the next means new pixels.
     pub fn pixels_id(&self) -> PixelsId {
         match &self.pixels {
             CursorPixels::Client(content) => PixelsId {
@@ -220,7 +220,8 @@ impl CursorLayer {
         }
     }
 
-    /// Returns the identity of the pixels, and the rectangles with which a frame shows them.
+    /// Returns what the next frame's damage is computed from: the identifier of the pixels, and the source and destination
+    /// rectangles.
     pub fn shown(&self) -> ShownCursor {
         ShownCursor {
             pixels: self.pixels_id(),

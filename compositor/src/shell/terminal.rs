@@ -5,10 +5,7 @@ use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
-use calloop::generic::Generic;
-use calloop::{Interest, Mode, PostAction};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
-
+use crate::command::watch_end;
 use crate::descriptors::with_original_limit;
 use crate::event_loop::LoopHandle;
 use crate::state::State;
@@ -56,21 +53,10 @@ fn start(handle: &LoopHandle, program: &OsString, socket: &str) -> io::Result<()
         // A signal that the compositor's terminal sends to all its programs is for the compositor alone.
         .process_group(0);
     let mut child = with_original_limit(|| command.spawn())?;
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let Some(pid) = pid else {
-        return Ok(());
-    };
-    let watched = pidfd_open(pid, PidfdFlags::empty())
-        .map_err(io::Error::from)
-        .and_then(|pidfd| {
-            let ended = Generic::new(pidfd, Interest::READ, Mode::Level);
-            let inserted = handle.insert_source(ended, move |_, _, _| {
-                // The process has ended, so this does not wait.
-                let _ = child.try_wait();
-                Ok(PostAction::Remove)
-            });
-            inserted.map_err(|error| io::Error::other(error.error.to_string()))
-        });
+    let watched = watch_end(handle, child.id(), move |_| {
+        // The process has ended, so this does not wait.
+        let _ = child.try_wait();
+    });
     if let Err(error) = watched {
         tracing::warn!(%error, "the end of a terminal cannot be noticed, so that its process id stays in use");
     }

@@ -54,8 +54,8 @@ pub(super) struct CheckNeeds {
     pub(super) folder: Option<&'static str>,
 }
 
-/// Returns what the check `name` needs. `on_host` is whether the host has the same toolchain as the root. Then checks that link
-/// no library of a backend compile on the host while the image is built.
+/// Returns what the check `name` needs. `on_host` is whether the host has the same toolchain as the image's root file system. If
+/// so, checks that link no library of a backend compile on the host while the image is built.
 pub(super) fn needs(name: &str, on_host: bool) -> CheckNeeds {
     let (root, folder) = match name {
         "check::tree" | "check::semver" | "check::dependencies" | "check::spelling" => {
@@ -70,7 +70,7 @@ pub(super) fn needs(name: &str, on_host: bool) -> CheckNeeds {
     CheckNeeds { root, folder }
 }
 
-/// Returns the toolchain that the root has.
+/// Returns the toolchain with which programs are compiled in the image's root file system.
 pub(super) fn toolchain() -> &'static Toolchain {
     static FOUND: LazyLock<Toolchain> = LazyLock::new(|| Toolchain::find(Platform::Pc));
     &FOUND
@@ -78,8 +78,8 @@ pub(super) fn toolchain() -> &'static Toolchain {
 
 /// Runs the check `name`, and returns its record. `unit::tests` also returns a record for each test that failed.
 ///
-/// A check that needs the root fails if `root` is `None`. With `is_full`, property tests draw new cases instead of the same cases
-/// as in other runs.
+/// `root` is the image's root file system. A check that runs in it fails if `root` is `None`. With `is_full`, property tests draw
+/// new cases. Otherwise they use the same cases in every run.
 #[must_use]
 pub fn run(
     name: &str,
@@ -222,7 +222,8 @@ fn features(tools: &Tools<'_>) -> Result<Outcome, String> {
 
 /// Checks that the public bug reports in `tests/cases` and `tests/reports` get the answers in the file `expected` of each report.
 ///
-/// Shell scripts compare the answers with jq. The root has no jq, so the tool is compiled for this machine.
+/// Shell scripts compare the answers with jq. The image's root file system has no jq. The scripts therefore run on the host, and
+/// the tool `covalent` is compiled for the host.
 fn cases(tools: &Tools<'_>) -> Result<Outcome, String> {
     let target = checkout().join("target/harness");
     let program = target.join("debug/covalent");

@@ -1,15 +1,16 @@
 //! Converts refusals by drivers into constraints of a request.
 //!
-//! An [`Exclusion`] names a source, a participant, pairs of format and modifier, and a size. [`exclude`] returns a request that
-//! has no plan with that combination, whichever alternative of the participant is used. All other plans stay possible.
+//! An [`Exclusion`] names a source, a participant, pairs of format and modifier, and a size. [`exclude`] returns a request for
+//! which the solver makes no plan with that combination, whichever alternative of the participant is used. Every other plan in
+//! which all participants share one buffer is still possible.
 //!
 //! The constraint is added in one of two places:
 //!
 //! - If the exclusions cover every format that an alternative of the participant accepts, the alternative's import policy is
 //!   changed so that it imports nothing from the source. The solver's explanation then names the participant and the refusal.
 //! - Otherwise, and where the source is the participant's own device, the pairs are removed from the formats that the source
-//!   offers. This removes no other plan: all participants of the request use the buffer, so a pair that one of them refuses is in
-//!   no plan.
+//!   offers. This removes no other plan in which all participants share one buffer, because a pair that one of them refuses
+//!   cannot be in such a plan. In a split, the groups without the participant lose these pairs of the source too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -69,7 +70,8 @@ struct Refusals<'a> {
     causes: BTreeSet<&'a str>,
 }
 
-/// Returns the request without the plans that use an excluded combination. All other plans stay possible.
+/// Returns the request with further constraints, so that no plan of the solver uses an excluded combination. Every other plan in
+/// which all participants share one buffer is still possible.
 pub fn exclude(request: &Request, exclusions: &[Exclusion]) -> Request {
     let mut by_participant: BTreeMap<(&SourceId, usize), Refusals<'_>> = BTreeMap::new();
     let mut not_offered: BTreeMap<&SourceId, ExcludedFormats> = BTreeMap::new();

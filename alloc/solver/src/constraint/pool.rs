@@ -164,8 +164,8 @@ impl Pool {
             .insert(source);
     }
 
-    /// Returns the bytes of the pool that a dma-buf of a source takes: its size in whole units and with its alignment. The result
-    /// is 0 if another allocator provides the dma-buf when the pool is exhausted.
+    /// Returns the number of bytes that a dma-buf of a source takes from the pool: its size, rounded up as
+    /// [`Pool::whole_units`] does. The result is 0 if another allocator provides the dma-buf when the pool is exhausted.
     #[must_use]
     pub fn bytes_taken(&self, source: &SourceId, dmabuf_bytes: u64) -> u64 {
         match self.fallback_of(source) {
@@ -182,7 +182,9 @@ impl Pool {
         fallback.filter(|fallback| fallback.sources.is_empty() || fallback.sources.contains(source))
     }
 
-    /// Returns the bytes that an allocation of this size takes, in whole units and with its alignment.
+    /// Returns the number of bytes that an allocation of this size takes from the pool. This is the size, rounded up to a
+    /// multiple of the unit of allocation ([`Pool::unit_bytes`]) or of the alignment ([`Pool::alignment_bytes`]), whichever is
+    /// greater.
     #[must_use]
     pub fn whole_units(&self, bytes: u64) -> u64 {
         let power = bytes.checked_next_power_of_two().unwrap_or(u64::MAX);
@@ -192,7 +194,7 @@ impl Pool {
 }
 
 impl OwnMemory {
-    /// Returns the bytes of the pool that all these buffers take.
+    /// Returns the number of bytes that all these buffers take from the pool.
     #[must_use]
     pub fn bytes_taken(&self, pool: &Pool) -> u64 {
         pool.whole_units(self.bytes)

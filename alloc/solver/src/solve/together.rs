@@ -27,17 +27,18 @@ pub struct JointSolution {
 pub struct JobSolution {
     /// The name of the job.
     pub name: String,
-    /// Whether the job gets buffers that are as good as those that it would get alone. If not, the other jobs leave it too little
-    /// memory.
+    /// Whether the job gets a solution of the same kind as it would get alone: one buffer for all participants, a split in which
+    /// each group has a buffer, or a split in which a group has none. If not, the jobs that were solved before it leave it too
+    /// little memory.
     pub fits: bool,
-    /// The solution of the job, with the memory that the other jobs leave.
+    /// The solution of the job with the memory that is left by the jobs that were solved before it.
     #[serde(flatten)]
     pub solution: Solution,
 }
 
 impl JointSolution {
-    /// Returns the jobs that do not fit. The other jobs leave them too little memory for buffers as good as those that they would
-    /// get alone.
+    /// Returns the jobs that do not fit, which are those whose [`JobSolution::fits`] is false. Such a job would get a better kind
+    /// of solution alone, but the other jobs leave it too little memory for that.
     pub fn unfit(&self) -> impl Iterator<Item = &JobSolution> {
         self.jobs.iter().filter(|job| !job.fits)
     }

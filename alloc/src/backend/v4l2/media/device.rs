@@ -21,7 +21,7 @@ use super::sys;
 use super::topology::{Id, MAXIMUM_ELEMENTS, Topology, TopologyError};
 use crate::SystemError;
 
-/// How often the graph is read again because it changed meanwhile.
+/// The number of times that the graph is read if it keeps changing between the two ioctls that read it.
 const ATTEMPTS: u32 = 8;
 
 /// The media device that a video node belongs to, for nodes whose pipeline programs set up (V4L2_CAP_IO_MC).
@@ -40,31 +40,31 @@ pub struct MediaDevice {
     node: Id,
 }
 
-/// The pipeline of a video node.
+/// The entities of the media pipeline that ends at a video node, and whether the pipeline can stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct PipelineReport {
-    /// The video node.
+    /// The path of the video node.
     pub node: PathBuf,
-    /// The media device.
+    /// The path of the media device's node, such as `/dev/media0`.
     pub media: PathBuf,
-    /// The name of its driver.
+    /// The name of the media device's driver.
     pub driver: String,
-    /// Its name for people.
+    /// The model name that the media device's driver reports (`media_device_info.model`).
     pub model: String,
     /// The entities that enabled links connect, from the sensor to the video node.
     pub entities: Vec<String>,
-    /// Why the pipeline cannot stream; `None` if it is whole.
+    /// The first fault because of which the pipeline cannot stream; `None` if the check finds none.
     pub fault: Option<PipelineFault>,
 }
 
 impl MediaDevice {
-    /// Finds the media device of a video node by the number of its device node; `None` if the driver sets up the pipeline by itself, or
-    /// has no media device.
+    /// Finds the media device of a video node by the node's device number. The result is `None` if the driver sets up the
+    /// pipeline by itself, or if no media device has the node.
     ///
     /// # Errors
-    /// [`MediaError::Open`], [`MediaError::Request`] and [`MediaError::Topology`] if a media device cannot be asked, and no other
-    /// one has the node.
+    /// [`MediaError::Open`], [`MediaError::Request`] and [`MediaError::Topology`] if a media device cannot be queried, and no
+    /// other media device has the node.
     pub fn of(video: &Device) -> Result<Option<Self>, MediaError> {
         if video.capabilities() & video::CAP_IO_MC == 0 {
             return Ok(None);
@@ -74,7 +74,8 @@ impl MediaDevice {
         let number = (major(number.st_rdev), minor(number.st_rdev));
         let mut refused = None;
         for path in list() {
-            // A device that cannot be asked, such as one that is being removed, is often not the one of the node.
+            // A media device that cannot be queried, for example because it is being removed, is often not the one of the video
+            // node. Its error is returned only if no other media device has the node.
             let opened = open(&path).and_then(|fd| read(&fd, &path).map(|topology| (fd, topology)));
             let (fd, topology) = match opened {
                 Ok(opened) => opened,
@@ -100,7 +101,8 @@ impl MediaDevice {
         refused.map_or(Ok(None), Err)
     }
 
-    /// Checks the pipeline of a video node, as [`MediaDevice::report`] does; `None` where [`MediaDevice::of`] finds no media device.
+    /// Checks the pipeline of a video node, as [`MediaDevice::report`] does. The result is `None` if [`MediaDevice::of`] finds no
+    /// media device.
     ///
     /// # Errors
     /// The errors of [`MediaDevice::of`] and [`MediaDevice::report`].
@@ -120,10 +122,12 @@ impl MediaDevice {
         &self.driver
     }
 
-    /// Checks the pipeline of the video node as the kernel does when a stream starts: every link, and the formats of both of its pads.
+    /// Checks the pipeline of the video node as the kernel does when a stream starts: whether the pads that need an enabled link
+    /// have one, and whether the two pads of each enabled link have the same format.
     ///
     /// # Errors
-    /// [`MediaError::Open`] if a sub-device cannot be asked, [`MediaError::Request`].
+    /// [`MediaError::Open`] if a sub-device cannot be opened, and [`MediaError::Request`] if an ioctl fails.
+    /// [`MediaError::Topology`] if the graph of the media device is not consistent.
     pub fn report(&self) -> Result<PipelineReport, MediaError> {
         let mut entities: Vec<String> = Vec::new();
         let links = upstream(&self.topology, self.node);
@@ -144,14 +148,16 @@ impl MediaDevice {
         })
     }
 
-    /// Sets up the pipeline: enables the links of the shortest path from a sensor to the video node, and sets one format from the sensor
-    /// to the node. Returns what was changed.
+    /// Sets up the pipeline: enables the links of the shortest path from a sensor to the video node, and sets one format from the
+    /// sensor to the node. Returns what was changed.
     ///
-    /// Other links at the pads of the path are disabled, because they would bring other pictures. What is set already is not touched.
+    /// Other links at the pads of the path are disabled, because they would bring other pictures. Links and formats that are
+    /// already as they should be are not set again.
     ///
     /// # Errors
     /// [`MediaError::Busy`] if another open file streams from the pipeline; [`MediaError::NoPath`], [`MediaError::NoFormat`];
-    /// [`MediaError::Incomplete`] if the pipeline cannot stream afterwards. With the first three nothing was changed.
+    /// [`MediaError::Incomplete`] if the pipeline cannot stream afterwards. Nothing was changed if the error is `Busy`, `NoPath`
+    /// or `NoFormat`.
     pub fn set_up(&mut self, request: &PipelineRequest) -> Result<Vec<PipelineChange>, MediaError> {
         let mut topology = self.topology.clone();
         let changes = set_up(&mut topology, self.node, request, &mut self.hardware());
@@ -163,7 +169,8 @@ impl MediaDevice {
         changes
     }
 
-    /// Returns the format that the video node gets by an enabled link; `None` if there is none, or it cannot be asked.
+    /// Returns the media bus format of the pad whose enabled link ends at the video node. The result is `None` if no link to the
+    /// video node is enabled, if the link begins at another video node, or if the entity of the pad has no device node.
     pub(in crate::backend::v4l2) fn delivered(&self) -> Result<Option<BusFormat>, MediaError> {
         use super::access::Access as _;
         let links = super::graph::enabled_into(&self.topology, self.node);

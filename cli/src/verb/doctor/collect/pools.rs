@@ -10,7 +10,8 @@ use covalent_alloc::model::Extent;
 use super::super::snapshot::MissingPool;
 use crate::machine;
 
-/// Checks every V4L2 queue whose device has a node in the devicetree. Returns nothing if there is no devicetree.
+/// Returns the memory pools that the devicetree lacks for V4L2 queues. It checks every queue whose device has a node in the
+/// devicetree. The result is empty if there is no devicetree.
 pub(super) fn pools() -> Vec<MissingPool> {
     let Ok(Some(reserved)) = machine::reserved_memory(None) else {
         return Vec::new();
