@@ -280,7 +280,7 @@ fn unplugged(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     // The driver keeps the node, and every request returns ENODEV until all processes have closed the node.
     context.sh("v4l2-ctl -d /dev/video0 -c disconnect=1", COMMAND_LIMIT)?;
     let exit = wait_for_exit(camera, None)?;
-    expect(&exit, status::CAMERA_GONE, &["/dev/video0", "gone"])?;
+    expect(&exit, status::CAMERA_GONE, &["/dev/video0", "was removed"])?;
     let record = parse_camera_record(&exit.stdout)?;
     ensure!(record.frames > 0, "no frame was shown before: {record:?}");
     compositor.check_nothing_left(context, "a camera unplugged")?;
