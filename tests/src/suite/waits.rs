@@ -159,7 +159,7 @@ fn traced(context: &mut TestContext<'_>, client: &str, wrapper: &str) -> anyhow:
     let pipeline = Pipeline {
         client: format!("{client} --frames 90"),
         wrapper: wrapper.to_owned(),
-        outer_wrapper: format!("strace -f -y -s 0 -o {TRACE} -e trace={TRACED}"),
+        outer_wrapper: format!("strace -f --seccomp-bpf -y -s 0 -o {TRACE} -e trace={TRACED}"),
         ..Pipeline::default()
     };
     pipeline.start(context.guest()?)?.finish(FRAMES_LIMIT)?;
@@ -197,7 +197,7 @@ fn only_in_event_loop(
 fn drawn(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context.sh(
         &format!(
-            "covalent-compositor --mode 640x480 -- strace -f -y -s 0 -o {TRACE} -e trace={TRACED} \
+            "covalent-compositor --mode 640x480 -- strace -f --seccomp-bpf -y -s 0 -o {TRACE} -e trace={TRACED} \
              covalent-vulkan --sync explicit --frames 16"
         ),
         FRAMES_LIMIT,
