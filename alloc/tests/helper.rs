@@ -187,7 +187,10 @@ fn malformed_reply() {
 
 fn wrong_program() {
     let folder = tempfile::tempdir().unwrap();
-    for (behaviour, words) in [("stranger", "version 99"), ("silent", "did not reply in time")] {
+    for (behaviour, words) in [
+        ("stranger", "version 99"),
+        ("silent", "did not reply in time"),
+    ] {
         match helper(behaviour, &folder).start() {
             Err(HelperError::WrongProgram { why, .. }) => assert!(why.contains(words), "{why}"),
             other => panic!("{other:?}"),
