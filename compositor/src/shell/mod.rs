@@ -53,6 +53,11 @@ impl Shell {
         self.socket = Some(socket.to_owned());
     }
 
+    /// Returns the value of `WAYLAND_DISPLAY` for programs that the user starts; `None` before there is a socket.
+    pub(crate) fn socket(&self) -> Option<&str> {
+        self.socket.as_deref()
+    }
+
     /// Decides whether the client with keyboard focus receives a key event, or which action the key has. `symbol` is the key
     /// without modifiers, and `modified` with them.
     pub(crate) fn filter_key(
