@@ -13,6 +13,7 @@ pub mod command;
 pub mod command_line;
 pub mod commits;
 pub mod compose;
+pub mod config;
 pub mod connection;
 pub mod content;
 pub mod control;

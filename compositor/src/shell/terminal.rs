@@ -6,7 +6,7 @@ use std::io;
 use crate::launch::CommandLine;
 use crate::state::State;
 
-/// The terminals that are tried after `$TERMINAL`.
+/// The terminals that are tried after the configured one and `$TERMINAL`.
 const TERMINALS: [&str; 2] = ["foot", "weston-terminal"];
 
 impl State {
@@ -16,7 +16,7 @@ impl State {
         let known = TERMINALS.into_iter().map(OsString::from);
         let programs = variable.into_iter().chain(known);
         let programs = programs.filter_map(|name| CommandLine::of_words([name]));
-        self.start_first(programs);
+        self.start_first(self.configured_terminal().into_iter().chain(programs));
     }
 
     /// Starts the first of these programs that exists, as a client of this compositor; returns whether there is one.
@@ -34,7 +34,7 @@ impl State {
             }
         }
         tracing::warn!(
-            "no terminal can be started; set TERMINAL to the name of one, or install foot"
+            "no terminal can be started; set `terminal` in the configuration to one, or install foot"
         );
         false
     }
