@@ -46,7 +46,10 @@ impl Devices {
         handle
             .insert_source(
                 LibinputInputBackend::new(context.clone()),
-                |event, (), state| state.input(event),
+                |event, (), state| {
+                    state.note_device(&event);
+                    state.input(event);
+                },
             )
             .map_err(|error| {
                 anyhow::anyhow!(
@@ -75,6 +78,7 @@ impl Devices {
 impl State {
     /// Handles one input event.
     pub fn input<B: InputBackend>(&mut self, event: InputEvent<B>) {
+        self.user_active();
         match event {
             InputEvent::Keyboard { event } => self.key(&event),
             InputEvent::PointerMotion { event } => {

@@ -250,12 +250,18 @@ pub fn amount(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
 
+impl Extend<LimitSetting> for Limits {
+    fn extend<T: IntoIterator<Item = LimitSetting>>(&mut self, settings: T) {
+        for setting in settings {
+            self.set(setting.limit, setting.value);
+        }
+    }
+}
+
 impl FromIterator<LimitSetting> for Limits {
     fn from_iter<T: IntoIterator<Item = LimitSetting>>(settings: T) -> Self {
         let mut limits = Self::default();
-        for setting in settings {
-            limits.set(setting.limit, setting.value);
-        }
+        limits.extend(settings);
         limits
     }
 }
@@ -292,7 +298,23 @@ pub struct LimitError {
 }
 
 fn names() -> String {
-    TABLE.map(|row| row.name).join(", ")
+    limit_names().join(", ")
+}
+
+/// Returns the names of all limits.
+pub fn limit_names() -> [&'static str; COUNT] {
+    TABLE.map(|row| row.name)
+}
+
+impl LimitSetting {
+    /// Returns the setting of the limit with this name; `None` if there is no such limit.
+    pub fn of_name(name: &str, value: u64) -> Option<Self> {
+        let row = TABLE.iter().find(|row| row.name == name)?;
+        Some(Self {
+            limit: row.limit,
+            value,
+        })
+    }
 }
 
 impl FromStr for LimitSetting {
@@ -303,11 +325,8 @@ impl FromStr for LimitSetting {
             text: text.to_owned(),
         };
         let (name, value) = text.split_once('=').ok_or_else(error)?;
-        let row = TABLE.iter().find(|row| row.name == name);
-        Ok(Self {
-            limit: row.ok_or_else(error)?.limit,
-            value: value.parse().map_err(|_| error())?,
-        })
+        let value = value.parse().map_err(|_| error())?;
+        Self::of_name(name, value).ok_or_else(error)
     }
 }
 

@@ -174,6 +174,17 @@ impl Screen {
         )
     }
 
+    /// Returns the configuration of the output.
+    pub(crate) fn config(&self) -> &OutputConfig {
+        &self.config
+    }
+
+    /// Changes the configuration of the output. The caller computes the layout of the desktop again.
+    pub(crate) fn set_config(&mut self, config: OutputConfig) {
+        self.position = config.position;
+        self.config = config;
+    }
+
     /// Returns whether the position of the output is configured.
     pub fn is_placed(&self) -> bool {
         self.config.position.is_some()

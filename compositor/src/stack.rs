@@ -17,8 +17,8 @@ use crate::scene::{Role, Scene, SceneLayer};
 use crate::surface::Surface;
 use crate::window::{Arrangement, Window};
 
-/// The background colour (`0xAARRGGBB`).
-const BACKGROUND: u32 = 0xff30_3840;
+/// The background colour (`0xAARRGGBB`) without a configuration.
+pub(crate) const BACKGROUND: u32 = 0xff30_3840;
 /// The colour behind a fullscreen window, which xdg-shell requires to be opaque.
 const BACKDROP: u32 = 0xff00_0000;
 
@@ -35,6 +35,8 @@ pub struct Stack {
     surfaces: HashMap<ObjectId, Surface>,
     /// The outputs that are on.
     outputs: Vec<OutputView>,
+    /// The configured background colour (`0xAARRGGBB`).
+    pub(crate) background: Option<u32>,
 }
 
 impl Stack {
@@ -286,7 +288,7 @@ impl Stack {
             background: if lowest.is_some() {
                 BACKDROP
             } else {
-                BACKGROUND
+                self.background.unwrap_or(BACKGROUND)
             },
             layers,
             cursor: None,

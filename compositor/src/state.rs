@@ -26,6 +26,7 @@ use crate::backend::Backend;
 use crate::blocked_commits::BlockedCommits;
 use crate::clock;
 use crate::commits::UnreleasedBuffers;
+use crate::config::Configuration;
 use crate::connection::{Connections, ShmPools};
 use crate::control::{ClientNumber, Control};
 use crate::cursor::Cursor;
@@ -84,6 +85,8 @@ pub struct State {
     pub stack: Stack,
     /// The state of the desktop shell.
     pub shell: Shell,
+    /// The configuration file and what applies of it.
+    pub configuration: Configuration,
     /// The outputs with their frames.
     pub outputs: Outputs,
     /// The frame callbacks that are not sent yet.
@@ -208,6 +211,7 @@ impl State {
             devices: None,
             stack: Stack::default(),
             shell: Shell::default(),
+            configuration: Configuration::default(),
             outputs: Outputs::default(),
             callbacks: PendingCallbacks::default(),
             control: Control::default(),

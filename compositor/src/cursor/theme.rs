@@ -32,12 +32,14 @@ pub(super) struct Theme {
 }
 
 impl Theme {
-    /// Loads the theme `XCURSOR_THEME`. Images have the size `XCURSOR_SIZE`.
-    pub(super) fn load() -> Self {
-        let theme = std::env::var("XCURSOR_THEME").unwrap_or_else(|_| "default".to_owned());
-        let size = std::env::var("XCURSOR_SIZE").ok();
+    /// Loads a theme whose images have that size. With `None`, the theme is `XCURSOR_THEME`, and the size is `XCURSOR_SIZE`.
+    pub(super) fn load(theme: Option<&str>, size: Option<u32>) -> Self {
+        let variable = |name: &str| std::env::var(name).ok();
+        let theme = theme.map(str::to_owned);
+        let theme = theme.or_else(|| variable("XCURSOR_THEME"));
+        let theme = theme.unwrap_or_else(|| "default".to_owned());
         let size = size
-            .and_then(|size| size.parse().ok())
+            .or_else(|| variable("XCURSOR_SIZE")?.parse().ok())
             .filter(|size| (1..=256).contains(size))
             .unwrap_or(DEFAULT_SIZE);
         Self {

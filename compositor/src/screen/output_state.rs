@@ -238,7 +238,7 @@ impl State {
         for kms in displays {
             let backend = Backend::Kms(Box::new(kms));
             let renderer = self.renderer_for(options.renderer, &backend)?;
-            let config = options.config_of(backend.name());
+            let config = options.config_of(backend.name(), &backend.monitor());
             self.add_output(backend, renderer, config);
         }
         Ok(opened?)

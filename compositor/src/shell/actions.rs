@@ -2,17 +2,24 @@
 
 use smithay::wayland::shell::xdg::ToplevelSurface;
 
+use crate::launch::CommandLine;
 use crate::region::Rect;
 use crate::state::State;
 use crate::window::{Arrangement, Position};
 
 /// What a key does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Shows another virtual console.
     SwitchConsole(i32),
     /// Starts a terminal.
     StartTerminal,
+    /// Starts this program.
+    Spawn(CommandLine),
+    /// Selects the next layout of the keyboard.
+    NextLayout,
+    /// Reads the configuration file again.
+    ReloadConfiguration,
     /// Asks the window to close.
     Close,
     /// Ends the compositor.
@@ -31,12 +38,45 @@ pub(crate) enum Action {
     PreviousWindow,
 }
 
+/// The actions by their names in the configuration.
+static NAMES: [(&str, Action); 13] = [
+    ("start-terminal", Action::StartTerminal),
+    ("close", Action::Close),
+    ("quit", Action::Quit),
+    ("fullscreen", Action::ToggleFullscreen),
+    ("maximize", Action::Toggle(Arrangement::Maximized)),
+    ("minimize", Action::Minimize),
+    ("left-half", Action::Toggle(Arrangement::LeftHalf)),
+    ("right-half", Action::Toggle(Arrangement::RightHalf)),
+    ("next-output", Action::NextOutput),
+    ("next-window", Action::NextWindow),
+    ("previous-window", Action::PreviousWindow),
+    ("next-layout", Action::NextLayout),
+    ("reload-configuration", Action::ReloadConfiguration),
+];
+
+impl Action {
+    /// Returns the action that the configuration calls by this name.
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
+        let found = NAMES.iter().find(|(known, _)| *known == name);
+        found.map(|(_, action)| action.clone())
+    }
+
+    /// Returns the names of all actions that have one.
+    pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+        NAMES.iter().map(|(name, _)| *name)
+    }
+}
+
 impl State {
     /// Does what a key is bound to.
     pub(crate) fn perform(&mut self, action: Action) {
         match action {
             Action::SwitchConsole(number) => self.switch_console(number),
             Action::StartTerminal => self.start_terminal(),
+            Action::Spawn(program) => self.launch_or_warn(&program, "a key binding"),
+            Action::NextLayout => self.select_next_layout(),
+            Action::ReloadConfiguration => self.reload_config(),
             Action::Quit => self.handle.stop(),
             Action::NextWindow => self.switch_window(true),
             Action::PreviousWindow => self.switch_window(false),
@@ -46,6 +86,12 @@ impl State {
                     self.perform_on(action, &toplevel);
                 }
             }
+        }
+    }
+
+    fn select_next_layout(&mut self) {
+        if let Some(keyboard) = self.seat.get_keyboard() {
+            keyboard.with_xkb_state(self, |mut context| context.cycle_next_layout());
         }
     }
 

@@ -3,6 +3,7 @@
 mod actions;
 mod arrangement;
 mod bindings;
+mod chord;
 mod placement;
 mod popup_grab;
 mod switcher;
@@ -15,11 +16,13 @@ use smithay::input::keyboard::{FilterResult, Keycode, Keysym, ModifiersState};
 use smithay::reexports::wayland_protocols::xdg::shell::server::xdg_toplevel::WmCapabilities;
 use smithay::wayland::shell::xdg::PopupSurface;
 
-pub(crate) use bindings::help;
+pub(crate) use actions::Action;
+pub(crate) use bindings::{Bindings, help};
+pub(crate) use chord::{Chord, ChordError};
 pub(crate) use window_drag::ResizeEdges;
 
 use crate::state::State;
-use actions::Action;
+use chord::Modifiers;
 use switcher::Switcher;
 use window_drag::WindowDrag;
 
@@ -32,6 +35,10 @@ pub struct Shell {
     drag: Option<WindowDrag>,
     /// The window switcher, while its modifier is pressed.
     switcher: Option<Switcher>,
+    /// The modifiers of the key that was last bound to the switcher.
+    switcher_modifiers: Modifiers,
+    /// The key bindings.
+    pub(crate) bindings: Bindings,
     /// The popups with a grab, of which each is the parent of the next one.
     popup_grabs: Vec<PopupSurface>,
     /// The pressed keys of bindings. Clients receive neither their press nor their release.
@@ -53,6 +60,11 @@ impl Shell {
         self.socket = Some(socket.to_owned());
     }
 
+    /// Returns the value of `WAYLAND_DISPLAY` for programs that the user starts; `None` before there is a socket.
+    pub(crate) fn socket(&self) -> Option<&str> {
+        self.socket.as_deref()
+    }
+
     /// Decides whether the client with keyboard focus receives a key event, or which action the key has. `symbol` is the key
     /// without modifiers, and `modified` with them.
     pub(crate) fn filter_key(
@@ -61,7 +73,7 @@ impl Shell {
         modifiers: &ModifiersState,
         (symbol, modified): (Option<Keysym>, Keysym),
     ) -> FilterResult<Option<Action>> {
-        if !modifiers.alt {
+        if !self.switcher_modifiers.is_held(modifiers) {
             self.switcher = None;
         }
         if !pressed {
@@ -74,9 +86,12 @@ impl Shell {
         let console = bindings::console(modified).map(Action::SwitchConsole);
         let bound = symbol
             .filter(|_| !self.is_kiosk)
-            .and_then(|symbol| bindings::action(modifiers, symbol));
+            .and_then(|symbol| self.bindings.action(modifiers, symbol));
         match console.or(bound) {
             Some(action) => {
+                if matches!(action, Action::NextWindow | Action::PreviousWindow) {
+                    self.switcher_modifiers = Modifiers::pressed(modifiers);
+                }
                 self.bound_keys.insert(key);
                 FilterResult::Intercept(Some(action))
             }

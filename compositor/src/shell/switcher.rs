@@ -1,4 +1,5 @@
-//! The window switcher: while Alt is pressed, each Tab raises and focuses the next window in the order in which they were used.
+//! The window switcher: while Alt, or another modifier of its binding, is pressed, each Tab raises and focuses the next window in
+//! the order in which they were used.
 
 use smithay::wayland::shell::xdg::ToplevelSurface;
 

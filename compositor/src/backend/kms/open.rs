@@ -214,7 +214,7 @@ impl OpenCard {
         let mut errors = Vec::new();
         for display in connected {
             let name = display.name();
-            if !is_wanted(name) || options.config_of(name).off {
+            if !is_wanted(name) || options.config_of(name, &display.monitor(&self.card)).off {
                 continue;
             }
             match retry_transient(|| self.open_display(&display, options, &used)) {
@@ -253,7 +253,9 @@ impl OpenCard {
             path: path.clone(),
             error,
         };
-        let mode = options.config_of(display.name()).mode;
+        let mode = options
+            .config_of(display.name(), &display.monitor(card))
+            .mode;
         let size = mode.map(|mode| (mode.width, mode.height));
         let refresh = mode.and_then(|mode| mode.refresh_millihertz);
         let with_writeback = options.writeback.is_some();

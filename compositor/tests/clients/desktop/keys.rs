@@ -1,5 +1,6 @@
 //! The key bindings of the focused window.
 
+use covalent_compositor::launch::CommandLine;
 use covalent_compositor::options::OutputConfig;
 use covalent_compositor::region::Rect;
 
@@ -151,14 +152,16 @@ fn started_terminal_has_the_socket_and_no_descriptor_of_the_compositor() {
     assert!(
         !fixture
             .state
-            .start_first([script.clone().into()].into_iter())
+            .start_first(CommandLine::of_words([script.clone().into()]).into_iter())
     );
     fixture.state.shell.set_socket("wayland-7");
     let missing = folder.path().join("missing").into();
     assert!(
-        fixture
-            .state
-            .start_first([missing, script.into()].into_iter())
+        fixture.state.start_first(
+            [missing, script.into()]
+                .into_iter()
+                .filter_map(|name| CommandLine::of_words([name]))
+        )
     );
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
     while !output.exists() {

@@ -1,5 +1,6 @@
 //! The desktop shell: placement, focus, keys, moving and resizing, and popups with grabs.
 
+mod configuration;
 mod keys;
 mod placement;
 mod popups;
