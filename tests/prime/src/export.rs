@@ -39,24 +39,16 @@ impl Shared {
             .checked_next_multiple_of(page)
             .filter(|size| *size > 0)
             .ok_or(Errno::INVAL)?;
-        let flags = OFlags::RDWR | OFlags::CLOEXEC;
-        match fs::open(UDMABUF, flags, Mode::empty()) {
-            Ok(udmabuf) => {
-                // UDMABUF_CREATE requires this seal, so that the pages of a dma-buf cannot be truncated.
-                fs::fcntl_add_seals(memory, SealFlags::SHRINK)?;
-                Self::of(sys::create_udmabuf(&udmabuf, memory, offset_bytes, size)?)
-            }
-            Err(Errno::NOENT | Errno::ACCESS | Errno::PERM | Errno::NODEV | Errno::NXIO) => {
-                let memfd = fs::memfd_create(
-                    "covalent-prime",
-                    MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
-                )?;
-                fs::ftruncate(&memfd, size)?;
-                fs::fcntl_add_seals(&memfd, SealFlags::SHRINK | SealFlags::GROW)?;
-                Self::of(memfd)
-            }
-            Err(error) => Err(error),
+        if let Some(udmabuf) = open_udmabuf()? {
+            // UDMABUF_CREATE requires this seal, so that the pages of a dma-buf cannot be truncated.
+            fs::fcntl_add_seals(memory, SealFlags::SHRINK)?;
+            return Self::of(sys::create_udmabuf(&udmabuf, memory, offset_bytes, size)?);
         }
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let memfd = fs::memfd_create("covalent-prime", flags)?;
+        fs::ftruncate(&memfd, size)?;
+        fs::fcntl_add_seals(&memfd, SealFlags::SHRINK | SealFlags::GROW)?;
+        Self::of(memfd)
     }
 
     /// Duplicates the file descriptor that a driver imports, after a check that it is a dma-buf, or a memfd of
@@ -70,7 +62,7 @@ impl Shared {
             fs::fcntl_get_seals(fd)
                 .is_ok_and(|seals| seals.contains(SealFlags::SHRINK | SealFlags::GROW))
         };
-        let is_known = shared.is_dmabuf || (!std::path::Path::new(UDMABUF).exists() && is_memfd());
+        let is_known = shared.is_dmabuf || (open_udmabuf()?.is_none() && is_memfd());
         (is_known && shared.size_bytes > 0)
             .then_some(shared)
             .ok_or(Errno::INVAL)
@@ -97,6 +89,15 @@ impl Shared {
 
     pub(crate) fn raw(&self) -> i32 {
         self.fd.as_raw_fd()
+    }
+}
+
+/// Opens udmabuf; `None` if this machine has no udmabuf, or not for this process.
+fn open_udmabuf() -> Result<Option<OwnedFd>, Errno> {
+    match fs::open(UDMABUF, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(udmabuf) => Ok(Some(udmabuf)),
+        Err(Errno::NOENT | Errno::ACCESS | Errno::PERM | Errno::NODEV | Errno::NXIO) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
