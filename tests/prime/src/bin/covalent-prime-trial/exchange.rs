@@ -15,7 +15,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use serde::Serialize;
 
 use super::WORKER;
-use super::message::{Importer, Kind, Plane, Reply, Request, Verdict, receive, send};
+use super::message::{Interface, Kind, Plane, Reply, Request, Verdict, receive, send};
 use super::wrong::{self, Value};
 
 /// The formats that are exchanged.
@@ -54,6 +54,9 @@ pub(crate) struct FormatResult {
     pub(crate) same_gpu: Count,
     /// Imports of these images by covalent-alloc. Without dma-bufs none are tried.
     pub(crate) covalent: Count,
+    /// Images in each modifier that covalent-alloc plans and allocates with the planes of Vulkan's. Without dma-bufs none are
+    /// tried, and for NV12 neither.
+    pub(crate) planned: Count,
     /// Imports of images that the same driver exported for another GPU.
     pub(crate) other_gpu: Count,
     /// Imports of images that another driver exported.
@@ -148,6 +151,7 @@ fn run_in(gpus: &[&'static VendorGpu], library: &Path, state: &Path) -> Result<R
     for (index, (gpu, result)) in gpus.iter().zip(&mut results).enumerate() {
         let mut process = Process::new(gpu, library, state)?;
         import(&mut process, index, &images, result)?;
+        plan(&mut process, &images, result)?;
         exchange_with_gbm(&mut process, &images, result)?;
         try_wrong_layouts(&mut process, &images, result)?;
     }
@@ -190,7 +194,7 @@ fn export(process: &mut Process, images: &mut Vec<Exported>) -> Result<GpuResult
                 fourcc: fourcc.0,
                 modifier,
             };
-            let exported = process.export(&Request::Export { kind })?;
+            let exported = process.export(Interface::Vulkan, kind)?;
             own.exported.add(exported.is_ok());
             match exported {
                 Ok((planes, fd)) => images.push(Exported {
@@ -235,9 +239,9 @@ fn import(
         ];
         for (other, column) in tried {
             let Some(other) = other else { continue };
-            let verdict = process.import(other, other.kind, &other.planes, Importer::Vulkan)?;
+            let verdict = process.import(other, other.kind, &other.planes, Interface::Vulkan)?;
             let covalent = if column == 0 && is_dmabuf(other.fd.as_fd()) {
-                Some(process.import(other, other.kind, &other.planes, Importer::Covalent)?)
+                Some(process.import(other, other.kind, &other.planes, Interface::Covalent)?)
             } else {
                 None
             };
@@ -284,12 +288,12 @@ fn exchange_with_gbm(
     };
     for image in images.iter().filter(is_own) {
         let kind = image.kind;
-        let verdict = process.import(image, kind, &image.planes, Importer::Gbm)?;
+        let verdict = process.import(image, kind, &image.planes, Interface::Gbm)?;
         result.gbm.from_vulkan.add(verdict == Verdict::Accepted);
         if let Some(words) = refusal(&verdict) {
             result.note(format!("import of {} by GBM: {words}", title(kind)));
         }
-        let exported = exporter.export(&Request::ExportByGbm { kind })?;
+        let exported = exporter.export(Interface::Gbm, kind)?;
         result.gbm.exported.add(exported.is_ok());
         let (planes, fd) = match exported {
             Ok(exported) => exported,
@@ -312,10 +316,37 @@ fn exchange_with_gbm(
             planes,
             fd,
         };
-        let verdict = process.import(&by_gbm, kind, &by_gbm.planes, Importer::Vulkan)?;
+        let verdict = process.import(&by_gbm, kind, &by_gbm.planes, Interface::Vulkan)?;
         result.gbm.into_vulkan.add(verdict == Verdict::Accepted);
         if let Some(words) = refusal(&verdict) {
             result.note(format!("import of GBM's {}: {words}", title(kind)));
+        }
+    }
+    Ok(())
+}
+
+/// Plans and allocates an image by covalent-alloc in each modifier.
+fn plan(process: &mut Process, images: &[Exported], result: &mut GpuResult) -> Result<()> {
+    let gpu = process.gpu;
+    for image in images {
+        let is_rgb = image.kind.fourcc == Fourcc::XRGB8888.0;
+        if image.gpu.name() != gpu.name() || !is_rgb || !is_dmabuf(image.fd.as_fd()) {
+            continue;
+        }
+        let planned = process.export(Interface::Covalent, image.kind)?;
+        let words = match planned {
+            Ok((planes, _)) if planes == image.planes => None,
+            Ok((planes, _)) => Some(format!(
+                "{planes:?}, and Vulkan's planes: {:?}",
+                image.planes
+            )),
+            Err(why) => Some(why),
+        };
+        let fourcc = Fourcc(image.kind.fourcc).to_string();
+        let own = result.formats.entry(fourcc).or_default();
+        own.planned.add(words.is_none());
+        if let Some(words) = words {
+            result.note(format!("plan of {}: {words}", title(image.kind)));
         }
     }
     Ok(())
@@ -336,9 +367,9 @@ fn try_wrong_layouts(
     for image in own {
         for value in Value::ALL {
             for (kind, planes) in wrong::layouts(value, image.kind, &image.planes, &listed) {
-                let verdict = process.import(image, kind, &planes, Importer::Vulkan)?;
+                let verdict = process.import(image, kind, &planes, Interface::Vulkan)?;
                 let covalent = if is_dmabuf(image.fd.as_fd()) {
-                    Some(process.import(image, kind, &planes, Importer::Covalent)?)
+                    Some(process.import(image, kind, &planes, Interface::Covalent)?)
                 } else {
                     None
                 };
@@ -472,8 +503,13 @@ impl<'a> Process<'a> {
     }
 
     /// Exports an image. The inner error is the driver's.
-    fn export(&mut self, request: &Request) -> Result<Result<(Vec<Plane>, OwnedFd), String>> {
-        Ok(match self.ask(request, None)? {
+    fn export(
+        &mut self,
+        by: Interface,
+        kind: Kind,
+    ) -> Result<Result<(Vec<Plane>, OwnedFd), String>> {
+        let request = Request::Export { by, kind };
+        Ok(match self.ask(&request, None)? {
             Some((Reply::Exported { planes }, Some(fd))) => Ok((planes, fd)),
             Some((Reply::Failed { why }, _)) => Err(why),
             Some(_) => Err("the reply has no buffer".to_owned()),
@@ -487,7 +523,7 @@ impl<'a> Process<'a> {
         image: &Exported,
         kind: Kind,
         planes: &[Plane],
-        by: Importer,
+        by: Interface,
     ) -> Result<Verdict> {
         let planes = planes.to_vec();
         let request = Request::Import { by, kind, planes };

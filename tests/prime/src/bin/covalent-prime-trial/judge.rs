@@ -46,6 +46,11 @@ fn problems_of(gpu: &GpuResult, are_dmabufs: bool) -> Vec<String> {
             covalent_tried,
         ),
         (
+            "plans and allocations by covalent-alloc",
+            format.planned,
+            covalent_tried,
+        ),
+        (
             "imports from another GPU with the same driver",
             format.other_gpu,
             format.other_gpu.tried,

@@ -8,6 +8,7 @@
 //! Every process runs one driver on a drm-shim, with `libcovalent_prime.so` in front of it. A driver that aborts ends only its
 //! process. Nothing is drawn, so a refusal of a layout is a fact, and an acceptance is no promise.
 
+mod covalent;
 mod exchange;
 mod gbm;
 mod judge;

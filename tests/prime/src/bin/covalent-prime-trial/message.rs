@@ -46,9 +46,9 @@ pub(crate) struct Plane {
     pub(crate) pitch: u64,
 }
 
-/// What imports a buffer.
+/// What allocates or imports an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Importer {
+pub(crate) enum Interface {
     /// The functions of the Vulkan driver.
     Vulkan,
     /// covalent-alloc, through the Vulkan driver.
@@ -66,12 +66,10 @@ pub(crate) enum Request {
     /// Lists the modifiers of a format with which images are both exported and imported.
     List { fourcc: u32 },
     /// Allocates an image and exports it.
-    Export { kind: Kind },
-    /// Allocates an image by GBM and exports it.
-    ExportByGbm { kind: Kind },
+    Export { by: Interface, kind: Kind },
     /// Imports the buffer that comes with this message.
     Import {
-        by: Importer,
+        by: Interface,
         kind: Kind,
         planes: Vec<Plane>,
     },

@@ -8,7 +8,7 @@ use covalent_alloc::text::printable;
 use super::exchange::{Count, FormatResult, GpuResult, Report, WrongResult};
 use super::wrong::Value;
 
-const HEAD: [&str; 19] = [
+const HEAD: [&str; 20] = [
     "GPU",
     "driver",
     "XR24",
@@ -20,6 +20,7 @@ const HEAD: [&str; 19] = [
     "offset",
     "planes",
     "modifier",
+    "plans",
     "imports",
     "refuses",
     "also",
@@ -52,8 +53,8 @@ pub(crate) fn text(report: &Report) -> String {
          other GPU, other driver: images that a second process imports and binds, from these exporters. exchange: the same for NV12.\n\
          pitch, offset, planes, modifier: layouts with one wrong value that the driver refuses, plus those for which it needs more memory\n\
          than the buffer has, plus those at which it ended its process (!).\n\
-         imports, refuses, also: what covalent-alloc imports of the driver's own images, and refuses of the wrong layouts that the\n\
-         driver does not accept, and of those that it accepts.\n\
+         plans, imports, refuses, also: what covalent-alloc plans and allocates as the driver does, imports of the driver's own images, and\n\
+         refuses of the wrong layouts that the driver does not accept, and of those that it accepts.\n\
          GBM, to Vulkan, to GBM: images that GBM allocates, of these those that Vulkan imports, and those of Vulkan that GBM imports.\n\
          Nothing is drawn: pixels, display and timing are untested. A refusal of a layout is a fact; an acceptance is no promise.\n",
     );
@@ -81,7 +82,7 @@ fn row(gpu: &GpuResult) -> Vec<String> {
     let empty = WrongResult::default();
     let wrong = |value: Value| gpu.wrong.get(value.name()).unwrap_or(&empty);
     row.extend(Value::ALL.map(|value| answers(wrong(value))));
-    row.push(count(rgb.covalent));
+    row.extend([rgb.planned, rgb.covalent].map(count));
     let covalent = Value::ALL.map(|value| wrong(value).covalent);
     row.push(count(sum(&covalent)));
     row.push(count(sum(&Value::ALL.map(|value| wrong(value).stricter))));

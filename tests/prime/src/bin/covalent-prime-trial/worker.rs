@@ -1,19 +1,17 @@
 //! The process of one driver: it answers requests until the trial closes the socket.
 
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 
-use anyhow::{Context as _, Result};
-use covalent_alloc::backend::vulkan::{Gpu, Vulkan};
-use covalent_alloc::buffer::{Buffer, Descriptor, PlaneDescriptor};
-use covalent_alloc::model::{Extent, FormatModifier, Fourcc, Modifier};
+use anyhow::Result;
+use covalent_alloc::backend::vulkan::Gpu;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
-use super::gbm;
 use super::message::{
-    Failure, Importer, Kind, Plane, REQUIREMENTS, Reply, Request, SIZE, Verdict, receive, send,
+    Failure, Interface, Plane, REQUIREMENTS, Reply, Request, Verdict, receive, send,
 };
 use super::vulkan::Device;
+use super::{covalent, gbm};
 
 /// Answers requests over the socket that is the standard input.
 pub(crate) fn serve() -> Result<()> {
@@ -25,10 +23,10 @@ pub(crate) fn serve() -> Result<()> {
     let _ = setrlimit(Resource::Core, none);
     let socket = io::stdin().as_fd().try_clone_to_owned()?;
     let device = Device::open();
-    let mut covalent = None;
+    let mut gpu = None;
     while let Some((request, fd)) = receive::<Request>(&socket)? {
         let (reply, fd) = match &device {
-            Ok(device) => answer(device, &mut covalent, request, fd),
+            Ok(device) => answer(device, &mut gpu, request, fd),
             Err(failure) => (failed(failure), None),
         };
         send(&socket, &reply, fd.as_ref().map(OwnedFd::as_fd))?;
@@ -53,7 +51,7 @@ fn verdict(done: Result<(), Failure>) -> Reply {
 
 fn answer(
     device: &Device,
-    covalent: &mut Option<Gpu>,
+    gpu: &mut Option<Gpu>,
     request: Request,
     fd: Option<OwnedFd>,
 ) -> (Reply, Option<OwnedFd>) {
@@ -69,73 +67,26 @@ fn answer(
             }
             Err(failure) => (failed(&failure), None),
         },
-        Request::Export { kind } => exported(device.export(kind)),
-        Request::ExportByGbm { kind } => exported(gbm::export(kind)),
+        Request::Export { by, kind } => {
+            let done = match by {
+                Interface::Vulkan => Ok(device.export(kind)),
+                Interface::Covalent => covalent::export(gpu, kind),
+                Interface::Gbm => Ok(gbm::export(kind)),
+            };
+            done.map_or_else(|error| (failed(&format!("{error:#}")), None), exported)
+        }
         Request::Import { by, kind, planes } => {
             let Some(fd) = fd else {
                 return (failed(&"the request came without a buffer"), None);
             };
             let fd = fd.as_fd();
             let done = match by {
-                Importer::Vulkan => Ok(device.import(kind, &planes, fd)),
-                Importer::Covalent => import(covalent, kind, &planes, fd),
-                Importer::Gbm => Ok(gbm::import(kind, &planes, fd)),
+                Interface::Vulkan => Ok(device.import(kind, &planes, fd)),
+                Interface::Covalent => covalent::import(gpu, kind, &planes, fd),
+                Interface::Gbm => Ok(gbm::import(kind, &planes, fd)),
             };
             let reply = done.map_or_else(|error| failed(&format!("{error:#}")), verdict);
             (reply, None)
         }
-    }
-}
-
-/// Imports a buffer by covalent-alloc. The outer error is one of the trial, and the inner one the refusal.
-fn import(
-    covalent: &mut Option<Gpu>,
-    kind: Kind,
-    planes: &[Plane],
-    fd: BorrowedFd<'_>,
-) -> Result<Result<(), Failure>> {
-    let gpu = match covalent.take() {
-        Some(gpu) => gpu,
-        None => Vulkan::load()?
-            .gpus()?
-            .0
-            .into_iter()
-            .next()
-            .context("covalent-alloc finds no GPU")?,
-    };
-    let gpu = covalent.insert(gpu);
-    let mut described = Vec::new();
-    for plane in planes {
-        let Ok(stride_bytes) = u32::try_from(plane.pitch) else {
-            return Ok(Err(refusal("a pitch", &"more than 32 bits")));
-        };
-        described.push(PlaneDescriptor {
-            fd: fd.try_clone_to_owned()?,
-            offset_bytes: plane.offset,
-            stride_bytes,
-        });
-    }
-    let descriptor = Descriptor {
-        extent: Extent::new(SIZE.0, SIZE.1)?,
-        format: FormatModifier {
-            fourcc: Fourcc(kind.fourcc),
-            modifier: Modifier(kind.modifier),
-        },
-        planes: described,
-    };
-    let imported = match Buffer::import(descriptor) {
-        Ok(buffer) => gpu
-            .import(&buffer)
-            .map(drop)
-            .map_err(|error| refusal("Gpu::import", &error)),
-        Err(error) => Err(refusal("Buffer::import", &error)),
-    };
-    Ok(imported)
-}
-
-fn refusal(operation: &'static str, why: &impl ToString) -> Failure {
-    Failure {
-        operation,
-        why: why.to_string(),
     }
 }
