@@ -78,7 +78,7 @@ pub(crate) struct WrongResult {
     pub(crate) stricter: Count,
 }
 
-/// What GBM does with images of XRGB8888 in the modifiers that the Vulkan driver lists.
+/// What GBM and EGL do with images of XRGB8888 in the modifiers that the Vulkan driver lists.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct GbmResult {
     /// Images that GBM allocates, reads back and exports.
@@ -89,6 +89,8 @@ pub(crate) struct GbmResult {
     pub(crate) into_vulkan: Count,
     /// Imports of Vulkan's images by GBM in another process.
     pub(crate) from_vulkan: Count,
+    /// Imports of Vulkan's images by EGL in another process.
+    pub(crate) into_egl: Count,
 }
 
 /// The results of one GPU.
@@ -274,7 +276,7 @@ fn import(
     Ok(())
 }
 
-/// Exchanges images of the GPU between Vulkan and GBM.
+/// Exchanges images of the GPU between Vulkan, GBM and EGL.
 fn exchange_with_gbm(
     process: &mut Process,
     images: &[Exported],
@@ -292,6 +294,11 @@ fn exchange_with_gbm(
         result.gbm.from_vulkan.add(verdict == Verdict::Accepted);
         if let Some(words) = refusal(&verdict) {
             result.note(format!("import of {} by GBM: {words}", title(kind)));
+        }
+        let verdict = process.import(image, kind, &image.planes, Interface::Egl)?;
+        result.gbm.into_egl.add(verdict == Verdict::Accepted);
+        if let Some(words) = refusal(&verdict) {
+            result.note(format!("import of {} by EGL: {words}", title(kind)));
         }
         let exported = exporter.export(Interface::Gbm, kind)?;
         result.gbm.exported.add(exported.is_ok());

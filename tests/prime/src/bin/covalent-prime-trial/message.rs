@@ -55,6 +55,8 @@ pub(crate) enum Interface {
     Covalent,
     /// GBM.
     Gbm,
+    /// EGL, which only imports.
+    Egl,
 }
 
 /// The call by which a driver reports how much memory an image needs.

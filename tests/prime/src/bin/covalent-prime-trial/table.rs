@@ -8,7 +8,7 @@ use covalent_alloc::text::printable;
 use super::exchange::{Count, FormatResult, GpuResult, Report, WrongResult};
 use super::wrong::Value;
 
-const HEAD: [&str; 20] = [
+const HEAD: [&str; 21] = [
     "GPU",
     "driver",
     "XR24",
@@ -27,6 +27,7 @@ const HEAD: [&str; 20] = [
     "GBM",
     "to Vulkan",
     "to GBM",
+    "to EGL",
     "NV12",
     "exchange",
 ];
@@ -55,7 +56,8 @@ pub(crate) fn text(report: &Report) -> String {
          than the buffer has, plus those at which it ended its process (!).\n\
          plans, imports, refuses, also: what covalent-alloc plans and allocates as the driver does, imports of the driver's own images, and\n\
          refuses of the wrong layouts that the driver does not accept, and of those that it accepts.\n\
-         GBM, to Vulkan, to GBM: images that GBM allocates, of these those that Vulkan imports, and those of Vulkan that GBM imports.\n\
+         GBM, to Vulkan, to GBM, to EGL: images that GBM allocates, of these those that Vulkan imports, and those of Vulkan that GBM and\n\
+         EGL import.\n\
          Nothing is drawn: pixels, display and timing are untested. A refusal of a layout is a fact; an acceptance is no promise.\n",
     );
     let _ = writeln!(out, "Mesa {}", printable(&report.mesa));
@@ -86,7 +88,15 @@ fn row(gpu: &GpuResult) -> Vec<String> {
     let covalent = Value::ALL.map(|value| wrong(value).covalent);
     row.push(count(sum(&covalent)));
     row.push(count(sum(&Value::ALL.map(|value| wrong(value).stricter))));
-    row.extend([gpu.gbm.exported, gpu.gbm.into_vulkan, gpu.gbm.from_vulkan].map(count));
+    row.extend(
+        [
+            gpu.gbm.exported,
+            gpu.gbm.into_vulkan,
+            gpu.gbm.from_vulkan,
+            gpu.gbm.into_egl,
+        ]
+        .map(count),
+    );
     row.push(listed(yuv));
     row.push(count(sum(&[yuv.same_gpu, yuv.other_gpu, yuv.other_driver])));
     row

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use covalent_alloc::backend::vulkan::Gpu;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
@@ -11,7 +11,7 @@ use super::message::{
     Failure, Interface, Plane, REQUIREMENTS, Reply, Request, Verdict, receive, send,
 };
 use super::vulkan::Device;
-use super::{covalent, gbm};
+use super::{covalent, egl, gbm};
 
 /// Answers requests over the socket that is the standard input.
 pub(crate) fn serve() -> Result<()> {
@@ -72,6 +72,7 @@ fn answer(
                 Interface::Vulkan => Ok(device.export(kind)),
                 Interface::Covalent => covalent::export(gpu, kind),
                 Interface::Gbm => Ok(gbm::export(kind)),
+                Interface::Egl => Err(anyhow!("EGL allocates no images")),
             };
             done.map_or_else(|error| (failed(&format!("{error:#}")), None), exported)
         }
@@ -84,6 +85,7 @@ fn answer(
                 Interface::Vulkan => Ok(device.import(kind, &planes, fd)),
                 Interface::Covalent => covalent::import(gpu, kind, &planes, fd),
                 Interface::Gbm => Ok(gbm::import(kind, &planes, fd)),
+                Interface::Egl => Ok(egl::import(kind, &planes, fd)),
             };
             let reply = done.map_or_else(|error| failed(&format!("{error:#}")), verdict);
             (reply, None)

@@ -7,12 +7,13 @@ use super::message::{Failure, Kind, Plane, SIZE};
 
 mod sys;
 
-use sys::Device;
+pub(super) use sys::Device;
 
 /// The render node that every shim shows.
 const NODE: &str = "/dev/dri/renderD128";
 
-fn open() -> Result<Device, Failure> {
+/// Opens the GBM device of the process's GPU.
+pub(super) fn open() -> Result<Device, Failure> {
     let file = OpenOptions::new().read(true).write(true).open(NODE);
     let file = file.map_err(|error| Failure {
         operation: "open of the render node",

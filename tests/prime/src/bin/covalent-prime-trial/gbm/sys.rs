@@ -92,7 +92,7 @@ fn failed(operation: &'static str) -> Failure {
 }
 
 /// A GBM device.
-pub(super) struct Device {
+pub(crate) struct Device {
     functions: Functions,
     raw: *mut c_void,
     /// The file of the device, which is closed after the device is destroyed.
@@ -119,6 +119,11 @@ impl Device {
             raw,
             _file: file,
         })
+    }
+
+    /// Returns the `struct gbm_device`, which lives as long as this value.
+    pub(crate) fn raw(&self) -> *mut c_void {
+        self.raw
     }
 
     pub(super) fn allocate(
