@@ -1,4 +1,4 @@
-//! PRIME for Mesa's drm-shims: a library that is preloaded in front of a shim (`LD_PRELOAD=libcovalent_prime.so:libamdgpu_…so`).
+//! PRIME for Mesa's drm-shims: a library that is preloaded in front of a shim (`LD_PRELOAD=libcovalent_prime.so:lib….so`).
 //!
 //! A drm-shim replaces the ioctls of a kernel driver, so that the vendor's user-space driver runs without the hardware. It has no
 //! DRM_IOCTL_PRIME_HANDLE_TO_FD and no DRM_IOCTL_PRIME_FD_TO_HANDLE, so its buffer objects cannot leave the process. This library

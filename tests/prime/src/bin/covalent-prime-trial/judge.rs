@@ -69,13 +69,16 @@ fn problems_of(gpu: &GpuResult, are_dmabufs: bool) -> Vec<String> {
         ));
     }
     let gbm = &gpu.gbm;
-    // Without libgbm there is nothing to exchange with.
+    // A machine without libgbm or libEGL exchanges nothing with them.
     if gbm.exported.done > 0 {
         counts.extend([
             ("exports by GBM", gbm.exported, listed),
             ("imports of GBM's images", gbm.into_vulkan, listed),
             ("imports by GBM", gbm.from_vulkan, listed),
         ]);
+    }
+    if gbm.into_egl.done > 0 {
+        counts.push(("imports by EGL", gbm.into_egl, listed));
     }
     counts
         .into_iter()

@@ -2,8 +2,8 @@
 //!
 //! For each GPU, and each modifier that its driver lists, a process allocates an image, reads its layout back and exports it.
 //! Other processes import the image with this layout: the same driver for the same GPU, the same driver for another GPU, and
-//! another vendor's driver. GBM allocates an image in the same modifier for Vulkan to import, and GBM and EGL import Vulkan's. Then one value of the layout is made wrong at a time: a pitch, an offset, the number of planes, the
-//! modifier.
+//! another vendor's driver. GBM allocates an image in the same modifier for Vulkan to import, and GBM and EGL import Vulkan's.
+//! Then one value of the layout is made wrong at a time: a pitch, an offset, the number of planes, the modifier.
 //!
 //! Every process runs one driver on a drm-shim, with `libcovalent_prime.so` in front of it. A driver that aborts ends only its
 //! process. Nothing is drawn, so a refusal of a layout is a fact, and an acceptance is no promise.
