@@ -11,7 +11,7 @@ use super::alloc::check;
 use super::{Case, Outcome, TestContext};
 
 /// The time limit of the trial of all vendor drivers on a busy machine without KVM.
-const VENDOR_LIMIT: Duration = Duration::from_secs(240);
+const VENDOR_LIMIT: Duration = Duration::from_secs(400);
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
