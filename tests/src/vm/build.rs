@@ -404,10 +404,8 @@ fn parse_programs(text: &str) -> Result<Vec<PathBuf>, BuildError> {
         let message: serde_json::Value = serde_json::from_str(line)
             .map_err(|error| BuildError::CargoOutput(error.to_string()))?;
         let files = message.get("filenames").and_then(|files| files.as_array());
-        let libraries = files.into_iter().flatten().filter_map(|path| path.as_str());
-        let library = libraries
-            .into_iter()
-            .find(|path| Path::new(path).ends_with(PRELOADED));
+        let mut paths = files.into_iter().flatten().filter_map(|path| path.as_str());
+        let library = paths.find(|path| Path::new(path).ends_with(PRELOADED));
         let program = message.get("executable").and_then(|path| path.as_str());
         for path in program.into_iter().chain(library) {
             let path = Path::new(path)
