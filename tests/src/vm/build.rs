@@ -50,6 +50,9 @@ const EXAMPLES: [&str; 11] = [
     "why-no-plan",
 ];
 
+/// The library that `covalent-prime-trial` preloads, which is beside it in the guest.
+const PRELOADED: &str = "libcovalent_prime.so";
+
 /// The packages that only unit tests use.
 const TEST_PACKAGES: [&str; 2] = ["covalent-machine-tests", "covalent-solver-tests"];
 
@@ -393,19 +396,23 @@ pub(super) fn target(platform: Platform) -> Result<PathBuf, BuildError> {
     Ok(target)
 }
 
-/// Parses cargo's JSON messages, and returns the paths of the programs relative to the target folder.
+/// Parses cargo's JSON messages, and returns the paths of the programs, and of the preloaded library, relative to the target
+/// folder.
 fn parse_programs(text: &str) -> Result<Vec<PathBuf>, BuildError> {
     let mut programs = Vec::new();
     for line in text.lines().filter(|line| line.starts_with('{')) {
         let message: serde_json::Value = serde_json::from_str(line)
             .map_err(|error| BuildError::CargoOutput(error.to_string()))?;
-        let Some(path) = message.get("executable").and_then(|path| path.as_str()) else {
-            continue;
-        };
-        let path = Path::new(path)
-            .strip_prefix("/target")
-            .map_err(|_| BuildError::CargoOutput(format!("{path} is not in /target")))?;
-        programs.push(path.to_owned());
+        let files = message.get("filenames").and_then(|files| files.as_array());
+        let mut paths = files.into_iter().flatten().filter_map(|path| path.as_str());
+        let library = paths.find(|path| Path::new(path).ends_with(PRELOADED));
+        let program = message.get("executable").and_then(|path| path.as_str());
+        for path in program.into_iter().chain(library) {
+            let path = Path::new(path)
+                .strip_prefix("/target")
+                .map_err(|_| BuildError::CargoOutput(format!("{path} is not in /target")))?;
+            programs.push(path.to_owned());
+        }
     }
     programs.sort();
     Ok(programs)
@@ -469,6 +476,15 @@ mod tests {
         assert_eq!(
             parse_programs(text).unwrap(),
             [PathBuf::from("guest/covalent")]
+        );
+    }
+
+    #[test]
+    fn parse_programs_finds_the_preloaded_library_and_no_other() {
+        let text = r#"{"executable":null,"filenames":["/target/guest/libcovalent.so","/target/guest/libcovalent_prime.so"]}"#;
+        assert_eq!(
+            parse_programs(text).unwrap(),
+            [PathBuf::from("guest/libcovalent_prime.so")]
         );
     }
 

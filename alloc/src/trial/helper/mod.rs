@@ -156,7 +156,7 @@ impl Helper {
     /// # Errors
     /// [`VendorGpuError`] if the driver, or the library that replaces its hardware, is not installed.
     pub fn with_gpu(mut self, gpu: &'static VendorGpu) -> Result<Self, VendorGpuError> {
-        self.gpu = Some((gpu, gpu.environment()?));
+        self.gpu = Some((gpu, gpu.variables()?));
         self.process = None;
         Ok(self)
     }
