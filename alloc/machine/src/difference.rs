@@ -20,7 +20,7 @@ const DEFAULT_SIZE: (u32, u32) = (1920, 1080);
 /// The number of buffers that the compared plans allocate.
 const BUFFERS: u32 = 4;
 
-/// The most pairs of format and modifier that a change lists. Further pairs are only counted.
+/// The maximum number of pairs of format and modifier that a change lists. Further pairs are only counted.
 const PAIRS_LISTED: usize = 6;
 
 /// A value that differs between the two machines.

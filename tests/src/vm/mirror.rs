@@ -30,7 +30,7 @@ const RELEASES: [&str; 12] = [
     "duke",
 ];
 
-/// The most mirrors that are taken from the host's configuration. Each of them may cost a network timeout.
+/// The maximum number of mirrors that are taken from the host's configuration. Each of them may cost a network timeout.
 const CANDIDATES: usize = 3;
 
 /// Returns the file with the keys that verify Debian's signatures; `None` if this machine has no such file.

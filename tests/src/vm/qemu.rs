@@ -29,7 +29,7 @@ use crate::wire::PORT;
 /// The folder in the root where files of the host are mounted for QEMU.
 const MOUNT_FOLDER: &str = "/run/covalent";
 
-/// The most bytes of a log that are returned or saved. They are taken from its end.
+/// The maximum number of bytes of a log that are returned or saved. They are taken from its end.
 const LOG_LIMIT: u64 = 4 << 20;
 
 /// A shell script that starts an X server without a screen, and then QEMU. The server must not inherit QEMU's sockets.

@@ -21,7 +21,7 @@ use rustix::io::Errno;
 
 use super::namespace::{namespace, spawn_bound_to_process};
 
-/// The most levels of nested folders. The output of programs has fewer.
+/// The maximum number of levels of nested folders. The output of programs has fewer.
 const MAX_DEPTH: usize = 64;
 
 /// A shared folder. When this is dropped, its files are made safe for the host.

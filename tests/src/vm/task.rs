@@ -12,7 +12,7 @@ use super::root::RootCommand;
 
 /// The interval at which the state of a task is read.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// The most bytes of the end of a log that an error contains.
+/// The maximum number of bytes of the end of a log that an error contains.
 const TAIL_BYTES: u64 = 3000;
 
 /// The reason why a task failed.

@@ -59,9 +59,9 @@ pub struct Node<'tree> {
 impl Tree {
     /// The longest flattened tree that is read, in bytes.
     pub const MAXIMUM_BYTES: usize = 16 << 20;
-    /// The most nodes of a tree, and the most properties of all its nodes together.
+    /// The maximum number of nodes of a tree, and the maximum number of properties of all its nodes together.
     pub const MAXIMUM_NODES: usize = 1 << 16;
-    /// The most levels of nested nodes.
+    /// The maximum number of levels of nested nodes.
     pub const MAXIMUM_DEPTH: usize = 64;
     /// The longest name of a node or property, in bytes. `/proc/device-tree` shows each as a file name, and file names have the
     /// same limit.
@@ -268,7 +268,7 @@ pub enum TreeBuildError {
     TooMany {
         /// The kind of entry, such as `properties`.
         what: &'static str,
-        /// The most entries of this kind that a tree may have.
+        /// The maximum number of entries of this kind that a tree may have.
         most: usize,
     },
     /// A node has two properties of one name.

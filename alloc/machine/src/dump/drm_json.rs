@@ -15,7 +15,7 @@ use super::json::{self, Number};
 /// The input that this parser expects, as its errors name it.
 const EXPECTED: &str = "the JSON of drm_info -j";
 
-/// The most cards that are read from a dump, and the most planes that are read of a card.
+/// The maximum number of cards that are read from a dump, and the maximum number of planes that are read of a card.
 const MAXIMUM: usize = 256;
 
 #[derive(Deserialize)]

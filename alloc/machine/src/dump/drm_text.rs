@@ -28,7 +28,7 @@ use super::card::{Card, CardPlane};
 use super::error::LineError;
 use super::text::{Line, last_line, lines, number, number_in_parentheses, value_of};
 
-/// The most cards of a file, and the most planes and capabilities of a card.
+/// The maximum number of cards of a file, and the maximum number of planes and capabilities of a card.
 const MAXIMUM: usize = 256;
 
 /// The number of hexadecimal digits by which a format's code is recognised. A modifier's code has more digits, or a single digit

@@ -15,7 +15,7 @@ use super::wayland_text::Compositor;
 use crate::devicetree::Tree;
 use crate::{Declared, Machine, MissingDevice, ReservedMemory};
 
-/// The most sizes for which one queue is declared.
+/// The maximum number of sizes for which one queue is declared.
 const MAXIMUM_SIZES: usize = 64;
 
 /// The devices of all dumps, each with the files that describe it.

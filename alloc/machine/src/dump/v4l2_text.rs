@@ -23,7 +23,8 @@ use super::text::{Line, last_line, lines, value_of, video_node};
 use super::video::{CurrentFormat, ListedFormat, Video};
 use crate::v4l2::PixelFormat;
 
-/// The most devices in a file, the most formats of a queue, and the most sizes of a format.
+/// The maximum number of devices in a file, the maximum number of formats of a queue, and the maximum number of sizes of a
+/// format.
 const MAXIMUM: usize = 256;
 
 /// The section of the text to which the current line belongs.

@@ -21,7 +21,7 @@ use super::error::LineError;
 use super::gpu::Gpu;
 use super::text::{Line, last_line, lines, value_of};
 
-/// The most devices in a file, and the most formats of a group.
+/// The maximum number of devices in a file, and the maximum number of formats of a group.
 const MAXIMUM: usize = 64;
 const MAXIMUM_GROUP: usize = 1024;
 

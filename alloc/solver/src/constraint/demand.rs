@@ -12,7 +12,7 @@ use crate::model::Fourcc;
 use crate::reading::ExtraFields;
 use crate::text::printable;
 
-/// The most formats that the description of a demand names. Further formats are only counted.
+/// The maximum number of formats that the description of a demand names. Further formats are only counted.
 const FORMATS_NAMED: usize = 4;
 
 /// The field that a demand constrains. The fields are in the order of cost: the demand on the first field is the cheapest to give

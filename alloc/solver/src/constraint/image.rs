@@ -93,7 +93,7 @@ field_table! {
             (bytes > 0).then(|| Phrase::standalone(format!("{bytes} bytes of padding after the image")))
         },
         reason |bytes| Some(format!("{bytes} bytes of padding after the image"));
-    /// The most planes that an image may have.
+    /// The maximum number of planes that an image may have.
     maximum_planes: u32 = u32::MAX, Min, "planes", Planes, limits [Planes],
         describe |own, _| {
             let most = own.maximum_planes;

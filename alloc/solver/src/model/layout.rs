@@ -93,7 +93,7 @@ where
 }
 
 impl Layout {
-    /// The most planes of an image, and the most dma-bufs of an image.
+    /// The maximum number of planes of an image, and the maximum number of dma-bufs of an image.
     pub const MAXIMUM_PLANES: usize = 4;
 
     /// The greatest stride alignment that is supported, in bytes. No known hardware needs more than 4096.

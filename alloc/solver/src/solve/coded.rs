@@ -12,9 +12,9 @@ use crate::constraint::{
 };
 use crate::model::{Extent, FormatInfo, Fourcc, PlaneLayout};
 
-/// The most columns and the most rows by which a coded extent may exceed the smallest one, in the search for rows or planes
-/// without a gap. The range of sizes is limited instead of the number of tries. Otherwise the removal of a demand could cause
-/// fewer extents to be tried.
+/// The maximum number of columns and the maximum number of rows by which a coded extent may exceed the smallest one, in the
+/// search for rows or planes without a gap. The range of sizes is limited instead of the number of tries. Otherwise the removal
+/// of a demand could cause fewer extents to be tried.
 const MAXIMUM_MORE_COLUMNS: u32 = 256;
 const MAXIMUM_MORE_ROWS: u32 = 64;
 

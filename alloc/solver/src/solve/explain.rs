@@ -11,10 +11,10 @@ use super::work::LeftOut;
 use crate::constraint::{CopyDevice, SyncMechanism};
 use crate::model::Modifier;
 
-/// The most modifiers that an explanation names. Further modifiers are only counted.
+/// The maximum number of modifiers that an explanation names. Further modifiers are only counted.
 const MODIFIERS_NAMED: usize = 8;
 
-/// The most groups of a split whose plans are explained.
+/// The maximum number of groups of a split whose plans are explained.
 const GROUPS_SHOWN: usize = 8;
 
 impl Solution {

@@ -4,13 +4,13 @@ use std::borrow::Cow;
 
 use super::bounded_text::{cut, plain};
 
-/// The most lines of an explanation.
+/// The maximum number of lines of an explanation.
 pub const EXPLANATION_LINES: usize = 64;
 
-/// The most bytes of an explanation.
+/// The maximum number of bytes of an explanation.
 pub const EXPLANATION_BYTES: usize = 8192;
 
-/// The most bytes of one line. A list of eight modifiers with all their fields has fewer.
+/// The maximum number of bytes of one line. A list of eight modifiers with all their fields has fewer.
 const LINE_BYTES: usize = 2048;
 
 /// Limits on the number of lines and on the bytes of a line. They are tried one after another until an explanation is short

@@ -10,8 +10,8 @@ use super::problem::{Problem, View};
 use super::work::Work;
 use crate::constraint::{Field, FieldTable};
 
-/// The most searches over all sources for one conflict and its relaxation. A few hundred are enough, unless many participants
-/// have alternatives. Each check then searches every combination of alternatives.
+/// The maximum number of searches over all sources for one conflict and its relaxation. A few hundred are enough, unless many
+/// participants have alternatives. Each check then searches every combination of alternatives.
 pub(super) const MAXIMUM_SEARCHES: usize = 8192;
 
 /// Returns whether any source serves some of the participants in any format; `None` if the budget was spent before that is known.

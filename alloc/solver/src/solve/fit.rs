@@ -27,7 +27,7 @@ const LAYOUT_STEPS: usize = 150;
 /// The steps that are charged for looking up a layout and comparing it with a source's limits.
 const FIT_STEPS: usize = 20;
 
-/// The most strides that are tried for a preference, in addition to the strides that participants list.
+/// The maximum number of strides that are tried for a preference, in addition to the strides that participants list.
 const PREFERENCE_STRIDES: usize = 129;
 
 /// Returns the steps that preferences on strides take for each size and layout choice.

@@ -198,5 +198,5 @@ impl CandidateSearch<'_, '_, '_> {
     }
 }
 
-/// The most distinct constraints that are remembered in order to skip equal ones.
+/// The maximum number of distinct constraints that are remembered in order to skip equal ones.
 const REMEMBERED_CONSTRAINTS: usize = 16;

@@ -16,7 +16,7 @@ use super::work::{LeftOut, MORE_WORK, Part, Phase};
 use crate::constraint::{CopierKind, CopyDevice, Demand};
 use crate::model::{ColourLoss, DeviceIdentity, FormatModifier};
 
-/// The most demands that the description of a relaxation lists, and the most bytes of each demand.
+/// The maximum number of demands that the description of a relaxation lists, and the maximum number of bytes of each demand.
 const DEMANDS_SHOWN: usize = 8;
 const DEMAND_BYTES: usize = 512;
 

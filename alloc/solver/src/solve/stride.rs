@@ -4,7 +4,7 @@ use super::layout_choice::LayoutChoice;
 use crate::constraint::{CommonMultiple, MergedImage, gcd, lcm};
 use crate::model::{Extent, FormatInfo, PlaneInfo};
 
-/// The most multiples that are tried in the search for a stride that participants do not avoid.
+/// The maximum number of multiples that are tried in the search for a stride that participants do not avoid.
 const STRIDES_TRIED: u32 = 64;
 
 /// Returns whether there is a preference on strides. It may also be one that follows from the format itself

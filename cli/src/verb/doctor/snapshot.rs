@@ -273,8 +273,8 @@ pub(crate) enum SnapshotError {
 impl Snapshot {
     /// The longest recording that is read, in bytes; a usual one has about ten KiB.
     pub(crate) const MAXIMUM_BYTES: usize = 1 << 20;
-    /// The most entries that a list may have. Some checks compare each entry of a list with all others, so longer lists would
-    /// take too long.
+    /// The maximum number of entries that a list may have. Some checks compare each entry of a list with all others, so longer
+    /// lists would take too long.
     pub(crate) const MAXIMUM_ENTRIES: usize = 1024;
 
     /// Reads a recording. It takes at most 48 bytes of memory for each byte of the text.

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use super::report::{LayoutOrigin, PixelLayout, PixelPlane};
 use crate::input;
 
-/// The most bytes that are read from the end of the report file, which is enough for hours of frames. The file grows while the
-/// compositor runs.
+/// The maximum number of bytes that are read from the end of the report file, which is enough for hours of frames. The file grows
+/// while the compositor runs.
 const LONGEST: u64 = 64 << 20;
 
 /// The longest line that is read, in bytes. A line has a few hundred bytes for each buffer that was shown.

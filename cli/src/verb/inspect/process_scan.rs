@@ -13,8 +13,8 @@ use rustix::fs::{major, minor};
 
 use crate::input;
 
-/// The most bytes that are read of an `fdinfo` file. The `fdinfo` file of an epoll or inotify fd has a line for each watched
-/// item.
+/// The maximum number of bytes that are read of an `fdinfo` file. The `fdinfo` file of an epoll or inotify fd has a line for each
+/// watched item.
 const LONGEST_FDINFO: u64 = 64 << 10;
 
 /// The longest line of a `maps` file that is read, in bytes: a path of 4 KiB in which each byte is written as an escape sequence

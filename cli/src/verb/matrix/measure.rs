@@ -27,7 +27,7 @@ pub(super) struct MatrixRun<'a> {
     pub(super) interrupt: &'a Interrupt,
 }
 
-/// The most attempts of a trial if each refusal is transient.
+/// The maximum number of attempts of a trial if each refusal is transient.
 const MAX_ATTEMPTS: u32 = 3;
 /// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(200);

@@ -115,11 +115,12 @@ pub(super) enum RecordError {
 impl RecordedMatrix {
     /// The longest file that is read, in bytes; a machine with many devices has a few hundred KiB.
     pub(super) const MAXIMUM_BYTES: usize = 16 << 20;
-    /// The most sizes, sources and participants. The table has a row for each source, with an entry for each participant.
+    /// The maximum number of sizes, sources and participants. The table has a row for each source, with an entry for each
+    /// participant.
     const MAXIMUM_NAMES: usize = 256;
-    /// The most cells, and the most trial results, of a recorded matrix.
+    /// The maximum number of cells, and the maximum number of trial results, of a recorded matrix.
     const MAXIMUM_CELLS: usize = 1 << 16;
-    /// The most reasons in one cell.
+    /// The maximum number of reasons in one cell.
     const MAXIMUM_REASONS: usize = 64;
 
     /// Returns an empty matrix.

@@ -21,7 +21,7 @@ use crate::vm::toolchain::Toolchain;
 /// as long while a guest runs.
 const LIMIT: Duration = Duration::from_secs(45 * 60);
 
-/// The most bytes of a tool's output that the message of a failure contains.
+/// The maximum number of bytes of a tool's output that the message of a failure contains.
 const TAIL_BYTES: usize = 8000;
 
 /// The interval at which a tool's state is read.

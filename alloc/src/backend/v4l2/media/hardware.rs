@@ -20,7 +20,7 @@ use super::topology::{Entity, Id, Link, Pad};
 use crate::backend::character_device;
 use crate::model::Rect;
 
-/// The most codes of a pad that are read. Sensors have fewer than fifty.
+/// The maximum number of codes of a pad that are read. Sensors have fewer than fifty.
 const MAXIMUM_CODES: u32 = 256;
 
 /// The device, and the nodes of its entities that were opened.

@@ -10,7 +10,8 @@ use thiserror::Error;
 use super::super::device::text;
 use super::sys;
 
-/// The most elements of each kind that are read. The largest devices, image processors of phones, have a few hundred.
+/// The maximum number of elements of each kind that are read. The largest devices, image processors of phones, have a few
+/// hundred.
 pub(super) const MAXIMUM_ELEMENTS: u32 = 4096;
 
 /// The id of an entity or a pad in the kernel.

@@ -6,7 +6,7 @@ use covalent_alloc::backend::v4l2::{Device, MediaDevice};
 
 use super::super::snapshot::{Node, NodeKind, PipelineInfo};
 
-/// The most entities of a pipeline that are kept, so that a recording stays small.
+/// The maximum number of entities of a pipeline that are kept, so that a recording stays small.
 const MAXIMUM_ENTITIES: usize = 64;
 
 pub(super) fn pipelines(nodes: &[Node]) -> Vec<PipelineInfo> {
