@@ -42,7 +42,7 @@ pub struct Job {
     pub format: Option<Fourcc>,
     /// The size of the buffers in pixels.
     pub size: Extent,
-    /// The least number of buffers to allocate.
+    /// The minimum number of buffers to allocate.
     pub count: u32,
 }
 

@@ -146,7 +146,7 @@ impl<'de> Deserialize<'de> for Machine {
 }
 
 impl Machine {
-    /// The version that this crate writes, and the greatest version that it reads.
+    /// The version that this crate writes, and the highest version that it reads.
     pub const VERSION: u32 = 1;
     /// The longest file that is read, in bytes.
     pub const MAXIMUM_BYTES: usize = 16 << 20;

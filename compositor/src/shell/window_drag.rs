@@ -134,7 +134,7 @@ impl ResizeEdges {
     }
 }
 
-/// The least and the largest width and height of a window; 0 for none.
+/// The minimum and the maximum width and height of a window; 0 for none.
 #[derive(Clone, Copy, Debug, Default)]
 struct SizeLimits {
     width: (i32, i32),

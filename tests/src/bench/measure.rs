@@ -20,7 +20,7 @@ const FPS: u32 = 30;
 /// skip frames of a faster camera; the system calls for skipped frames would be counted for the frames that the program shows.
 const TRACED_FPS: u32 = 5;
 
-/// The least processor time in ms that a compositor needs for a shown frame. If it used less, it did not show the frames.
+/// The minimum processor time in ms that a compositor needs for a shown frame. If it used less, it did not show the frames.
 const LEAST_COMPOSITOR_MS: f64 = 0.05;
 
 /// The time limit for one run of a client, in seconds. A client that needs longer has stopped.

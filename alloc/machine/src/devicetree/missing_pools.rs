@@ -194,7 +194,7 @@ fn snippet(node: &str, bytes: u64, reach: AddressWindow, root: RootCells) -> Str
 }
 
 /// Formats a number as devicetree cells: two cells are the high 32 bits, then the low 32 bits. A number that does not fit into
-/// one cell becomes the greatest multiple of 4 KiB that does.
+/// one cell becomes the largest multiple of 4 KiB that does.
 fn cells(number: u64, count: u32) -> String {
     if count == 1 {
         return format!("{:#x}", number.min(0xffff_f000));

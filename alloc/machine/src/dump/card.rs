@@ -29,9 +29,9 @@ pub(super) struct Card {
     pub(super) is_pci: bool,
     /// The values of `DRM_CAP_`, by the name after this prefix. A capability that the driver does not support is absent.
     pub(super) caps: BTreeMap<String, u64>,
-    /// The least and greatest width of a framebuffer.
+    /// The minimum and maximum width of a framebuffer.
     pub(super) widths: Option<(u32, u32)>,
-    /// The least and greatest height of a framebuffer.
+    /// The minimum and maximum height of a framebuffer.
     pub(super) heights: Option<(u32, u32)>,
     pub(super) planes: Vec<CardPlane>,
 }

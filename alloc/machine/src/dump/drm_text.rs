@@ -272,7 +272,7 @@ fn range(line: usize, text: &str) -> Result<(u32, u32), LineError> {
     both.ok_or_else(|| {
         LineError::new(
             line,
-            "the least and the greatest size, such as [1, 4096]",
+            "the minimum and the maximum size, such as [1, 4096]",
             text,
         )
     })

@@ -22,7 +22,7 @@ const MAXIMUM_MORE_ROWS: u32 = 64;
 const WIDTH_STEPS: usize = 4;
 const ROWS_STEPS: usize = 64;
 
-/// The planes of an image of one size, and the least sizes of their dma-bufs.
+/// The planes of an image of one size, and the minimum sizes of their dma-bufs.
 pub(super) type PlacedPlanes = (Vec<PlaneLayout>, Vec<u64>);
 
 /// Returns the smallest coded extent that the merged constraints allow for a picture, and the picture's first column and row.

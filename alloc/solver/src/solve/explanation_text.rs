@@ -154,7 +154,7 @@ impl Text {
         }
         let mut shortest = String::new();
         for (lines, bytes) in SHORTER {
-            // Every list shows the same number of entries. It is the greatest number with which all lists fit. One more line is
+            // Every list shows the same number of entries. It is the largest number with which all lists fit. One more line is
             // needed to state that the text is shortened.
             let most = (0..lines).rev().find(|most| {
                 let heights = self.sections.iter().map(|section| section.height(*most));

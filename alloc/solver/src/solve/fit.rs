@@ -159,7 +159,7 @@ impl CandidateSearch<'_, '_, '_> {
             .ok_or_else(|| first_rejection.unwrap_or(LayoutRejection::Constraints(Field::Planes)))
     }
 
-    /// Returns the least layouts of images whose tiling the driver chooses. No tiling takes less memory than linear rows.
+    /// Returns the smallest layouts of images whose tiling the driver chooses. No tiling takes less memory than linear rows.
     fn by_source(
         &self,
         number: usize,
@@ -414,7 +414,7 @@ fn depends_on_driver(
     }
 }
 
-/// Returns the least size in bytes that a source states for its images of a format; 0 if it states none.
+/// Returns the minimum size in bytes that a source states for its images of a format; 0 if it states none.
 fn given_bytes(source: &Source, fourcc: Fourcc) -> u64 {
     let own = source.constraints.per_fourcc.get(&fourcc);
     let every = source.constraints.image.minimum_size_bytes;

@@ -41,7 +41,7 @@ pub(super) struct Problem<'a> {
     pub(super) participants: Vec<PreparedParticipant<'a>>,
     /// The common properties of the pictures of all sizes.
     pub(super) pictures: Pictures,
-    /// The least linear layouts of each format group, without any constraints.
+    /// The smallest linear layouts of each format group, without any constraints.
     least: Vec<OnceCell<LayoutResult>>,
     /// Whether the request has no extra fields, apart from optional ones.
     pub(super) is_understood: bool,
@@ -359,7 +359,7 @@ impl<'a> Problem<'a> {
         Rc::clone(entry.or_insert_with(|| words().into()))
     }
 
-    /// Returns the least linear layouts of a format group. Only the coded extent is constrained.
+    /// Returns the smallest linear layouts of a format group. Only the coded extent is constrained.
     pub(super) fn least(&self, index: usize, coded: Option<&MergedCoded>) -> LayoutResult {
         let lay = || {
             let choice = LayoutChoice {

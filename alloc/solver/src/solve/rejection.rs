@@ -266,8 +266,8 @@ impl LayoutRejection {
     }
 }
 
-/// Returns the number of bytes that the image takes with the same constraints, except for a greatest size. The result is `None`
-/// if there is still no layout, or if the greatest size is not the reason.
+/// Returns the number of bytes that the image takes with the same constraints, except for a maximum size. The result is `None` if
+/// there is still no layout, or if the maximum size is not the reason.
 fn bytes_needed(
     problem: &Problem<'_>,
     format: FormatModifier,

@@ -22,7 +22,7 @@ keeps_extra_fields! {
         /// layout, and each buffer is large enough for all of them.
         #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "more_extents")]
         pub more_extents: Vec<Extent>,
-        /// The least number of buffers. If the participants hold more, the plan has more, up to [`Request::MAXIMUM_BUFFERS`].
+        /// The minimum number of buffers. If the participants hold more, the plan has more, up to [`Request::MAXIMUM_BUFFERS`].
         pub count: u32,
         /// The participants. Each has a unique name.
         #[serde(deserialize_with = "participants")]

@@ -140,7 +140,7 @@ pub(super) fn best(
     }
 }
 
-/// Returns the least cost of copying to some of the participants (the loss of colours, and bytes), and the number of caveats of
+/// Returns the lowest cost of copying to some of the participants (the loss of colours, and bytes), and the number of caveats of
 /// the plan; `None` if no source serves them.
 pub(super) fn cost(
     problem: &Problem<'_>,

@@ -108,7 +108,7 @@ pub(super) fn strides(
         .collect()
 }
 
-/// Returns the stride that satisfies the constraints and the most preferences; `None` if only the least stride satisfies the
+/// Returns the stride that satisfies the constraints and the most preferences; `None` if only the smallest stride satisfies the
 /// constraints.
 ///
 /// Preferences of participants are more important than whole blocks of `block` bytes. Strides that satisfy both come first.
