@@ -205,7 +205,7 @@ impl Screen {
     ) -> anyhow::Result<Submitted> {
         if !plan.is_drawn {
             let framebuffer = self.backend.submit(plan, DrawnContent::Nothing)?;
-            #[cfg(feature = "planted-copy")]
+            #[cfg(feature = "deliberate-copy")]
             compose::compose_software(
                 &mut self.backend,
                 self.renderer.borrow_mut().software(),

@@ -1,8 +1,8 @@
-//! The sources of this machine that need no participant, with their open devices: dma-heaps, udmabuf, the cards' dumb buffers, GBM and
-//! Vulkan.
+//! The sources of this machine that need no participant, with their open devices: dma-heaps, udmabuf, the cards' dumb buffers,
+//! GBM and Vulkan.
 //!
-//! Applications use a [`BufferCollection`](covalent_alloc::collection::BufferCollection), which does not expose its devices. The checks
-//! need the devices.
+//! Applications use a [`BufferCollection`](covalent_alloc::collection::BufferCollection), which does not expose its devices. The
+//! checks need the devices.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -52,8 +52,12 @@ pub(super) const CASES: &[Case] = &[
         Config::Virtio,
         no_syscalls,
     ),
-    Case::new("camera::planted_copy_is_found", Config::Virtio, planted)
-        .limit(Duration::from_secs(600)),
+    Case::new(
+        "camera::deliberate_copy_is_found",
+        Config::Virtio,
+        deliberate_copy,
+    )
+    .limit(Duration::from_secs(600)),
     Case::new(
         "camera::3000_frames_are_in_order_and_leave_nothing",
         Config::Virtio,
@@ -285,9 +289,9 @@ fn no_copies(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn planted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    const FOLDER: &str = "/tmp/planted";
-    let feature = "covalent-client-demo/planted-copy";
+fn deliberate_copy(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    const FOLDER: &str = "/tmp/deliberate-copy";
+    let feature = "covalent-client-demo/deliberate-copy";
     context.put_variant("covalent-camera", feature, FOLDER)?;
     let (finished, seen) = run_watched(context, &format!("env PATH={FOLDER}:$PATH"))?;
     let faults = match check_no_copies(&finished, &seen) {

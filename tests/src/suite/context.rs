@@ -156,7 +156,8 @@ impl<'image> TestContext<'image> {
         self.full
     }
 
-    /// Compiles the program `name` with one more feature, written `package/feature`, and copies it to the folder `to` in the guest.
+    /// Compiles the program `name` with one more feature, written `package/feature`, and copies it to the folder `to` in the
+    /// guest.
     ///
     /// # Errors
     /// The program does not compile, or the guest cannot write it.

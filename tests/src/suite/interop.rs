@@ -186,11 +186,11 @@ fn with_validation_layer(context: &mut TestContext<'_>) -> anyhow::Result<Outcom
         run_check(context, "--validated", LONG_LIMIT)
     })?;
     context.save_artefact("validated.json", &serde_json::to_vec_pretty(&rows)?)?;
-    let planted = rows
+    let hazard_row = rows
         .iter()
-        .find(|row| row.row.contains("detects a planted hazard"))
-        .context("no row has a planted hazard")?;
-    ensure!(planted.verdict == Verdict::Passed, "{planted}");
+        .find(|row| row.row.contains("detects a deliberate write hazard"))
+        .context("no row submits a deliberate write hazard")?;
+    ensure!(hazard_row.verdict == Verdict::Passed, "{hazard_row}");
     check(context, "validated")?;
     let skips = Skips::of_interop().context("tests/interop.toml")?;
     // Only some of the exchanges run with the layer, so not every entry of the list must match a row.

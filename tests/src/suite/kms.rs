@@ -340,7 +340,8 @@ fn covered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     set_pattern(guest, 1)?;
     let pipeline = Pipeline {
         client: "--window --size 320x240 --format NV12 --fps 30 --frames 100000".to_owned(),
-        // Otherwise the second window is placed where it covers nothing.
+        // With `--kiosk` the second window covers the first one. Without it, the second window would be placed beside the first
+        // one.
         compositor: "--mode 640x480 --socket suite --kiosk".to_owned(),
         ..Pipeline::default()
     };

@@ -62,7 +62,7 @@ pub(super) const CASES: &[Case] = &[
     .limit(LIMIT)
     .full(),
     Case::new(
-        "matrix::planted_wrong_results_of_gbm_and_vulkan_are_found",
+        "matrix::wrong_stored_results_of_gbm_and_vulkan_are_found",
         Config::Vkms,
         wrong_results,
     ),
@@ -181,7 +181,7 @@ fn wrong_results(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
                 "participant": {"driver": driver, "role": "import", "interface": interface},
                 "effect": {"refuses": {"source": "heap:system", "scope": {}, "refusal": {
                     "kind": "structural", "device": driver, "operation": "import",
-                    "cause": "answer", "words": "a planted wrong result",
+                    "cause": "answer", "words": "a deliberately wrong result",
                 }}},
                 "origin": {"learnt": {"at": 1, "times": 2}},
             })

@@ -73,7 +73,7 @@ fn run_client(guest: &Guest, compositor: &str, client: &str) -> anyhow::Result<R
         .context("no picture was saved")?;
     let frames = guest.get("/tmp/renderer.jsonl")?;
     let frames = parse_frames(&String::from_utf8_lossy(&frames))?;
-    // Otherwise the picture is the one that the compositor saved at its end, without the client's window.
+    // If that frame was not shown, the compositor saved the picture when it ended, without the client's window.
     ensure!(
         frames.iter().any(|frame| frame.frame == PICTURED_FRAME),
         "{client} under {compositor:?}: frame {PICTURED_FRAME} was not shown, only {} frames:\n{log}",

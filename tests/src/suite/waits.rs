@@ -59,7 +59,11 @@ pub(super) const CASES: &[Case] = &[
         calls_per_frame,
     )
     .seconds(30),
-    Case::new("waits::planted_wait_is_found", Config::Virtio, planted),
+    Case::new(
+        "waits::deliberate_wait_is_found",
+        Config::Virtio,
+        deliberate_wait,
+    ),
 ];
 
 /// Returns the name of the system call in a line of strace, and the text after its opening parenthesis.
@@ -319,7 +323,7 @@ fn calls_per_frame(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 /// Runs a script beside the camera client that sleeps again and again. The check must find the waits of the script.
-fn planted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn deliberate_wait(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let script = "#!/bin/sh\nwhile :; do sleep 0.05; done &\nsleeper=$!\n\"$@\"\nstatus=$?\nkill $sleeper\nexit $status\n";
     let line = format!("cat > /tmp/sleeper <<'END'\n{script}END\nchmod +x /tmp/sleeper");
     context.sh(&line, COMMAND_LIMIT)?;

@@ -229,8 +229,8 @@ impl<'a> Session<'a> {
     }
 
     fn show(&mut self, frame: FrameInfo) -> Result<(), Failure> {
-        #[cfg(feature = "planted-copy")]
-        crate::planted::read(&self.camera_buffers, frame.index)?;
+        #[cfg(feature = "deliberate-copy")]
+        crate::deliberate_copy::read_frame(&self.camera_buffers, frame.index)?;
         if self.display.is_copied() && self.buffers.free().is_none() {
             // The compositor holds all `wl_shm` buffers, so the frame cannot be shown. The consumers get only frames that are
             // shown.
@@ -266,7 +266,7 @@ impl<'a> Session<'a> {
     }
 
     /// Makes the frame in the camera's buffer `captured` readable for the compositor. Returns the index of the buffer to commit.
-    /// Returns `None` where every frame is copied and no `wl_shm` buffer is free.
+    /// Returns `None` if every frame is copied and no `wl_shm` buffer is free.
     fn fill_display_buffer(&mut self, captured: usize) -> Result<Option<usize>, Failure> {
         if !self.display.is_copied() {
             self.camera_buffers.publish(captured)?;
@@ -285,7 +285,7 @@ impl<'a> Session<'a> {
         Ok(free)
     }
 
-    /// Queues a buffer in the camera again, after the compositor has released it or where the compositor never had it.
+    /// Queues a buffer in the camera again, after the compositor has released it or if the compositor never had it.
     fn requeue(&mut self, index: usize) -> Result<(), Failure> {
         if self.display.is_copied() {
             if self.consumers.hold(index) {
@@ -377,7 +377,7 @@ impl<'a> Session<'a> {
             .is_some_and(|frames| self.shown() >= frames)
     }
 
-    /// Returns the number of presented frames, or of committed frames where the compositor lacks presentation-time.
+    /// Returns the number of presented frames, or of committed frames if the compositor lacks presentation-time.
     fn shown(&self) -> u64 {
         if self.window.is_timed() {
             self.stats.frames_presented()

@@ -34,7 +34,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
 
 /// Runs the same checks with the validation layer, and checks that the layer detects a hazard.
 pub(crate) fn run_validated(runner: &mut CheckRunner) {
-    let (vulkan, complaints) = match Vulkan::load_validated() {
+    let (vulkan, validation_messages) = match Vulkan::load_validated() {
         Ok(loaded) => loaded,
         Err(error) => {
             runner.check(
@@ -48,8 +48,8 @@ pub(crate) fn run_validated(runner: &mut CheckRunner) {
     sources.add_vulkan(&vulkan);
     drop(vulkan);
     run_with(runner, &sources);
-    let silent = |complaints: &ValidationMessages| -> Result<CheckOutcome> {
-        let messages = complaints.take();
+    let silent = |validation_messages: &ValidationMessages| -> Result<CheckOutcome> {
+        let messages = validation_messages.take();
         ensure!(
             messages.is_empty(),
             "the validation layer reports: {}",
@@ -58,12 +58,12 @@ pub(crate) fn run_validated(runner: &mut CheckRunner) {
         Ok(CheckOutcome::Passed)
     };
     runner.check("vulkan::validation_layer_reports_nothing", || {
-        silent(&complaints)
+        silent(&validation_messages)
     });
-    runner.check("vulkan::validation_layer_detects_a_planted_hazard", || {
+    runner.check("vulkan::validation_layer_detects_a_write_hazard", || {
         for gpu in sources.gpus() {
             gpu.submit_write_hazard()?;
-            let messages = complaints.take();
+            let messages = validation_messages.take();
             ensure!(
                 messages
                     .iter()
@@ -77,7 +77,7 @@ pub(crate) fn run_validated(runner: &mut CheckRunner) {
     });
     drop(sources);
     runner.check("vulkan::validation_layer_reports_no_leak", || {
-        silent(&complaints)
+        silent(&validation_messages)
     });
 }
 

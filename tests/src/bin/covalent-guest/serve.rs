@@ -164,12 +164,12 @@ impl Server {
                     let answer = match prepare.take() {
                         Some(prepare) => prepare(&wanted)
                             .map_or_else(|reason| ToHost::Refused { reason }, ToHost::Ready),
-                        None => complaint("the guest is prepared already"),
+                        None => protocol_error("the guest is prepared already"),
                     };
                     self.send(&answer)?;
                 }
                 Ok(Some(message)) => self.handle(message)?,
-                Err(error) => self.send(&complaint(&error.to_string()))?,
+                Err(error) => self.send(&protocol_error(&error.to_string()))?,
             }
         }
     }
@@ -213,7 +213,7 @@ impl Server {
         };
         match result {
             Ok(()) => Ok(()),
-            Err(words) => self.send(&complaint(&words)),
+            Err(words) => self.send(&protocol_error(&words)),
         }
     }
 
@@ -228,7 +228,7 @@ impl Server {
 
     fn start(&mut self, id: u32, exec: &Exec) -> io::Result<()> {
         if self.commands.contains_key(&id) {
-            return self.send(&complaint(&format!("command {id} is already running")));
+            return self.send(&protocol_error(&format!("command {id} is already running")));
         }
         match Command::start(id, exec, self.groups.as_ref()) {
             Ok(command) => {
@@ -336,7 +336,7 @@ impl Server {
 }
 
 /// Returns the message that reports an error to the host.
-fn complaint(words: &str) -> ToHost {
+fn protocol_error(words: &str) -> ToHost {
     ToHost::ProtocolError {
         message: words.to_owned(),
     }

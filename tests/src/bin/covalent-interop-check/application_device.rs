@@ -174,8 +174,8 @@ fn on_device(machine: &TestMachine, rows: &mut Rows, engine: &Arc<Engine>) {
         || expect_no_messages(engine),
     );
     rows.row(
-        format!("an engine on {device} gets a message of a planted hazard"),
-        || planted(engine, &gpu),
+        format!("an engine on {device} gets a message of a deliberate write hazard"),
+        || check_hazard_is_reported(engine, &gpu),
     );
     rows.row(
         format!("an engine on {device} can use its device after Covalent"),
@@ -197,7 +197,7 @@ fn on_device(machine: &TestMachine, rows: &mut Rows, engine: &Arc<Engine>) {
 
 /// Checks that the validation layer reports a hazard on the engine's device. If the layer reported no hazards, every other row
 /// would pass.
-fn planted(engine: &Engine, gpu: &Gpu) -> Result<RowOutcome> {
+fn check_hazard_is_reported(engine: &Engine, gpu: &Gpu) -> Result<RowOutcome> {
     gpu.submit_write_hazard()?;
     let messages = engine.validation_messages.take();
     if !Engine::has_layer() {

@@ -74,7 +74,8 @@ pub(crate) fn find() -> Option<HdmiLoopback> {
 }
 
 impl HdmiLoopback {
-    /// Connects the camera to the output and sets the timings of 640x480 on both. QUERY_DV_TIMINGS of the input would report 720p.
+    /// Connects the camera to the output and sets the timings of 640x480 on both. QUERY_DV_TIMINGS of the input would report
+    /// 720p.
     fn connect(&self) -> Result<()> {
         control(
             &self.capture,

@@ -219,9 +219,9 @@ fn attempt(arguments: &Arguments, done: usize) {
             rows.skip("a device that takes no part", why);
         }
         behaviour(&machine, &mut rows);
-        if let Some(complaints) = &machine.complaints {
+        if let Some(validation_messages) = &machine.validation_messages {
             rows.row("validation layer reports nothing", || {
-                test_machine::expect_no_complaints(complaints)
+                test_machine::expect_no_messages(validation_messages)
             });
         }
     }
@@ -229,15 +229,16 @@ fn attempt(arguments: &Arguments, done: usize) {
     send_to_parent(&ParentMessage::Done);
 }
 
-/// Checks that the validation layer reports a planted hazard, and that it reports nothing after all devices are destroyed.
+/// Checks that the validation layer reports a deliberate write hazard, and that it reports nothing after all devices are
+/// destroyed.
 fn validated(machine: TestMachine, rows: &mut Rows) {
-    let Some(complaints) = machine.complaints.clone() else {
+    let Some(validation_messages) = machine.validation_messages.clone() else {
         return;
     };
-    rows.row("validation layer detects a planted hazard", || {
+    rows.row("validation layer detects a deliberate write hazard", || {
         for (gpu, _) in &machine.gpus {
             gpu.submit_write_hazard()?;
-            let messages = complaints.take();
+            let messages = validation_messages.take();
             ensure!(
                 messages
                     .iter()
@@ -251,6 +252,6 @@ fn validated(machine: TestMachine, rows: &mut Rows) {
     });
     drop(machine);
     rows.row("validation layer reports no leak", || {
-        test_machine::expect_no_complaints(&complaints)
+        test_machine::expect_no_messages(&validation_messages)
     });
 }

@@ -270,8 +270,8 @@ impl<'a> Session<'a> {
         let Some(frame) = self.waiting.take() else {
             return Ok(());
         };
-        #[cfg(feature = "planted-copy")]
-        crate::planted::read(&self.camera_buffers, frame.index)?;
+        #[cfg(feature = "deliberate-copy")]
+        crate::deliberate_copy::read_frame(&self.camera_buffers, frame.index)?;
         self.camera_buffers.publish(frame.index)?;
         let framebuffer = self.framebuffers.get(frame.index).ok_or_else(|| {
             handover_failure(HandOverError::Index {
@@ -403,7 +403,7 @@ struct Planned {
     framebuffers: Vec<Framebuffer>,
 }
 
-/// Plans and allocates buffers and imports them into the camera and the plane. Repeats this with another plan where one of the
+/// Plans and allocates buffers and imports them into the camera and the plane. Repeats this with another plan if one of the
 /// imports fails.
 fn plan(options: &Options, queue: &Queue, screen: &Screen) -> Result<Planned, Failure> {
     let mut collection = BufferCollection::new(screen.extent()?)
