@@ -286,7 +286,7 @@ impl Buffers {
     }
 }
 
-/// Returns the fences of a dma-buf that are not signalled; `None` where all are signalled.
+/// Returns the fences of a dma-buf that are not signalled; `None` if all are signalled.
 fn pending_fences(buffer: &Buffer, index: usize) -> Result<Option<SyncPoint>, HandOverError> {
     let failed = |source: SyncPointError| HandOverError::Fence { index, source };
     // A sync file is exported only where poll() finds a pending fence.

@@ -63,7 +63,7 @@ pub struct OutputMode {
     pub width: u32,
     /// Height in pixels.
     pub height: u32,
-    /// Refresh rate in millihertz; 0 where it is unknown.
+    /// Refresh rate in millihertz; 0 if it is unknown.
     pub refresh_millihertz: u32,
 }
 

@@ -77,7 +77,7 @@ impl Events {
     ///
     /// # Errors
     ///
-    /// [`EventsError::Unreachable`] where there is no compositor, otherwise the error of the first roundtrips.
+    /// [`EventsError::Unreachable`] if there is no compositor, otherwise the error of the first roundtrips.
     pub fn connect() -> Result<(Self, Compositor), EventsError> {
         let socket = socket_from_environment();
         let connection =
@@ -282,7 +282,7 @@ impl Events {
     ///
     /// # Errors
     ///
-    /// [`EventsError::Gone`] where the compositor closed the connection, [`EventsError::Refused`] where it sent a protocol error.
+    /// [`EventsError::Gone`] if the compositor closed the connection, [`EventsError::Refused`] if it sent a protocol error.
     pub fn dispatch(
         &mut self,
         compositor: &mut Compositor,

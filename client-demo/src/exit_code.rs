@@ -114,7 +114,7 @@ pub fn backend_failure(error: BackendError) -> Failure {
 ///
 /// # Errors
 ///
-/// The failure of [`backend_failure`] where the error has another cause.
+/// The failure of [`backend_failure`] if the error has another cause.
 pub fn as_import_refusal(error: BackendError) -> Result<BackendError, Failure> {
     let is_refusal = match error.cause().downcast_ref::<v4l2::Error>() {
         Some(v4l2::Error::Request { source, .. }) => matches!(

@@ -14,7 +14,7 @@ use covalent_alloc::trial::{
 pub struct Alternative {
     /// The request to the solver.
     pub request: Request,
-    /// The participant that needs a trial import in a helper process before this process may import; `None` where no driver may
+    /// The participant that needs a trial import in a helper process before this process may import; `None` if no driver may
     /// crash.
     pub trial_participant: Option<String>,
     /// The participants, as a phrase for messages.

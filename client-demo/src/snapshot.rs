@@ -44,7 +44,7 @@ impl Snapshots {
     ///
     /// # Errors
     ///
-    /// [`SnapshotError::File`] where the file cannot be created.
+    /// [`SnapshotError::File`] if the file cannot be created.
     pub fn new(path: &Path) -> Result<Self, SnapshotError> {
         files::check(path)?;
         Ok(Self {

@@ -104,7 +104,7 @@ impl Conversion {
     ///
     /// # Errors
     ///
-    /// [`ConversionError::Rows`] where the rows are shorter than the picture.
+    /// [`ConversionError::Rows`] if the rows are shorter than the picture.
     pub fn convert(&self, rows: &Rows<'_>, into: &mut Vec<u8>) -> Result<(), ConversionError> {
         let [width, height] = [rows.width, rows.height].map(|side| usize::try_from(side).ok());
         let bytes = width

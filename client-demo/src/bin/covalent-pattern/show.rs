@@ -180,7 +180,7 @@ impl<'a> App<'a> {
         Ok(())
     }
 
-    /// Logs one warning where the compositor holds all buffers for longer than [`COMPOSITOR_SILENCE`].
+    /// Logs one warning if the compositor holds all buffers for longer than [`COMPOSITOR_SILENCE`].
     fn warn_of_held_buffers(&mut self) {
         if self.buffers.free().is_none()
             && self.released.elapsed() > COMPOSITOR_SILENCE

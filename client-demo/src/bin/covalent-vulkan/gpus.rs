@@ -21,8 +21,8 @@ impl Gpus {
     /// The target devices of the compositor's feedback come first, then other GPUs, then CPU drivers.
     ///
     /// # Errors
-    /// [`Exit::NoPlan`] where no device can render to shared buffers; [`Exit::Usage`] where `wanted` names none of the devices
-    /// that can.
+    /// [`Exit::NoPlan`] if no device can render to shared buffers; [`Exit::Usage`] if `wanted` names none of the devices that
+    /// can.
     pub(crate) fn open(
         wanted: Option<&str>,
         compositor_devices: &[DeviceIdentity],
@@ -70,7 +70,7 @@ impl Gpus {
     }
 }
 
-/// Returns the device's name for messages, with its node where it has one.
+/// Returns the device's name for messages, with its node if it has one.
 pub(crate) fn display_name(gpu: &Gpu) -> String {
     let node = &gpu.identity().node;
     if node.is_empty() {

@@ -64,7 +64,7 @@ pub(crate) struct App<'a> {
     /// The pending request to the planner: the usage phrase of each alternative, in the same order, and the reason for the new
     /// plan.
     pub(crate) pending_plan: Option<(Vec<String>, SwapchainReason)>,
-    /// Why a new plan has to be requested; `None` where no new plan is needed.
+    /// Why a new plan has to be requested; `None` if no new plan is needed.
     pub(crate) replan_reason: Option<SwapchainReason>,
     pub(crate) planned_for: Extent,
     pub(crate) next_buffer_number: usize,
@@ -260,7 +260,7 @@ impl<'a> App<'a> {
             .is_some_and(|frames| self.shown() >= frames)
     }
 
-    /// Returns the number of presented frames, or of committed frames where the compositor lacks presentation-time.
+    /// Returns the number of presented frames, or of committed frames if the compositor lacks presentation-time.
     pub(crate) fn shown(&self) -> u64 {
         if self.window.is_timed() {
             self.stats.frames_presented()

@@ -53,7 +53,7 @@ impl SubmissionTracker {
     /// Starts the tracker. With [`CompletionChoice::Auto`] the type of the device decides how completion is signalled.
     ///
     /// # Errors
-    /// [`Exit::Unexpected`] where the helper thread cannot be started.
+    /// [`Exit::Unexpected`] if the helper thread cannot be started.
     pub(crate) fn new(
         gpu: &Gpu,
         choice: CompletionChoice,
@@ -137,7 +137,7 @@ impl SubmissionTracker {
     /// Removes the submission whose completion the event loop has received. Returns `false` where no such submission is pending.
     ///
     /// # Errors
-    /// [`Exit::Unexpected`] where the submission failed.
+    /// [`Exit::Unexpected`] if the submission failed.
     pub(crate) fn complete(&mut self, number: u64) -> Result<bool, Failure> {
         let was_pending = self.pending.remove(&number).is_some();
         let failure = match &self.method {

@@ -88,7 +88,7 @@ impl RawReader {
         self.send(format!("{{\"done\":{index}}}").as_bytes());
     }
 
-    /// Receives a message; `None` where none has arrived. At the end of the connection the message is empty.
+    /// Receives a message; `None` if none has arrived. At the end of the connection the message is empty.
     fn receive(&self) -> Option<Vec<u8>> {
         let mut bytes = vec![0; DESCRIPTION_BYTES_MAX];
         match rustix::net::recv(&self.0, &mut bytes, RecvFlags::empty()) {

@@ -24,7 +24,7 @@ impl Sampling {
     /// Chooses the sampling of a format by what the device supports.
     ///
     /// # Errors
-    /// [`VulkanError::Lacks`] where the device supports no chroma location for the format.
+    /// [`VulkanError::Lacks`] if the device supports no chroma location for the format.
     pub(super) fn new(
         gpu: &Gpu,
         format: FormatModifier,
