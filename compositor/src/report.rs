@@ -142,7 +142,7 @@ pub struct FrameRecord {
     /// The time of the page flip.
     #[serde(rename = "flipped_ns", serialize_with = "serialize_time")]
     pub flipped: Option<Duration>,
-    /// The vblank counter; 0 where the card does not count vblanks.
+    /// The vblank counter; 0 if the card does not count vblanks.
     pub sequence: u32,
     /// The id of the framebuffer on the primary plane; null on a virtual output.
     pub framebuffer: Option<u32>,

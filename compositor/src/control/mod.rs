@@ -67,7 +67,7 @@ struct ConnectedPeer {
 }
 
 impl Control {
-    /// Returns the path of the socket; `None` where there is none.
+    /// Returns the path of the socket; `None` if there is none.
     pub fn path(&self) -> Option<&Path> {
         self.file.as_ref().map(PrivateSocket::path)
     }

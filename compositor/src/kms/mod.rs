@@ -81,7 +81,7 @@ pub enum KmsError {
     },
 }
 
-/// Returns the remedy for an error of the kernel, or an empty string where none is known.
+/// Returns the remedy for an error of the kernel, or an empty string if none is known.
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {

@@ -138,7 +138,7 @@ fn started_terminal_has_the_socket_and_no_descriptor_of_the_compositor() {
     let mut app = App::new(&mut fixture, "window", (100, 80));
     let folder = tempfile::tempdir().unwrap();
     let (script, output) = (folder.path().join("terminal"), folder.path().join("output"));
-    // Standard error is that of the test.
+    // The script lists its file descriptors except standard error, which it inherits from the test.
     let text = format!(
         "#!/bin/sh\necho \"$WAYLAND_DISPLAY\" >{path}.new\n\
         for fd in /proc/$$/fd/*; do case $fd in */2) ;; *) readlink $fd >>{path}.new ;; esac; done\n\
