@@ -117,8 +117,8 @@ pub(crate) fn recorded(path: &Path) -> Result<Machine> {
     )
 }
 
-/// Reads the reserved memory of a devicetree. `file` is a .dtb file or a copy of /proc/device-tree; `None` reads the devicetree of
-/// this machine. Returns `None` if this machine has no devicetree.
+/// Reads the reserved memory of a devicetree. `file` is a .dtb file or a copy of /proc/device-tree; `None` reads the devicetree
+/// of this machine. Returns `None` if this machine has no devicetree.
 ///
 /// # Errors
 /// The devicetree cannot be read.

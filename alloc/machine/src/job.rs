@@ -285,7 +285,7 @@ pub(super) fn label(participant: &Participant) -> String {
     }
 }
 
-/// Makes the names of participants unique: adds the node to a repeated name, and a number where the node is the same too.
+/// Makes the names of participants unique: adds the node to a repeated name, and a number if the node is the same too.
 pub fn unique_names(participants: &mut [Participant]) {
     for index in 1..participants.len() {
         let (before, rest) = participants.split_at_mut(index);

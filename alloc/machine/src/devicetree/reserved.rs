@@ -222,7 +222,7 @@ impl CellCounts {
     }
 }
 
-/// Reads one number from its cells; `None` where there are no cells, or the number does not fit into 64 bits.
+/// Reads one number from its cells; `None` if there are no cells, or the number does not fit into 64 bits.
 fn number(cells: impl Iterator<Item = u32>) -> Option<u64> {
     // All cells are taken even if the number does not fit, so that the next number begins at the right cell.
     let mut number = None;

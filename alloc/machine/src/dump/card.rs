@@ -23,7 +23,7 @@ pub(super) struct Card {
     pub(super) node: String,
     /// The name of the kernel driver.
     pub(super) driver: String,
-    /// The kernel's release; empty where the dump does not have it.
+    /// The kernel's release; empty if the dump does not have it.
     pub(super) kernel: String,
     /// Whether the card is on the PCI bus.
     pub(super) is_pci: bool,

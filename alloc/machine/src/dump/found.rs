@@ -164,7 +164,7 @@ impl DumpedDevices {
         format!("a machine with {}", drivers.join(", "))
     }
 
-    /// Returns the kernel's release; empty where no dump has it.
+    /// Returns the kernel's release; empty if no dump has it.
     fn kernel(&self) -> String {
         let cards = self.cards.iter().map(|(own, _)| &own.kernel);
         let videos = self.videos.iter().map(|(own, _)| &own.kernel);

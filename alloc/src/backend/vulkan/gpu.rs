@@ -96,7 +96,7 @@ impl Vulkan {
     /// Opens every device that can share images as dma-bufs, and returns for each other device the reason why it cannot.
     ///
     /// # Errors
-    /// [`VulkanError::Call`] where the devices cannot be listed.
+    /// [`VulkanError::Call`] if the devices cannot be listed.
     pub fn gpus(&self) -> Result<(Vec<Gpu>, Vec<VulkanError>), VulkanError> {
         let listed = Physical::list(&self.instance).map_err(|result| VulkanError::Call {
             device: "the Vulkan loader".to_owned(),

@@ -70,7 +70,7 @@ const MAXIMUM_BYTES: usize = 16 << 20;
 #[derive(Serialize)]
 struct Report<'a> {
     findings: &'a [Finding],
-    /// The pipelines of media-controller cameras, whole or not.
+    /// The pipelines of all media-controller cameras, also of those that can stream.
     pipelines: &'a [PipelineInfo],
 }
 

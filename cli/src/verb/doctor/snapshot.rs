@@ -181,9 +181,9 @@ pub(crate) struct PipelineInfo {
     pub(crate) driver: String,
     /// The entities from the sensor to the node.
     pub(crate) entities: Vec<String>,
-    /// The pad that fails, and why; `None` if the pipeline is whole.
+    /// The pad that fails, and why; `None` if the pipeline can stream.
     pub(crate) fault: Option<String>,
-    /// Why the pipeline could not be checked; `None` if it was.
+    /// Why the pipeline could not be checked; `None` if it was checked.
     pub(crate) error: Option<String>,
 }
 

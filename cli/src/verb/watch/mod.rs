@@ -62,7 +62,8 @@ pub(crate) struct Options {
     /// End after this many seconds.
     #[arg(long = "for", value_name = "SECONDS", value_parser = seconds, conflicts_with = "once")]
     duration: Option<Duration>,
-    /// List the dma-bufs, shared memory, timelines, file descriptors and objects of each client, and how they have grown since the start.
+    /// List the dma-bufs, shared memory, timelines, file descriptors and objects of each client, and how they have grown since
+    /// the start.
     #[arg(long)]
     leaks: bool,
     /// Print one JSON object in a line for each refresh.
