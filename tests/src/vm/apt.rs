@@ -26,7 +26,7 @@ const SOLVE_DEADLINE: Duration = Duration::from_secs(120);
 /// The time limit to download the packages: 600 MB at 0.5 MB/s.
 const DOWNLOAD_DEADLINE: Duration = Duration::from_secs(20 * 60);
 
-/// The suites of Debian from which the packages of the root and of the board come.
+/// The suites of Debian from which the packages of the root file system and of the board come.
 const SUITES: &[&str] = &["trixie", "trixie-updates", "trixie-backports"];
 
 /// apt's pattern for the essential packages of the native architecture.
@@ -106,7 +106,7 @@ impl<'a> Apt<'a> {
         }
     }
 
-    /// Sets the suites of Debian from which packages are resolved, instead of those of the root.
+    /// Sets the suites of Debian from which packages are resolved, instead of those of the root file system.
     #[must_use]
     pub fn with_suites(mut self, suites: &'static [&'static str]) -> Self {
         self.suites = suites;

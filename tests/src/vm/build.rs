@@ -1,7 +1,7 @@
-//! Compiles the project inside the root (the Debian tree in the cache), against the guest's own libraries.
+//! Compiles the project inside the root file system (the Debian tree in the cache), against the guest's own libraries.
 //!
 //! The checkout is mounted as `/src`, and its folder `target/guest` as `/target`. The host's own compiled files cannot be used in
-//! the root.
+//! the root file system.
 
 use std::ffi::OsString;
 use std::fs;
@@ -22,8 +22,8 @@ use super::toolchain::Toolchain;
 /// The cargo profile for programs that run on an emulated CPU.
 pub(super) const PROFILE: &str = "guest";
 
-/// The cargo features of the programs that are compiled in the root, which has the libraries of all backends. Some of them are
-/// not default features, because a developer's machine may not have these libraries.
+/// The cargo features of the programs that are compiled in the root file system, which has the libraries of all backends. Some of
+/// them are not default features, because a developer's machine may not have these libraries.
 pub const FEATURES: &str = "covalent-cli/gbm,covalent-cli/vulkan,covalent-client-demo/vulkan,covalent-tests/gbm,covalent-tests/vulkan";
 
 /// Returns the features with which the checks compile: [`FEATURES`] and the harness, which runs on the host.
@@ -200,7 +200,8 @@ fn build(
     compile(root, cargo(root, &args), &target, share)
 }
 
-/// Runs a `cargo build` in the root. Returns the folder with its programs: `share`, or `share-NAME` if `name` is not empty.
+/// Runs a `cargo build` in the root file system. Returns the folder with its programs: `share`, or `share-NAME` if `name` is not
+/// empty.
 pub(super) fn compile(
     root: &Root,
     mut command: RootCommand,
@@ -290,13 +291,13 @@ fn wait(mut cargo: Child, quiet: bool, folder: &Path) -> Result<String, BuildErr
     answer.map_err(file_error("read what cargo wrote in", folder))
 }
 
-/// Prepares a cargo command in the root, such as `["clippy", "--workspace"]`.
+/// Prepares a cargo command in the root file system, such as `["clippy", "--workspace"]`.
 #[must_use]
 pub fn cargo(root: &Root, args: &[&str]) -> RootCommand {
     cargo_for(root, Platform::Pc, args)
 }
 
-/// Prepares a cargo command in the root of a platform.
+/// Prepares a cargo command in the root file system of a platform.
 pub(super) fn cargo_for(root: &Root, platform: Platform, args: &[&str]) -> RootCommand {
     let mut command = root.command("cargo");
     Toolchain::find(platform).add_to(&mut command);

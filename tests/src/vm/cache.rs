@@ -415,7 +415,8 @@ impl CacheFolder {
 /// The name of the file whose modification time is the last use of the item. A run that uses the item holds the file's lock.
 const USE_MARK: &str = "used";
 
-/// Marks a root or an image as in use, so that no run removes it. When the value is dropped, the item is no longer in use.
+/// Marks a root file system or an image as in use, so that no run removes it. When the value is dropped, the item is no longer in
+/// use.
 #[derive(Debug)]
 pub struct InUse {
     _mark: File,

@@ -1,7 +1,8 @@
 //! The board's devicetree: QEMU's own tree, and overlays that change it.
 //!
-//! QEMU passes a devicetree of its machine to the kernel, and can write it to a file. In the root, `dtc` and `fdtoverlay` apply
-//! overlays to this file, as the manufacturer or the boot loader of a board does. QEMU then boots with the result.
+//! QEMU passes a devicetree of its machine to the kernel, and can write it to a file. In the root file system, `dtc` and
+//! `fdtoverlay` apply overlays to this file, as the manufacturer or the boot loader of a board does. QEMU then boots with the
+//! result.
 
 use std::fs;
 use std::io;
@@ -18,7 +19,7 @@ pub const CAMERA: &str = include_str!("../../board/camera.dts");
 /// The overlay with reserved memory, and with the `memory-region` property that links the camera to it.
 pub const POOLS: &str = include_str!("../../board/pools.dts");
 
-/// The path in the root where the folder with the files of a step is mounted.
+/// The path in the root file system where the folder with the files of a step is mounted.
 const MOUNT_PATH: &str = "/run/covalent/tree";
 
 /// Writes QEMU's own devicetree, and compacts it, because QEMU leaves a megabyte of free space in it. The arguments after `$0`
@@ -144,7 +145,7 @@ impl Devicetree {
     }
 }
 
-/// A temporary folder in which programs of the root run.
+/// A temporary folder in which programs of the root file system run.
 struct WorkFolder {
     root: Root,
     folder: tempfile::TempDir,

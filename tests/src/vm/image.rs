@@ -304,7 +304,7 @@ impl Image {
     }
 }
 
-/// Returns the key of the image that is built from the root with the key `tree_key`.
+/// Returns the key of the image that is built from the root file system with the key `tree_key`.
 fn key(platform: Platform, tree_key: &str) -> String {
     let first = format!("format {FORMAT}, disk {DISK_BYTES}, root {tree_key}");
     let [script, init] = initrd::scripts(platform);

@@ -2,8 +2,8 @@
 //!
 //! The guest's disk contains only the modules of the image's kernel. The modules of another kernel are on a second disk, which
 //! the guest mounts over `/usr/lib/modules`. The second disk is built when it is first requested, and the image does not change.
-//! The root's compiler compiles the modules that Debian leaves out from the source of the kernel. A module that cannot be
-//! compiled for an old kernel is left out, and its name is stored with the reason.
+//! The root file system's compiler compiles the modules that Debian leaves out from the source of the kernel. A module that
+//! cannot be compiled for an old kernel is left out, and its name is stored with the reason.
 
 use std::fs;
 use std::io;
@@ -51,7 +51,7 @@ const DISK_BYTES: u64 = 1 << 30;
 const DEADLINE: Duration = Duration::from_secs(600);
 const ARTEFACTS: [&str; 4] = ["kernel", "initrd", "modules", RECORD];
 const RECORD: &str = "record.json";
-/// The path in the root where a folder of the host is mounted.
+/// The path in the root file system where a folder of the host is mounted.
 const OUT: &str = "/run/covalent/out";
 
 /// A complete kernel. While this value exists, no other run removes it.
@@ -185,7 +185,7 @@ impl KernelMaker<'_> {
         Ok(self.cache.discard(self.lock, &unpacked)?)
     }
 
-    /// Runs a step in the root, and returns its log.
+    /// Runs a step in the root file system, and returns its log.
     fn run(
         &self,
         title: &str,

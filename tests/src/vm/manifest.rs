@@ -157,7 +157,7 @@ impl Manifest {
             .try_for_each(|artefact| artefact.check(image, false))
     }
 
-    /// Checks every byte of the image's files. The root is checked by another function.
+    /// Checks every byte of the image's files. The root file system is checked by another function.
     ///
     /// # Errors
     /// The first file that has changed.

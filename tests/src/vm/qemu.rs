@@ -1,8 +1,8 @@
 //! A QEMU process, its command line and its end.
 //!
-//! QEMU leaves nothing in the host's file system. It runs in the root, in namespaces that the kernel ends with this process. It
-//! inherits one end of each of two socket pairs as stdin and stdout. Its log, which contains its own output and the guest's
-//! console, is a temporary file without a name.
+//! QEMU leaves nothing in the host's file system. It runs in the root file system, in namespaces that the kernel ends with this
+//! process. It inherits one end of each of two socket pairs as stdin and stdout. Its log, which contains its own output and the
+//! guest's console, is a temporary file without a name.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -26,7 +26,7 @@ use super::platform::Platform;
 use super::root::RootCommand;
 use crate::wire::PORT;
 
-/// The folder in the root where files of the host are mounted for QEMU.
+/// The folder in the root file system where files of the host are mounted for QEMU.
 const MOUNT_FOLDER: &str = "/run/covalent";
 
 /// The maximum number of bytes of a log that are returned or saved. They are taken from its end.

@@ -97,7 +97,7 @@ impl Task<'_> {
         self.watch(child, poll)
     }
 
-    /// Runs `command` in a root to its end.
+    /// Runs `command` in a root file system to its end.
     ///
     /// # Errors
     /// The command cannot start, fails, or exceeds the deadline.

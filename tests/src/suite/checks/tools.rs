@@ -45,9 +45,10 @@ impl ToolOutput {
 
 /// The environment in which a check runs cargo.
 pub(super) enum CargoEnvironment<'a> {
-    /// Cargo runs in the image's root, which has the libraries of every backend; `None` if the root is not built.
+    /// Cargo runs in the image's root file system, which has the libraries of every backend; `None` if the root file system is
+    /// not built.
     Root(Option<&'a Root>),
-    /// Cargo runs on the host, which has the same toolchain as the root.
+    /// Cargo runs on the host, which has the same toolchain as the root file system.
     Host(&'a Toolchain),
 }
 

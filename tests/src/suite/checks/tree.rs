@@ -73,7 +73,7 @@ fn check_finds_test_binary() -> Result<(), String> {
         git(&["add", "--all"])?;
         fs::remove_file(file("removed.txt"))?;
         fs::write(file("new.txt"), [0; 4])?;
-        // A folder inside a repository is not the root of the repository.
+        // A folder inside a repository is not its top folder.
         fs::create_dir(file("inside"))?;
         if tracked(&file("inside")).is_some() {
             return Ok(None);
@@ -117,7 +117,7 @@ fn objections(folder: &Path, names: &[Box<Path>]) -> Vec<String> {
         .collect()
 }
 
-/// Returns the names of the files that git tracks; `None` if git is not installed, or if `folder` is not the root of a
+/// Returns the names of the files that git tracks; `None` if git is not installed, or if `folder` is not the top folder of a
 /// repository.
 fn tracked(folder: &Path) -> Option<Vec<Box<Path>>> {
     let git = |args: &[&str]| {
