@@ -78,6 +78,7 @@ impl RootCells {
     }
 }
 
+/// Returns a missing pool for each devicetree node whose participant needs contiguous memory that none of the sources guarantees.
 fn lacking<'a>(
     participants: impl IntoIterator<Item = &'a RecordedParticipant>,
     sources: &[Source],
@@ -120,6 +121,7 @@ fn lacking<'a>(
     found
 }
 
+/// Describes a range of addresses; empty for the range of all addresses.
 fn within(reach: AddressWindow) -> String {
     if reach == AddressWindow::default() {
         String::new()
@@ -139,6 +141,7 @@ pub fn pool_snippet(node: &str, bytes: u64, reach: AddressWindow) -> String {
     snippet(node, bytes, reach, RootCells::TWO)
 }
 
+/// Returns devicetree source that adds a pool of `bytes` bytes for the device at `node`, within the addresses `reach`.
 fn snippet(node: &str, bytes: u64, reach: AddressWindow, root: RootCells) -> String {
     let name = node.rsplit_once('/').map_or(node, |(_, name)| name);
     let name = name.split_once('@').map_or(name, |(name, _)| name);

@@ -174,6 +174,7 @@ fn card(node: String, written: WrittenCard) -> Option<Card> {
     })
 }
 
+/// Converts a plane of the JSON. A plane without a type is an overlay plane.
 fn plane(written: WrittenPlane) -> CardPlane {
     let properties = written.properties;
     let (kind, blob) = properties.map_or((None, None), |own| (own.kind, own.in_formats));

@@ -84,6 +84,7 @@ struct Reader {
 }
 
 impl Reader {
+    /// Reads a line of drm_info's output, as the current section requires.
     fn line(&mut self, line: Line<'_>) -> Result<(), LineError> {
         let text = line.text;
         if let Some(node) = text.strip_prefix("Node: ") {
@@ -117,6 +118,7 @@ impl Reader {
         Ok(())
     }
 
+    /// Reads the line with the name of the card's driver.
     fn driver(&mut self, line: Line<'_>) -> Result<(), LineError> {
         // A pasted text may begin after the line `Node:`. The card then gets the node `/dev/dri/card0`.
         if self.found.last().is_none_or(|card| !card.driver.is_empty()) {

@@ -88,6 +88,7 @@ struct PartialFormat {
 }
 
 impl Reader {
+    /// Reads a line of v4l2-ctl's output, as the current section requires.
     fn line(&mut self, line: Line<'_>) -> Result<(), LineError> {
         let text = line.text;
         if text.contains("v4l2-ctl") || text.starts_with("DEVICE:") {

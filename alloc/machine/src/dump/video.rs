@@ -173,6 +173,7 @@ impl CurrentFormat {
 }
 
 impl ListedFormat {
+    /// Returns whether the format supports a size; `None` asks whether the format has no list of sizes.
     fn takes(&self, size: Option<Extent>) -> bool {
         let Some(size) = size else {
             return self.discrete.is_empty();
@@ -281,6 +282,7 @@ impl Video {
         (recorded, Some(source))
     }
 
+    /// Returns the provenance of the constraints of a queue.
     fn provenance(
         &self,
         queue: &VideoQueue,

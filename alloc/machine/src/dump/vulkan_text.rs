@@ -75,6 +75,7 @@ enum Features {
 }
 
 impl<'text> Reader<'text> {
+    /// Reads a line of vulkaninfo's output, as the current device and group require.
     fn line(&mut self, line: Line<'text>) -> Result<(), LineError> {
         let text = line.text;
         if is_device(text) {

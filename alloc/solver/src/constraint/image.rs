@@ -244,6 +244,7 @@ fn is_zero_rows(rows: &u32) -> bool {
     *rows == 0
 }
 
+/// Joins numbers by "and".
 fn listed(steps: &BTreeSet<u32>) -> String {
     let steps: Vec<String> = steps.iter().map(ToString::to_string).collect();
     steps.join(" and ")

@@ -99,6 +99,7 @@ pub fn read_in_formats(blob: &[u8]) -> Result<Vec<FormatModifier>, InFormatsErro
 struct BlobReader<'bytes>(&'bytes [u8]);
 
 impl<'bytes> BlobReader<'bytes> {
+    /// Returns `size` bytes at the offset `at`. `what` names them in the error.
     fn part(
         &self,
         at: usize,

@@ -177,6 +177,7 @@ pub(super) fn any_value() -> AnyValue {
 pub(super) struct AnyValue(usize);
 
 impl AnyValue {
+    /// Returns the reader for a value that is nested one level deeper, or an error beyond [`MAXIMUM_DEPTH`] levels.
     fn deeper<E: Error>(self) -> Result<Self, E> {
         let depth = self.0.saturating_add(1);
         if depth > MAXIMUM_DEPTH {

@@ -347,6 +347,7 @@ impl<'p> CandidateSearch<'p, '_, '_> {
             .then_some(&self.problem.work)
     }
 
+    /// Returns whether a member can crop as much as is needed, or need not because the demand was given up.
     fn crops(
         &self,
         member: usize,

@@ -114,6 +114,8 @@ fn bit(index: usize) -> u32 {
     1 << (index & 31)
 }
 
+/// Returns the cost of a group whose members are the bits of `mask`; `None` if no source has a buffer for the group. The costs of
+/// all groups that were evaluated are stored in `known`.
 fn cost(
     problem: &Problem<'_>,
     mask: u32,

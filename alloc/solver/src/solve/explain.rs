@@ -207,6 +207,7 @@ impl Plan {
     }
 }
 
+/// Describes in one line what a participant does with the buffers.
 fn step(step: &Step) -> String {
     let action = match step.action {
         Action::Exports => "allocates and exports them",
@@ -221,6 +222,7 @@ fn step(step: &Step) -> String {
     format!("  {} {action}{which}", step.participant)
 }
 
+/// Describes in one line how a reader waits for a writer.
 fn handover(handover: &Handover) -> String {
     let how = match handover.sync {
         Some(SyncMechanism::Implicit) => "the fence is attached to the dma-buf (implicit sync)",

@@ -186,6 +186,7 @@ impl Text {
             && text.lines().all(|line| line.len() <= LINE_BYTES)
     }
 
+    /// Writes all sections, each with at most `most` entries, in lines of at most `bytes` bytes.
     fn written(&self, most: usize, bytes: usize) -> String {
         let mut text = String::new();
         for section in &self.sections {

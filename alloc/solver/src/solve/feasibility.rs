@@ -154,6 +154,8 @@ impl<'p, 'a, 'v> FeasibilityCache<'p, 'a, 'v> {
         Some(is_feasible)
     }
 
+    /// Searches for a source and format that meet the demands in `kept`, and returns whether there is one. The result is `None`
+    /// if the budget or the number of searches was spent.
     fn search(&self, kept: &[FieldSet]) -> Option<bool> {
         let view = View {
             members: self.members,

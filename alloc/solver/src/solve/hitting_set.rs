@@ -32,6 +32,7 @@ impl HittingSets {
         found.filter(|_| !work.is_spent())
     }
 
+    /// Searches for a hitting set of `size` numbers that begins with the numbers in `begun`.
     fn search(
         &self,
         size: usize,

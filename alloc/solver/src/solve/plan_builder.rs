@@ -162,6 +162,7 @@ fn handovers(search: &CandidateSearch<'_, '_, '_>, left_out: &mut Vec<LeftOut>) 
 /// The steps that are charged for listing one hand-over.
 const HANDOVER_STEPS: usize = 48;
 
+/// Returns the sentences that say why the plan was chosen, and which constraints its layout satisfies.
 fn reasons(
     importers: usize,
     found: usize,

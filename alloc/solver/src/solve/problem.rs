@@ -113,6 +113,7 @@ impl<'v> View<'v> {
         }
     }
 
+    /// Returns the fields whose demands a participant keeps; the demands on all other fields are given up.
     pub(super) fn keeps(&self, prepared: usize) -> FieldSet {
         self.kept.map_or(FieldSet::ALL, |kept| kept[prepared])
     }

@@ -204,6 +204,7 @@ fn stride_ratio(info: &FormatInfo, plane: usize) -> Option<(u64, u64)> {
     Some((times.checked_div(divisor)?, of.checked_div(divisor)?))
 }
 
+/// Returns the first multiples of `step` that are not less than `least`.
 fn multiples(step: u64, least: u64) -> impl Iterator<Item = u64> {
     (0..STRIDES_TRIED).filter_map(move |place| {
         least
