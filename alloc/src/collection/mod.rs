@@ -469,6 +469,7 @@ fn log_error(error: &TrialResultError) {
     tracing::warn!("{error}");
 }
 
+/// Makes the error for a plan whose source is not open.
 fn missing(plan: &Plan) -> BackendError {
     let why = format!(
         "{} ({}) is not among the sources of this machine that could be opened",

@@ -57,6 +57,7 @@ fn memory_mebibytes(meminfo: &str) -> Option<u64> {
     (kilobytes / 1024).checked_next_multiple_of(MEMORY_ROUNDING_MEBIBYTES)
 }
 
+/// Returns the value of a parameter of the kernel's command line.
 fn parameter(command_line: &str, name: &str) -> Option<String> {
     command_line
         .split_whitespace()

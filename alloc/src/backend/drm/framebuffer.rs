@@ -196,6 +196,7 @@ impl FramebufferLayout {
         Some(fb_layout)
     }
 
+    /// Adds the framebuffer to a card (DRM_IOCTL_MODE_ADDFB2).
     fn add_to(&self, card: &Card) -> io::Result<framebuffer::Handle> {
         let (width, height) = self.size;
         let added = drm_ffi::mode::add_fb2(

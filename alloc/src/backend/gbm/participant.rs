@@ -59,6 +59,7 @@ impl Gbm {
             .collect()
     }
 
+    /// Returns whether GBM supports this format and modifier, as [`Gbm::formats`] defines it.
     fn supports(&self, wanted: FormatModifier) -> bool {
         let Some(format) = format_of(wanted.fourcc) else {
             return false;

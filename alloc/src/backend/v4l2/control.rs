@@ -235,6 +235,7 @@ impl Device {
         }
     }
 
+    /// Reads the current value of a control, and makes its description.
     fn control(
         &self,
         description: &sys::ControlDescription,
@@ -291,6 +292,7 @@ impl Device {
         }))
     }
 
+    /// Lists the entries of a menu control.
     fn menu(&self, description: &sys::ControlDescription) -> Result<Vec<MenuItem>, Error> {
         let first = u32::try_from(description.minimum).unwrap_or(0);
         let last = u32::try_from(description.maximum).unwrap_or(0);

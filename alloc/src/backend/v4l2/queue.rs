@@ -391,6 +391,7 @@ impl Queue {
             .map_err(|_| self.device.failed(operation, Errno::RANGE))
     }
 
+    /// Calls VIDIOC_REQBUFS. If the driver sets up fewer than `count` buffers, they are freed, and an error is returned.
     pub(super) fn request(&self, memory: u32, count: usize) -> Result<(), Error> {
         let requested = u32::try_from(count).unwrap_or(u32::MAX);
         let mut request = sys::RequestBuffers {

@@ -284,6 +284,7 @@ impl Gpu {
         sync.semaphore_from_sync_file && sync.semaphore_to_sync_file
     }
 
+    /// Returns a function that makes the error for a failed Vulkan call.
     pub(super) fn failed(&self, operation: &'static str) -> impl Fn(vk::Result) -> VulkanError {
         let device = self.inner.name.clone();
         move |result| VulkanError::Call {
@@ -328,6 +329,7 @@ fn missing_extension_reason(driver: &str, is_cpu: bool) -> &'static str {
     }
 }
 
+/// Returns the identity of a physical device, and which memory its DRM device imports.
 pub(super) fn identity(
     properties: &DeviceProperties,
     extensions: &BTreeSet<CString>,

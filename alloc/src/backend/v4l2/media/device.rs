@@ -185,6 +185,7 @@ impl MediaDevice {
         self.hardware().pad_format(source, link.source)
     }
 
+    /// Returns access to the formats and links of the device.
     fn hardware(&self) -> Hardware<'_> {
         Hardware::new(self.fd.as_fd(), &self.path, &self.video, self.node)
     }

@@ -129,6 +129,7 @@ impl MediaError {
     }
 }
 
+/// Returns the remedy for an error of opening a device node, with which the message ends.
 fn remedy(error: SystemError) -> &'static str {
     match error.errno() {
         Errno::ACCESS | Errno::PERM => "; add the user to the group `video`",

@@ -36,6 +36,7 @@ impl Graph {
         self.arrays.entities.iter().find(is_named).unwrap().id
     }
 
+    /// Adds an entity without a device node, and returns its id. `sinks` states for each pad whether it is a sink pad.
     fn entity(&mut self, name: &str, function: u32, sinks: &[bool]) -> u32 {
         let id = self.next_id();
         let mut entity = sys::Entity::EMPTY;
@@ -74,6 +75,7 @@ impl Graph {
         self.arrays.links.push(link);
     }
 
+    /// Adds a sensor with one source pad and a device node.
     pub(super) fn sensor(&mut self, name: &str) {
         let id = self.entity(name, sys::FUNCTION_CAMERA_SENSOR, &[false]);
         self.interface(id, (82, id));
@@ -85,11 +87,13 @@ impl Graph {
         self.interface(id, (82, id));
     }
 
+    /// Adds a video node with one sink pad.
     pub(super) fn node(&mut self, name: &str, number: (u32, u32)) {
         let id = self.entity(name, sys::FUNCTION_VIDEO_NODE, &[true]);
         self.interface(id, number);
     }
 
+    /// Adds a data link between two pads, each given by the name of its entity and its number.
     pub(super) fn link(&mut self, source: (&str, u32), sink: (&str, u32), is_enabled: bool) {
         self.link_with(source, sink, u32::from(is_enabled));
     }
@@ -209,6 +213,7 @@ impl Simulated {
         }
     }
 
+    /// Returns the media bus codes that a pad accepts.
     fn known(&self, pad: Pad) -> &[BusCode] {
         let (sinks, sources) = &self.codes[&pad.entity];
         if pad.is_sink { sinks } else { sources }

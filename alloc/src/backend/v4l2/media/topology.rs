@@ -245,6 +245,7 @@ impl Topology {
     }
 }
 
+/// Returns the elements, or an error if there are more than [`MAXIMUM_ELEMENTS`].
 fn limited<'a, T>(what: &'static str, elements: &'a [T]) -> Result<&'a [T], TopologyError> {
     let count = u32::try_from(elements.len()).unwrap_or(u32::MAX);
     if count > MAXIMUM_ELEMENTS {
