@@ -109,6 +109,7 @@ fn element_at(row: &[u8], number: usize, bytes: usize) -> &[u8] {
         .unwrap_or_default()
 }
 
+/// Returns a byte of a row; 0 beyond its end.
 fn byte(row: &[u8], place: usize) -> u32 {
     row.get(place).copied().map_or(0, u32::from)
 }

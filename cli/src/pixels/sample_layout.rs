@@ -93,6 +93,7 @@ const fn packed_yuv(luma: [usize; 2], cb: usize, cr: usize) -> SampleLayout {
     SampleLayout::PackedYuv { luma, cb, cr }
 }
 
+/// Makes the layout of an 8-bit format with one plane of luma and one plane of interleaved chroma.
 const fn semi(hsub: usize, is_cr_first: bool) -> SampleLayout {
     SampleLayout::SemiPlanar {
         hsub,
@@ -101,6 +102,7 @@ const fn semi(hsub: usize, is_cr_first: bool) -> SampleLayout {
     }
 }
 
+/// Makes the layout of an 8-bit format with three planes.
 const fn planar(hsub: usize, is_cr_first: bool) -> SampleLayout {
     SampleLayout::Planar { hsub, is_cr_first }
 }

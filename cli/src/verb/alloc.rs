@@ -140,6 +140,7 @@ fn find(collection: &mut BufferCollection, name: &str) -> Result<Source> {
     }
 }
 
+/// Makes a request for buffers of one source that the CPU writes.
 fn request(options: &Options, source: Source) -> Request {
     let mut processor = Participant::processor(Role::CpuWrite);
     processor.for_each_choice(|choice| {

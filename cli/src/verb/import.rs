@@ -91,6 +91,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Makes the report on an imported machine.
 fn report(machine: &Machine, files: &[DumpFile<'_>]) -> Report {
     let kind = |own: &DumpFile<'_>| DumpKind::detect(own.bytes).map_or("", DumpKind::label);
     let mut report = Report {

@@ -298,6 +298,7 @@ fn copy_planes(
     Ok(())
 }
 
+/// Calls a function, and returns its result and its duration in nanoseconds.
 fn timed<T>(act: impl FnOnce() -> T) -> (T, u64) {
     let start = Instant::now();
     let done = act();

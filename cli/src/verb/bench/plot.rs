@@ -142,6 +142,7 @@ pub(super) fn render(report: &Report) -> String {
     )
 }
 
+/// Draws the bar of a row at the height `y`, with its label and its quartiles.
 fn bar(body: &mut String, scale: &Scale, row: &Row, y: f64) {
     let quartiles = row.quartiles;
     let middle = y + BAR / 2.0;
@@ -193,6 +194,7 @@ fn bar(body: &mut String, scale: &Scale, row: &Row, y: f64) {
     text(body, (label_x, middle + 4.5), "note", &words);
 }
 
+/// Writes a text at a position.
 fn text(body: &mut String, (x, y): (f64, f64), class: &str, words: &str) {
     let words = escaped(words);
     let _ = writeln!(
@@ -221,6 +223,7 @@ fn shorten_label(name: &str) -> String {
     format!("{start}…")
 }
 
+/// Escapes a text for SVG.
 fn escaped(words: &str) -> String {
     printable(words)
         .replace('&', "&amp;")

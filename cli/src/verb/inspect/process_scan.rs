@@ -108,6 +108,7 @@ impl ProcessScan {
     }
 }
 
+/// Reads the dma-bufs of one process from its folder in `/proc`.
 fn process(
     folder: &Path,
     pid: u32,
@@ -188,6 +189,7 @@ fn created_at(status: &fs::Metadata) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(seconds.checked_add(rest)?)
 }
 
+/// Reads the mappings of dma-bufs into one process.
 fn mappings(folder: &Path, file_system: Option<(u32, u32)>) -> io::Result<Vec<MapLine>> {
     let maps = BufReader::new(File::open(folder.join("maps"))?);
     let mut mappings = Vec::new();

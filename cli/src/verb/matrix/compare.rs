@@ -111,6 +111,7 @@ enum ParticipantNeed {
 }
 
 impl KnownUncertainties {
+    /// Parses `known_uncertainties.json`, which is compiled in.
     pub(super) fn committed() -> Result<Self> {
         serde_json::from_str(COMMITTED)
             .context("cannot parse known_uncertainties.json, which is compiled in")
@@ -146,6 +147,7 @@ impl KnownUncertainties {
 }
 
 impl Uncertainty {
+    /// Returns whether the entry explains why this property is uncertain for a request.
     fn matches(&self, property: UncertainProperty, request: &Request) -> bool {
         let needs = request.participants.iter().map(|participant| {
             match (property, participant.constraints().memory.contiguity) {

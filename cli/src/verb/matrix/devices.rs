@@ -184,6 +184,7 @@ impl DeclaredDevices {
     }
 }
 
+/// Declares the CPU as a participant that accesses every frame.
 fn processor(name: &str, role: Role) -> Participant {
     let mut participant = Participant::processor(role);
     participant.name = name.to_owned();

@@ -60,6 +60,7 @@ impl MatrixRun<'_> {
         }
     }
 
+    /// Solves and tries one source, participant and format, and compares verdict and outcome.
     fn cell(
         &mut self,
         source: &Source,

@@ -46,6 +46,7 @@ impl Sign {
         }
     }
 
+    /// Returns the character that the table shows.
     fn letter(self) -> char {
         match self {
             Self::One(PairStatus::Guaranteed) => '+',
@@ -59,6 +60,7 @@ impl Sign {
         }
     }
 
+    /// Returns the colour of the character on a terminal.
     fn style(self) -> Style {
         let colour = match self {
             Self::One(PairStatus::Guaranteed) => AnsiColor::Green,
@@ -71,6 +73,7 @@ impl Sign {
         colour.on_default()
     }
 
+    /// Returns the meaning of the character, for the legend.
     fn words(self) -> &'static str {
         match self {
             Self::One(status) => status_label(status),
@@ -156,6 +159,7 @@ fn legend(text: &mut String, grid: &Grid) {
     }
 }
 
+/// Writes the numbered list of reasons.
 fn reasons(text: &mut String, grid: &Grid) {
     const NUMBER: usize = 4;
     if grid.reasons.is_empty() {

@@ -81,6 +81,7 @@ impl Connection {
         }
     }
 
+    /// Returns the next line that the compositor sends.
     fn line(&mut self, deadline: Option<Instant>) -> Result<Option<Vec<u8>>> {
         let mut searched = 0;
         loop {

@@ -71,6 +71,7 @@ pub(crate) struct Options {
     json: bool,
 }
 
+/// Parses a number of seconds, which may have decimals.
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text
         .parse()

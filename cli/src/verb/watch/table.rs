@@ -92,6 +92,7 @@ fn last_frame(frame: &Frame) -> Vec<String> {
     lines
 }
 
+/// Returns the table of surfaces, one line for each.
 fn surfaces(report: &Report) -> Vec<String> {
     let snapshot = &report.snapshot;
     let mut rows = vec![
@@ -146,6 +147,7 @@ fn surfaces(report: &Report) -> Vec<String> {
     lines
 }
 
+/// Returns the table of what each client holds, with the growth since the start.
 fn leaks(report: &Report) -> Vec<String> {
     let mut rows = vec![
         [
@@ -243,6 +245,7 @@ fn client_name(client: &Client) -> String {
     }
 }
 
+/// Describes the role, the state and the title of a surface.
 fn window(surface: &Surface) -> String {
     let title = surface.title.as_deref().unwrap_or_default();
     let app_id = surface.app_id.as_deref().unwrap_or_default();
@@ -262,6 +265,7 @@ fn window(surface: &Surface) -> String {
     words.join(" ")
 }
 
+/// Describes the buffer of a surface.
 fn buffer(buffer: &Buffer) -> String {
     let mut words = vec![buffer.kind.clone(), buffer.format.clone()];
     words.extend(buffer.modifier.clone());

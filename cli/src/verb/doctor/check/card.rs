@@ -36,6 +36,7 @@ fn import(card: &CardInfo) -> Option<Finding> {
     Some(finding)
 }
 
+/// Returns a finding if a card with a display does not support timeline syncobjs.
 fn timelines(card: &CardInfo) -> Option<Finding> {
     (card.drives_display && !card.has_timelines).then(|| {
         Finding::new(
@@ -47,6 +48,7 @@ fn timelines(card: &CardInfo) -> Option<Finding> {
     })
 }
 
+/// Returns a finding if a card has a display and no card can render.
 fn rendering(snapshot: &Snapshot, card: &CardInfo) -> Option<Finding> {
     // If any card can render, the compositor can use it, so no finding is needed.
     if !card.drives_display || snapshot.cards.iter().any(|card| card.has_render_node) {

@@ -197,6 +197,7 @@ fn has_heap(snapshot: &Snapshot, is: impl Fn(&str) -> bool) -> bool {
         .any(is)
 }
 
+/// Returns the severity of a missing source of memory: limiting if another source exists, and blocking otherwise.
 fn memory(snapshot: &Snapshot) -> Severity {
     if snapshot.has_memory() {
         Severity::Limits

@@ -72,6 +72,7 @@ pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     findings
 }
 
+/// Makes the finding for a limit of open files that is too low.
 fn files(snapshot: &Snapshot) -> Finding {
     let limits = &snapshot.limits;
     let files = limits.files.unwrap_or(0);
@@ -92,6 +93,7 @@ fn files(snapshot: &Snapshot) -> Finding {
     }
 }
 
+/// Returns the command that removes the limit of locked memory.
 fn locked(snapshot: &Snapshot) -> String {
     snapshot.as_root("prlimit --pid $$ --memlock=unlimited:unlimited")
 }

@@ -101,6 +101,7 @@ fn udmabuf_list(snapshot: &Snapshot) -> Option<Finding> {
     })
 }
 
+/// Makes the finding for a parameter of udmabuf that is too low, with the command that sets it to `target`.
 fn limited(snapshot: &Snapshot, parameter: &str, what: &str, target: u64) -> Finding {
     let tee = snapshot.as_root(&format!("tee /sys/module/udmabuf/parameters/{parameter}"));
     Finding::new(

@@ -265,6 +265,7 @@ fn name(kind: NodeKind) -> &'static str {
     }
 }
 
+/// Returns what is not possible without access to a node of this kind.
 fn why(kind: NodeKind) -> &'static str {
     match kind {
         NodeKind::Udmabuf => {

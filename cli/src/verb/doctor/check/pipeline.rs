@@ -8,6 +8,7 @@ pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     snapshot.pipelines.iter().map(finding).collect()
 }
 
+/// Makes the finding for a pipeline that cannot stream or cannot be checked.
 fn finding(pipeline: &PipelineInfo) -> Finding {
     let PipelineInfo {
         node,

@@ -9,6 +9,7 @@ use super::super::snapshot::{Node, NodeKind, PipelineInfo};
 /// The maximum number of entities of a pipeline that are kept, so that a recording stays small.
 const MAXIMUM_ENTITIES: usize = 64;
 
+/// Returns the pipelines of the media-controller cameras whose nodes can be opened.
 pub(super) fn pipelines(nodes: &[Node]) -> Vec<PipelineInfo> {
     let usable = nodes
         .iter()

@@ -144,6 +144,7 @@ impl Frame {
         self
     }
 
+    /// Draws the title and the lines below it.
     fn heading(&self, out: &mut Document, heading: &Heading) {
         out.text("title ink", MARGIN, MARGIN + 14, &heading.title);
         for (number, line) in heading.lines.iter().enumerate() {
@@ -168,6 +169,7 @@ impl Frame {
         }
     }
 
+    /// Draws the name and the cells of a row, with tooltips.
     fn row(&self, out: &mut Document, grid: &Grid, index: usize, row: &Row) {
         let y = self.rows.get(index).copied().unwrap_or(0);
         let name = row_name(row);
