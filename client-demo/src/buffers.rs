@@ -267,6 +267,7 @@ impl Buffers {
             .fold(0, |sum, slot| sum.saturating_add(slot.waits))
     }
 
+    /// Returns the state of a buffer if `from` holds it, and otherwise an error about its transfer to `to`.
     fn slot(&mut self, index: usize, from: Holder, to: Holder) -> Result<&mut Slot, HandOverError> {
         let count = self.slots.len();
         let slot = self

@@ -27,6 +27,7 @@ pub fn choose(
     Ok(best(&lists, wanted))
 }
 
+/// Returns `wanted` if a format supports it. Otherwise returns the largest size that fits into `wanted`, or the smallest size.
 fn best(lists: &[FrameSizes], wanted: Extent) -> Extent {
     // A camera that lists no sizes may support any size; VIDIOC_S_FMT returns the size that it uses.
     if lists

@@ -177,6 +177,7 @@ impl Compositor {
         self.events.push_back(event);
     }
 
+    /// Binds a global if the program uses its interface, at a version that the program knows.
     fn bind(
         &mut self,
         registry: &WlRegistry,

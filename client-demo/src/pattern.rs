@@ -181,6 +181,7 @@ impl Pattern {
         Ok(number)
     }
 
+    /// Returns the colour of a pixel in the column `x` of frame `number`, in a strip or below it.
     fn colour(self, number: u32, x: u32, strip: bool) -> [u8; 3] {
         if strip {
             let cell = (0..CELLS)

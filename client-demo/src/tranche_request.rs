@@ -80,6 +80,7 @@ fn tranche_request(feedback: &Feedback, tranche: &Tranche, crop: Crop) -> Tranch
     }
 }
 
+/// Returns the pairs of format and modifier of a tranche.
 fn formats(feedback: &Feedback, tranche: &Tranche) -> FormatSet {
     feedback
         .formats(tranche)

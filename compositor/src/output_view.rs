@@ -42,6 +42,7 @@ const MATRICES: [(Transform, Matrix); 8] = [
     (Transform::Flipped270, [[0, -1], [-1, 0]]),
 ];
 
+/// Returns the matrix of a transform, for coordinates relative to the centre.
 fn matrix(transform: Transform) -> Matrix {
     let found = MATRICES.iter().find(|(other, _)| *other == transform);
     found.map_or([[1, 0], [0, 1]], |(_, matrix)| *matrix)

@@ -57,6 +57,7 @@ impl State {
         }
     }
 
+    /// Describes a client, and with `with_holdings` what it holds.
     fn client(&self, id: &ClientId, with_holdings: bool) -> Client {
         let handle = self.display.backend_handle();
         let data = handle.get_client_data(id.clone()).ok();
@@ -180,6 +181,7 @@ impl State {
     }
 }
 
+/// Describes an output and the last frame that it presented.
 fn output(screen: &Screen, now: Duration) -> Output {
     let mode = screen.mode();
     let presented = screen.presented();
@@ -201,6 +203,7 @@ fn output(screen: &Screen, now: Duration) -> Output {
     }
 }
 
+/// Describes how a presented frame was shown.
 fn frame(record: &FrameRecord, now: Duration) -> Frame {
     let path = match record.path {
         FramePath::Direct => "direct",
@@ -220,6 +223,7 @@ fn frame(record: &FrameRecord, now: Duration) -> Frame {
     }
 }
 
+/// Describes the buffer of a surface.
 fn buffer(content: &Content) -> Buffer {
     let memory = content.dmabuf().map(|dmabuf| dmabuf.buffer());
     let (width, height) = content.size();

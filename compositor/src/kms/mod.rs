@@ -91,6 +91,7 @@ fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
+/// Returns a function that makes the error for a failed operation of the kernel.
 pub(crate) fn kernel(operation: &'static str) -> impl FnOnce(io::Error) -> KmsError {
     move |error| KmsError::Kernel { operation, error }
 }

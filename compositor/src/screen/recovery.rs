@@ -90,6 +90,7 @@ impl Recovery {
         retried
     }
 
+    /// Counts a failed attempt. Returns the delay before the next one.
     fn failed(&mut self, cause: String) -> Duration {
         if self.commit_backoff.attempts() == 0 {
             tracing::warn!("a frame was rejected and is retried: {cause}");

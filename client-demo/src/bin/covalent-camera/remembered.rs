@@ -35,6 +35,7 @@ struct Camera {
 }
 
 impl Camera {
+    /// Returns whether the entry is for this camera.
     fn is(&self, device: &Device) -> bool {
         self.driver == device.driver() && self.card == device.card() && self.bus == device.bus()
     }

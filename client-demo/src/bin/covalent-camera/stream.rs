@@ -420,6 +420,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Prints the report of the stream.
     fn report(&self, ended: Ending) -> Result<(), Failure> {
         let inputs = ReportInputs {
             camera_buffers: &self.camera_buffers,

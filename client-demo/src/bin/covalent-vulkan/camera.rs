@@ -157,6 +157,7 @@ impl CameraNegotiation {
         Ok(CameraImport::Imported(Box::new(camera), Box::new(renderer)))
     }
 
+    /// Allocates buffers for a plan, imports them into the camera's queue, and queues all of them.
     fn stream(&mut self, plan: &Plan) -> Result<Stream, BackendError> {
         let collection = self.negotiation.collection();
         let buffers = collection.allocate(plan)?;

@@ -246,6 +246,7 @@ impl Worker {
         }
     }
 
+    /// Takes the error of the helper thread, if it has failed.
     fn failure(&self) -> Option<anyhow::Error> {
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         failure.take()

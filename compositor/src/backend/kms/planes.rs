@@ -86,6 +86,7 @@ impl Kms {
         }
     }
 
+    /// Collects the visible layers and the pointer as candidates for planes, with a framebuffer for each that can be scanned out.
     fn prepare(
         &mut self,
         visible: &[SceneLayer],

@@ -338,6 +338,7 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Prints the report of the stream.
     fn report(&self, ended: Ending) -> Result<(), Failure> {
         let inputs = ReportInputs {
             camera_buffers: &self.camera_buffers,

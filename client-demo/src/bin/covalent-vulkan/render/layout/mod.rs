@@ -36,6 +36,7 @@ impl Sampling {
         })
     }
 
+    /// Returns the sampling of a format with what the device supports; `None` if it supports no chroma location for the format.
     fn by(support: ChromaSupport, format: FormatModifier, colours: Colours) -> Option<Self> {
         if !is_ycbcr(format.fourcc) {
             return Some(Self {
