@@ -18,39 +18,43 @@ const LONG_LIMIT: Duration = Duration::from_secs(240);
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("alloc::virtio_sources_conform", Config::Virtio, sources),
-    Case::new("alloc::bochs_sources_conform", Config::Bochs, sources),
-    Case::new("alloc::vkms_sources_conform", Config::Vkms, sources),
+    Case::new(
+        "alloc::virtio_sources_conform",
+        Config::Virtio,
+        check_sources,
+    ),
+    Case::new("alloc::bochs_sources_conform", Config::Bochs, check_sources),
+    Case::new("alloc::vkms_sources_conform", Config::Vkms, check_sources),
     Case::new(
         "alloc::virtio_queues_take_what_is_guaranteed",
         Config::Virtio,
-        queues,
+        check_queues,
     ),
     Case::new(
         "alloc::vkms_queues_take_what_is_guaranteed",
         Config::Vkms,
-        queues,
+        check_queues,
     ),
     Case::new(
         "alloc::queues_in_4g_take_what_is_guaranteed",
         Config::Virtio,
-        queues,
+        check_queues,
     )
     .memory(Memory::FOUR_GIBIBYTES),
     Case::new(
         "alloc::virtio_cards_take_what_is_guaranteed",
         Config::Virtio,
-        cards,
+        check_cards,
     ),
     Case::new(
         "alloc::bochs_cards_take_what_is_guaranteed",
         Config::Bochs,
-        cards,
+        check_cards,
     ),
     Case::new(
         "alloc::vkms_cards_take_what_is_guaranteed",
         Config::Vkms,
-        cards,
+        check_cards,
     ),
     Case::new(
         "alloc::wrong_buffer_descriptors_are_refused",
@@ -90,11 +94,11 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "alloc::tool_allocates_from_every_source",
         Config::Virtio,
-        tool,
+        tool_allocates_from_every_source,
     ),
 ];
 
-fn sources(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn check_sources(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     with_huge_pages(context, 24, |context| check(context, "sources"))
 }
 
@@ -113,11 +117,11 @@ pub(super) fn with_huge_pages<T>(
     outcome
 }
 
-fn queues(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn check_queues(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     with_huge_pages(context, 8, |context| check(context, "queues"))
 }
 
-fn cards(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn check_cards(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     check(context, "cards")
 }
 
@@ -263,7 +267,7 @@ fn no_format(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn tool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn tool_allocates_from_every_source(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let found: Value =
         serde_json::from_slice(&context.sh("covalent probe --json", LONG_LIMIT)?.stdout)?;
     context.save_artefact("probe.json", found.to_string().as_bytes())?;

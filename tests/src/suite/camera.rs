@@ -40,7 +40,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "camera::contiguous_queue_has_the_buffers_attached",
         Config::Bochs,
-        attached,
+        contiguous_queue_has_the_buffers_attached,
     ),
     Case::new(
         "camera::direct_scanout_copies_no_byte",
@@ -61,14 +61,14 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "camera::3000_frames_are_in_order_and_leave_nothing",
         Config::Virtio,
-        many,
+        many_frames_are_in_order_and_leave_nothing,
     )
     .limit(Duration::from_secs(900))
     .seconds(90),
     Case::new(
         "camera::soak_of_20000_frames_leaves_nothing",
         Config::Virtio,
-        soak,
+        soak_of_20000_frames_leaves_nothing,
     )
     .full()
     .limit(Duration::from_secs(6000)),
@@ -177,7 +177,9 @@ fn excerpt(ioctls: &str) -> String {
         .join("\n")
 }
 
-fn attached(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn contiguous_queue_has_the_buffers_attached(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     // vivid's second instance has dma-contig queues, which attach to the dma-bufs that they import.
     let pipeline = Pipeline {
         camera: "/dev/video2".to_owned(),
@@ -374,11 +376,13 @@ fn touches_a_frame(line: &str) -> bool {
     !events
 }
 
-fn many(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn many_frames_are_in_order_and_leave_nothing(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     long_run(context, LONG_RUN_FRAMES)
 }
 
-fn soak(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn soak_of_20000_frames_leaves_nothing(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     long_run(context, SOAK_FRAMES)
 }
 

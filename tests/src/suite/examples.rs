@@ -47,7 +47,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "examples::offline_plans_and_conflicts_are_explained",
         Config::Virtio,
-        offline,
+        offline_plans_and_conflicts_are_explained,
     ),
     Case::new(
         "examples::decoded_pictures_are_read_by_the_gpu_and_shown",
@@ -109,7 +109,9 @@ fn share_with_process(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> 
     Ok(Outcome::Passed)
 }
 
-fn offline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn offline_plans_and_conflicts_are_explained(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     check_output(
         context,
         "covalent probe --record /tmp/machine.json >/dev/null && plan-on-paper /tmp/machine.json /dev/video0 /dev/dri/card0",

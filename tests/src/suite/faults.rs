@@ -53,12 +53,12 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "faults::client_killed_on_the_display_leaves_the_others",
         Config::Virtio,
-        killed,
+        client_killed_on_the_display_leaves_the_others,
     ),
     Case::new(
         "faults::camera_unplugged_while_streaming_ends_cleanly",
         Config::Virtio,
-        unplugged,
+        camera_unplugged_while_streaming_ends_cleanly,
     )
     .last(),
     Case::new(
@@ -69,7 +69,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "faults::signal_ends_the_client_with_its_report",
         Config::Virtio,
-        signalled,
+        signal_ends_the_client_with_its_report,
     ),
 ];
 
@@ -240,7 +240,9 @@ fn small_region(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn client_killed_on_the_display_leaves_the_others(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let pattern =
         compositor.start_client(context, "covalent-pattern --window --size 320x240 --fps 20")?;
@@ -274,7 +276,9 @@ fn killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn unplugged(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn camera_unplugged_while_streaming_ends_cleanly(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let camera = compositor.start_camera(context)?;
     // The driver keeps the node, and every request returns ENODEV until all processes have closed the node.
@@ -302,7 +306,9 @@ fn compositor_killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn signalled(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn signal_ends_the_client_with_its_report(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     for signal in [SIGINT, SIGTERM] {
         let camera = compositor.start_camera(context)?;

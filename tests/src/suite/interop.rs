@@ -37,31 +37,31 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "interop::virtio_exchanges_with_vulkan_succeed",
         Config::Virtio,
-        exchanges,
+        check_exchanges,
     )
     .limit(FULL_LIMIT),
     Case::new(
         "interop::bochs_exchanges_with_vulkan_succeed",
         Config::Bochs,
-        exchanges,
+        check_exchanges,
     )
     .limit(FULL_LIMIT),
     Case::new(
         "interop::vkms_exchanges_with_vulkan_succeed",
         Config::Vkms,
-        exchanges,
+        check_exchanges,
     )
     .limit(FULL_LIMIT),
     Case::new(
         "interop::venus_exchanges_with_vulkan_succeed",
         Config::Venus,
-        exchanges,
+        check_exchanges,
     )
     .limit(FULL_LIMIT),
     Case::new(
         "interop::full_exchanges_with_vulkan_succeed",
         Config::Full,
-        exchanges,
+        check_exchanges,
     )
     .limit(FULL_LIMIT),
     Case::new(
@@ -93,7 +93,7 @@ fn with_modules<T>(
     Ok(outcome)
 }
 
-fn exchanges(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn check_exchanges(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let rows = with_modules(context, |context| {
         let (options, limit) = if context.is_full() {
             ("--full --frames 10000", FULL_LIMIT)

@@ -48,13 +48,13 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "kms::nv12_camera_in_a_window_is_on_an_overlay",
         Config::Vkms,
-        overlay,
+        nv12_camera_in_a_window_is_on_an_overlay,
     )
     .seconds(90),
     Case::new(
         "kms::camera_under_a_window_is_drawn_and_returns_to_its_plane",
         Config::Vkms,
-        covered,
+        camera_under_a_window_is_drawn_and_returns_to_its_plane,
     )
     .seconds(60),
     Case::new(
@@ -242,7 +242,9 @@ fn windowed(guest: &Guest, planes: &str) -> anyhow::Result<(PipelineReports, Rgb
     Ok((finished, picture))
 }
 
-fn overlay(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn nv12_camera_in_a_window_is_on_an_overlay(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let (on_plane, plane_picture) = windowed(guest, "all")?;
@@ -335,7 +337,9 @@ fn check_no_frame_is_lost(frames: &[FrameRecord]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn covered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn camera_under_a_window_is_drawn_and_returns_to_its_plane(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let pipeline = Pipeline {

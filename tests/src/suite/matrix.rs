@@ -29,35 +29,35 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "matrix::virtio_verdicts_match_the_drivers",
         Config::Virtio,
-        verdicts,
+        check_verdicts,
     )
     .limit(LIMIT)
     .seconds(SECONDS),
     Case::new(
         "matrix::bochs_verdicts_match_the_drivers",
         Config::Bochs,
-        verdicts,
+        check_verdicts,
     )
     .limit(LIMIT)
     .seconds(SECONDS),
     Case::new(
         "matrix::vkms_verdicts_match_the_drivers",
         Config::Vkms,
-        verdicts,
+        check_verdicts,
     )
     .limit(LIMIT)
     .seconds(SECONDS),
     Case::new(
         "matrix::venus_verdicts_match_the_drivers",
         Config::Venus,
-        verdicts,
+        check_verdicts,
     )
     .limit(LIMIT)
     .seconds(SECONDS),
     Case::new(
         "matrix::full_verdicts_match_the_drivers",
         Config::Full,
-        verdicts,
+        check_verdicts,
     )
     .limit(LIMIT)
     .full(),
@@ -74,7 +74,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "matrix::virtio_verdicts_in_4g_match_the_drivers",
         Config::Virtio,
-        verdicts,
+        check_verdicts,
     )
     .memory(Memory::FOUR_GIBIBYTES)
     .limit(LIMIT)
@@ -82,7 +82,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "matrix::virtio_verdicts_in_6g_match_the_drivers",
         Config::Virtio,
-        verdicts,
+        check_verdicts,
     )
     .memory(Memory::SIX_GIBIBYTES)
     .limit(LIMIT)
@@ -90,7 +90,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "matrix::bochs_verdicts_in_6g_match_the_drivers",
         Config::Bochs,
-        verdicts,
+        check_verdicts,
     )
     .memory(Memory::SIX_GIBIBYTES)
     .limit(LIMIT)
@@ -98,7 +98,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "matrix::vkms_verdicts_in_6g_match_the_drivers",
         Config::Vkms,
-        verdicts,
+        check_verdicts,
     )
     .memory(Memory::SIX_GIBIBYTES)
     .limit(LIMIT)
@@ -106,7 +106,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "matrix::venus_verdicts_in_6g_match_the_drivers",
         Config::Venus,
-        verdicts,
+        check_verdicts,
     )
     .memory(Memory::SIX_GIBIBYTES)
     .limit(LIMIT)
@@ -114,7 +114,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "matrix::full_verdicts_in_6g_match_the_drivers",
         Config::Full,
-        verdicts,
+        check_verdicts,
     )
     .memory(Memory::SIX_GIBIBYTES)
     .limit(LIMIT)
@@ -122,12 +122,12 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "matrix::plan_for_camera_display_and_cpu_is_proved",
         Config::Virtio,
-        proved,
+        plan_for_camera_display_and_cpu_is_proved,
     ),
     Case::new(
         "matrix::plan_for_gbm_and_vulkan_is_proved",
         Config::Virtio,
-        rendered,
+        plan_for_gbm_and_vulkan_is_proved,
     ),
     Case::new(
         "matrix::virtual_gpu_limits_are_reported_and_avoided",
@@ -151,7 +151,7 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-fn verdicts(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn check_verdicts(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     // All formats in one size need up to seven thousand trials. A normal run of the suite tries only one format of each kind.
     let options = if context.is_full() {
         "--size 640x480 --size 1280x720 --size 642x482"
@@ -267,7 +267,9 @@ fn count_dmabufs(context: &mut TestContext<'_>) -> anyhow::Result<String> {
     Ok(context.sh(line, COMMAND_LIMIT)?.text())
 }
 
-fn proved(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn plan_for_camera_display_and_cpu_is_proved(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let line =
         "covalent plan --camera /dev/video0 --display /dev/dri/card0 --cpu rarely --prove --json";
     let report: Value = serde_json::from_slice(&context.sh(line, COMMAND_LIMIT)?.stdout)?;
@@ -288,7 +290,7 @@ fn proved(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 /// Plans for a camera, GBM and Vulkan. The helper process tries the imports of both drivers.
-fn rendered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn plan_for_gbm_and_vulkan_is_proved(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let line = "covalent plan --camera /dev/video0 --gbm /dev/dri/card0 --vulkan --prove --json";
     let report: Value = serde_json::from_slice(&context.sh(line, LONG_LIMIT)?.stdout)?;
     ensure!(report["ending"] == "proved", "{report}");

@@ -52,7 +52,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "recovery::display_replugged_into_a_busy_card_shows_frames",
         Config::Virtio,
-        replugged,
+        display_replugged_into_a_busy_card_shows_frames,
     ),
 ];
 
@@ -195,7 +195,9 @@ done"#
 
 /// Makes thirteen successive ioctls on the card fail with EBUSY while the display is unplugged and plugged in again. The number
 /// is limited, because otherwise every attempt of the compositor could fail at the same step.
-fn replugged(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn display_replugged_into_a_busy_card_shows_frames(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let script = format!(
         r#"{SHELL}

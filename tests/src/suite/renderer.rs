@@ -27,7 +27,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "renderer::gpu_and_cpu_draw_windows_alike",
         Config::Venus,
-        windows,
+        gpu_and_cpu_draw_windows_alike,
     ),
     Case::new(
         "renderer::buffer_the_gpu_cannot_import_is_uploaded_with_a_reason",
@@ -127,7 +127,7 @@ fn set_still_picture(guest: &Guest) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn windows(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn gpu_and_cpu_draw_windows_alike(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const DMABUF: &str = "covalent-pattern --window --size 320x240 --frames 8 --fps 5 --dmabuf";
     const SHM: &str = "covalent-pattern --window --size 320x240 --frames 8 --fps 5";
     const CAMERA: &str = "covalent-camera --window --size 320x240 --fps 15 --frames 10";

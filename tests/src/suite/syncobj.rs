@@ -41,9 +41,13 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "syncobj::client_killed_before_its_point_leaves_nothing",
         Config::Virtio,
-        killed,
+        client_killed_before_its_point_leaves_nothing,
     ),
-    Case::new("syncobj::camera_uses_explicit_sync", Config::Virtio, camera),
+    Case::new(
+        "syncobj::camera_uses_explicit_sync",
+        Config::Virtio,
+        camera_uses_explicit_sync,
+    ),
     Case::new(
         "syncobj::card_without_timelines_offers_no_explicit_sync",
         Config::Vkms,
@@ -152,7 +156,9 @@ fn missing_releases(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn client_killed_before_its_point_leaves_nothing(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     for _ in 0..5 {
         let mut client = compositor.start_client(context, "covalent-syncobj-check hang")?;
@@ -170,7 +176,7 @@ fn killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 /// Checks that the camera's buffers use explicit synchronisation by default, and implicit synchronisation if an option requests
 /// it, and that all frames are shown in both cases.
-fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn camera_uses_explicit_sync(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     for (option, sync) in [
         ("", "explicit"),
         ("--sync explicit", "explicit"),

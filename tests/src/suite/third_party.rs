@@ -21,12 +21,12 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "third_party::v4l2_compliance_streams_into_dma_bufs",
         Config::Virtio,
-        compliance,
+        v4l2_compliance_streams_into_dma_bufs,
     ),
     Case::new(
         "third_party::piglit_results_match_the_baseline",
         Config::Venus,
-        piglit,
+        piglit_results_match_the_baseline,
     ),
 ];
 
@@ -77,7 +77,7 @@ const KNOWN_FAILURES: &[(&str, &str)] = &[
 ];
 
 /// Checks v4l2-compliance with dma-bufs that another queue exports, into which the camera streams as into the buffers of a plan.
-fn compliance(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn v4l2_compliance_streams_into_dma_bufs(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let output = context.guest()?.sh(
         "v4l2-compliance -P -d /dev/video0 -e /dev/video1 -s 5 2>&1",
         LONG_LIMIT,
@@ -148,7 +148,7 @@ const BASELINE: &[Baseline] = &[
 ];
 
 /// Checks how EGL on this card handles dma-bufs. If a result changes, the compositor's GPU renderer may be affected.
-fn piglit(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn piglit_results_match_the_baseline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let mut results = String::new();
     let mut differ = Vec::new();
     for Baseline { test, result, why } in BASELINE {

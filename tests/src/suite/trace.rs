@@ -34,7 +34,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "trace::unwritable_file_is_named_in_the_error",
         Config::Virtio,
-        unwritable,
+        unwritable_file_is_named_in_the_error,
     ),
 ];
 
@@ -133,7 +133,7 @@ fn check(
     );
     let reported = frame
         .flipped_ns
-        .context("the frame has no time of a flip")?;
+        .context("the record of the frame has no time of its page flip")?;
     let same = |one: f64| (one * 1_000.0 - float(reported)).abs() < 1_000.0;
     ensure!(
         same(flipped.from) && same(shown.from),
@@ -210,7 +210,7 @@ fn traced(context: &mut TestContext<'_>, size: &str, path: Path) -> anyhow::Resu
     Ok(Outcome::Passed)
 }
 
-fn unwritable(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn unwritable_file_is_named_in_the_error(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     for (program, options) in [
         ("covalent-compositor", ""),
         ("covalent-camera", "--frames 1"),

@@ -26,7 +26,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "trial_results::damaged_file_is_renamed_and_reported",
         Config::Bochs,
-        damaged,
+        damaged_file_is_renamed_and_reported,
     ),
     Case::new(
         "trial_results::file_of_a_newer_version_stays_unchanged",
@@ -226,7 +226,7 @@ fn with_file(context: &mut TestContext<'_>, contents: &[u8]) -> anyhow::Result<S
     Ok("XDG_CACHE_HOME=/tmp/cache".to_owned())
 }
 
-fn damaged(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn damaged_file_is_renamed_and_reported(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let whole = br#"{"format":"covalent facts","version":1,"facts":[]}"#;
     for contents in [
         &whole[..30],

@@ -48,17 +48,17 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "vulkan_client::changed_feedback_and_size_recreate_the_swapchain",
         Config::Virtio,
-        recreated,
+        changed_feedback_and_size_recreate_the_swapchain,
     ),
     Case::new(
         "vulkan_client::camera_is_a_texture_in_rgb_and_yuv",
         Config::Virtio,
-        camera,
+        camera_is_a_texture_in_rgb_and_yuv,
     ),
     Case::new(
         "vulkan_client::killed_client_leaves_nothing",
         Config::Virtio,
-        killed,
+        killed_client_leaves_nothing,
     ),
     Case::new(
         "vulkan_client::scene_is_whole_on_a_card_without_syncobj",
@@ -184,7 +184,9 @@ fn implicit_sync(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn recreated(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn changed_feedback_and_size_recreate_the_swapchain(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     let client = "--window-after 4 --frames 16 --hold";
     let running = RunningClient::start(guest, "", client)?;
@@ -226,7 +228,7 @@ fn recreated(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn camera_is_a_texture_in_rgb_and_yuv(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     // The conversions to BT.601 and back with 8 bits can each round by up to two.
     for (format, tolerance) in [("XR24", 1), ("YUYV", 4), ("NV12", 4)] {
         one_format(context, format, tolerance).with_context(|| format.to_owned())?;
@@ -264,7 +266,7 @@ fn one_format(context: &mut TestContext<'_>, format: &str, tolerance: u8) -> any
     Ok(())
 }
 
-fn killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn killed_client_leaves_nothing(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let clients = [
         "covalent-vulkan --sync explicit",

@@ -51,7 +51,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "waits::rendered_frames_wait_only_in_the_event_loop",
         Config::Virtio,
-        drawn,
+        rendered_frames_wait_only_in_the_event_loop,
     ),
     Case::new(
         "waits::camera_client_makes_at_most_ten_system_calls_a_frame",
@@ -198,7 +198,9 @@ fn only_in_event_loop(
 
 /// Checks a driver that renders on the CPU: another thread submits the work and waits for it, and the main thread waits only in
 /// its event loop. Each frame registers one eventfd for its release point.
-fn drawn(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn rendered_frames_wait_only_in_the_event_loop(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     context.sh(
         &format!(
             "covalent-compositor --mode 640x480 -- strace -f -y -s 0 -o {TRACE} -e trace={TRACED} \

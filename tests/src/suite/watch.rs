@@ -11,7 +11,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "watch::camera_is_shown_with_its_path_and_what_it_holds",
         Config::Virtio,
-        camera,
+        camera_is_shown_with_its_path_and_what_it_holds,
     ),
     Case::new(
         "watch::socket_of_another_user_is_refused",
@@ -28,7 +28,9 @@ fn watch(context: &mut TestContext<'_>) -> anyhow::Result<Value> {
     serde_json::from_str(&text).with_context(|| format!("parse {text:?}"))
 }
 
-fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn camera_is_shown_with_its_path_and_what_it_holds(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let camera = compositor.start_camera(context)?;
     let report = watch(context)?;
