@@ -24,6 +24,7 @@ use covalent_alloc::solve::Plan;
 /// The sources that could be opened, and the reasons why other sources could not be opened.
 #[derive(Debug, Default)]
 pub struct Sources {
+    /// The declarations of all open sources.
     declared: Vec<Source>,
     heaps: Mutex<Heaps>,
     udmabufs: Mutex<Udmabufs>,
@@ -155,7 +156,7 @@ impl Sources {
         Err(BackendError::new(name, "", "allocate", kind, why))
     }
 
-    /// Opens every GBM device and adds its source.
+    /// Opens every GBM device, and adds the memory source of each.
     #[cfg(feature = "gbm")]
     pub fn add_gbm(&mut self) {
         for path in Gbm::list() {

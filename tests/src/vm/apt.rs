@@ -127,7 +127,7 @@ impl<'a> Apt<'a> {
 
     /// Returns the path of the sources list from which the package lists were downloaded.
     #[must_use]
-    pub fn sources(&self) -> PathBuf {
+    pub fn sources_list(&self) -> PathBuf {
         self.folder.join("sources.list")
     }
 
@@ -362,7 +362,7 @@ impl<'a> Apt<'a> {
              Acquire::http::Timeout \"20\";\nAcquire::https::Timeout \"20\";\n"
         );
         for (path, text) in [
-            (self.sources(), sources),
+            (self.sources_list(), sources),
             (self.preferences(), preferences),
             (self.folder.join("status"), String::new()),
             (self.folder.join("apt.conf"), configuration),

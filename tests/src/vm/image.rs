@@ -338,6 +338,7 @@ impl ImageMaker<'_> {
         self.make(folder, tree)
     }
 
+    /// Checks the size, the time and a sample of each file of an image; with `in_full` also every byte.
     fn check(folder: &Path, in_full: bool, progress: &Progress) -> Result<(), ManifestError> {
         let manifest = Manifest::read(folder)?;
         manifest.check_quickly(folder)?;

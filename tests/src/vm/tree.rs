@@ -246,7 +246,10 @@ impl TreeMaker<'_> {
         command.arg(format!("--setup-hook={BEFORE_INSTALL}"));
         command.arg(format!("--customize-hook={AFTER_INSTALL}"));
         command.arg(format!("--include={}", resolution.names.join(",")));
-        command.arg("trixie").arg(&partial).arg(self.apt.sources());
+        command
+            .arg("trixie")
+            .arg(&partial)
+            .arg(self.apt.sources_list());
         command.env("COVALENT_ARCHIVES", self.apt.archives());
         command.env("COVALENT_LISTS", self.apt.lists());
         command.env("COVALENT_PREFERENCES", self.apt.preferences());

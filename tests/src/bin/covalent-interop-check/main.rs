@@ -45,7 +45,7 @@ use test_machine::{TestMachine, TestOptions};
 /// Checks buffer sharing between Vulkan and the other drivers of this machine.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Run only these behaviours.
+    /// Run only the checks of these behaviours, such as vulkan_to_kms; without any, run all checks.
     behaviours: Vec<String>,
     /// Print one JSON array of all rows; the lines of the rows are printed on standard error.
     #[arg(long)]

@@ -207,6 +207,8 @@ type BeginAccess<K> = fn(
     &Accessor,
 ) -> Result<AccessDecision<K, SyncPoint>, AccessTrackerError>;
 
+/// Performs one access of a device: begins it as soon as the tracker grants it, exports what the device has to wait for, submits
+/// the job, and counts in `result` what happened. Returns the completion of the job; `None` if the job is complete.
 fn perform<K: AccessKind>(
     tracker: &mut AccessTracker<SyncPoint>,
     begin: BeginAccess<K>,
