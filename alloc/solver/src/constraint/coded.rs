@@ -181,12 +181,15 @@ impl MergedCoded {
         for (name, offset) in [("column", &self.x), ("row", &self.y)] {
             let step = &offset.multiple_of;
             let words = format!(
-                "a first {name} of the picture in multiples of {}",
+                "the first {name} of the picture at a multiple of {}",
                 step.value
             );
             add(words, &step.owners);
             let least = &offset.minimum;
-            let words = format!("a first {name} of the picture of at least {}", least.value);
+            let words = format!(
+                "the first {name} of the picture at {} or later",
+                least.value
+            );
             add(words, &least.owners);
         }
     }

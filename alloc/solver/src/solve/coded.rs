@@ -18,7 +18,8 @@ use crate::model::{Extent, FormatInfo, Fourcc, PlaneLayout};
 const MAXIMUM_MORE_COLUMNS: u32 = 256;
 const MAXIMUM_MORE_ROWS: u32 = 64;
 
-/// The steps that are charged for each width that is considered, and for laying out the planes of one extent.
+/// The number of steps of the budget that are charged for each width that is considered, and for laying out the planes of one
+/// extent.
 const WIDTH_STEPS: usize = 4;
 const ROWS_STEPS: usize = 64;
 

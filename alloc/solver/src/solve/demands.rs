@@ -13,7 +13,7 @@ use crate::constraint::{Demand, Field};
 /// smaller conflict may exist.
 const SMALLEST_UP_TO: usize = 3;
 
-/// The steps that are charged for sorting one pair of demands.
+/// The number of steps of the budget that are charged for sorting one pair of demands.
 const PAIR_STEPS: usize = 16;
 
 /// The maximum number of demands that are given up one after another. If these are not enough, a maximal set of demands that can

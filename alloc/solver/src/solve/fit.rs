@@ -21,10 +21,10 @@ use crate::constraint::{
 };
 use crate::model::{FormatModifier, Fourcc, Layout, Modifier};
 
-/// The steps that are charged for laying out one size with one layout choice.
+/// The number of steps of the budget that are charged for laying out one size with one layout choice.
 const LAYOUT_STEPS: usize = 150;
 
-/// The steps that are charged for looking up a layout and comparing it with a source's limits.
+/// The number of steps of the budget that are charged for looking up a layout and comparing it with a source's limits.
 const FIT_STEPS: usize = 20;
 
 /// The maximum number of strides that are tried for a preference, in addition to the strides that participants list.
@@ -192,7 +192,8 @@ impl CandidateSearch<'_, '_, '_> {
                 {
                     return Err(LayoutRejection::Constraints(Field::Planes));
                 }
-                self.problem.least(group_index, merged.coded.as_deref())
+                self.problem
+                    .smallest_layouts(group_index, merged.coded.as_deref())
             }
             None => layout::opaque(
                 self.problem.request.extents(),

@@ -159,7 +159,7 @@ fn handovers(search: &CandidateSearch<'_, '_, '_>, left_out: &mut Vec<LeftOut>) 
     handovers
 }
 
-/// The steps that are charged for listing one hand-over.
+/// The number of steps of the budget that are charged for listing one hand-over.
 const HANDOVER_STEPS: usize = 48;
 
 /// Returns the sentences that say why the plan was chosen, and which constraints its layout satisfies.

@@ -278,5 +278,5 @@ pub(super) fn candidates(
     (candidates, left_out)
 }
 
-/// The steps that are charged for listing and sorting one candidate.
+/// The number of steps of the budget that are charged for listing and sorting one candidate.
 const CANDIDATE_STEPS: usize = 64;

@@ -162,7 +162,7 @@ impl Family {
             let Some((field, value)) = self.fields.iter().find_map(|field| field.value_of(word))
             else {
                 return error(format!(
-                    "`{word}` is not one of its fields; they are {}",
+                    "`{word}` is not a field of this modifier, whose fields are {}",
                     self.spelling()
                 ));
             };
