@@ -143,7 +143,7 @@ fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D:
     if texts.len() > most {
         let count = texts.len();
         return Err(D::Error::custom(format!(
-            "a list of {count} texts, and at most {most} are read"
+            "the list has {count} texts, and at most {most} are read"
         )));
     }
     Ok(texts)

@@ -66,7 +66,9 @@ pub struct BufferCollection {
     extent: Extent,
     more_extents: Vec<Extent>,
     count: u32,
+    /// The preferred format.
     fourcc: Option<Fourcc>,
+    /// The only format that is permitted.
     only_fourcc: Option<Fourcc>,
     participants: Vec<Participant>,
     backends: Vec<Box<dyn Backend>>,

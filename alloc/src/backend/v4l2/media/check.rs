@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn pad_that_must_be_connected_is_named_although_another_one_is() {
+    fn pad_that_must_be_connected_is_named_even_if_another_sink_pad_is_connected() {
         let mut graph = Graph::default();
         graph.sensor("sensor");
         graph.sensor("other");
