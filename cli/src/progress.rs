@@ -81,7 +81,7 @@ impl Progress {
         }
     }
 
-    /// Prints one line beside the progress.
+    /// Prints one line above the progress bar.
     pub(crate) fn note(&self, words: &str) {
         match &self.bar {
             Some(bar) => bar.println(printable(words)),

@@ -102,6 +102,7 @@ impl State {
     }
 }
 
+/// One buffer of the stream.
 #[derive(Debug)]
 struct Slot {
     state: State,
@@ -112,7 +113,7 @@ struct Slot {
     waits: u64,
 }
 
-/// The holders of all buffers of one stream, by index.
+/// Tracks the buffers of one stream: which holder has each buffer, and which fences the next holder has to wait for.
 #[derive(Debug)]
 pub struct Buffers {
     slots: Vec<Slot>,

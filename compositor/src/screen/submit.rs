@@ -22,7 +22,8 @@ use crate::scene::{Scene, SceneLayer, ShownScene};
 use crate::state::{ClientState, State};
 use crate::transient::FaultKind;
 
-/// The maximum number of plane assignments that are submitted for one frame before everything is drawn.
+/// The maximum number of plane assignments that are submitted for one frame. If the card rejects all of them, every layer is
+/// drawn into the output buffer.
 const PLANS_MAX: usize = 4;
 
 /// The colour of the blank output buffer (`0xAARRGGBB`).

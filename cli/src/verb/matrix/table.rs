@@ -168,7 +168,7 @@ fn reasons(text: &mut String, grid: &Grid) {
     text.push('\n');
     put(
         text,
-        "Reasons by number (`the source`: that of the row, `it`: that of the column):",
+        "Reasons by number. `the source` is that of the row, `it` that of the column:",
     );
     for (number, reason) in (1_usize..).zip(&grid.reasons) {
         for (index, line) in wrap(reason, WIDTH - NUMBER - 1).into_iter().enumerate() {

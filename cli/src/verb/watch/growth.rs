@@ -25,7 +25,7 @@ pub(super) struct Growth {
 
 /// The amounts of a client's resources whose growth is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Numbers {
+pub(super) struct ResourceAmounts {
     pub(super) dmabufs: u64,
     pub(super) dmabuf_bytes: u64,
     pub(super) shm_bytes: u64,
@@ -35,7 +35,7 @@ pub(super) struct Numbers {
     pub(super) unreleased_buffers: u64,
 }
 
-impl Numbers {
+impl ResourceAmounts {
     pub(super) fn of(client: &Client) -> Self {
         let Some(held) = &client.holdings else {
             return Self {
@@ -65,8 +65,8 @@ pub(super) fn between(before: &Snapshot, now: &Snapshot) -> Vec<Growth> {
             let same = |other: &&Client| other.client == client.client;
             let earlier = before.clients.iter().find(same);
             let (old, new) = (
-                earlier.map(Numbers::of).unwrap_or_default(),
-                Numbers::of(client),
+                earlier.map(ResourceAmounts::of).unwrap_or_default(),
+                ResourceAmounts::of(client),
             );
             Growth {
                 client: client.client,

@@ -2,7 +2,7 @@
 
 use covalent_protocols::control::{Buffer, Client, Frame, Latency, Output, Surface};
 
-use super::growth::{Growth, Numbers};
+use super::growth::{Growth, ResourceAmounts};
 use super::report::Report;
 
 /// Returns the lines of a report. Lines longer than `width` columns are cut off.
@@ -163,7 +163,7 @@ fn leaks(report: &Report) -> Vec<String> {
         .map(str::to_owned),
     ];
     for (client, growth) in report.snapshot.clients.iter().zip(&report.growth) {
-        let numbers = Numbers::of(client);
+        let numbers = ResourceAmounts::of(client);
         let plain = |value: u64, growth: i64| format!("{value}{}", signed(growth));
         let size = |value: u64, growth: i64| format!("{}{}", bytes(value), signed_bytes(growth));
         let Growth { is_new, .. } = growth;

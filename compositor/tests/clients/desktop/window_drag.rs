@@ -98,7 +98,7 @@ fn drag_needs_the_serial_of_the_press_that_its_client_received() {
     request(&mut fixture, &mut app, RESIZE, serial, &[0]);
     fixture.point(160, 110);
     fixture.button(LEFT_BUTTON, ButtonState::Released);
-    // The button is not pressed any more.
+    // The button is not pressed any more, so the request is ignored.
     request(&mut fixture, &mut app, MOVE, serial, &[]);
     fixture.point(170, 110);
     app.sync(&mut fixture);

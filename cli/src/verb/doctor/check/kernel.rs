@@ -163,7 +163,7 @@ fn missing_feature(snapshot: &Snapshot, feature: &KernelFeature) -> Option<Findi
                 "The kernel has CONFIG_{option}=m, but the module is not installed. On other distributions its package has another name."
             )),
         Some(_) => finding.with_command(format!("CONFIG_{option}=y")).with_note(format!(
-            "Linux {} was built without it: set this option and build the kernel again, or install another kernel of the distribution.",
+            "Linux {} was built without this option: set it and build the kernel again, or install another kernel of the distribution.",
             snapshot.kernel.release
         )),
         // If the kernel's options cannot be read, it is not known whether SW_SYNC is missing. No finding is reported, because
