@@ -136,6 +136,7 @@ impl OutputView {
             .collect()
     }
 
+    /// Converts a logical rectangle to pixels. `low` rounds the left and upper edges, and `high` the right and lower edges.
     fn map(&self, rect: Rect, low: fn(f64) -> f64, high: fn(f64) -> f64) -> Rect {
         let moved = rect.moved(
             self.logical.x.saturating_neg(),
@@ -193,6 +194,7 @@ fn transform_back(pixels: Rect, transform: Transform) -> (f64, f64, f64, f64) {
     }
 }
 
+/// Converts a number without its fraction. Numbers beyond the range become its limits.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "`as` saturates, and a saturated rectangle is clipped to the output"

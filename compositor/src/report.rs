@@ -148,6 +148,7 @@ pub struct FrameRecord {
     pub framebuffer: Option<u32>,
 }
 
+/// Writes a time in nanoseconds; null if there is none.
 fn serialize_time<S: serde::Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
     time.map(nanoseconds).serialize(to)
 }
@@ -157,6 +158,7 @@ fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
+/// Writes the release time of a buffer; null while it is not released.
 fn serialize_release_time<S: serde::Serializer>(
     release: &ReleaseTime,
     to: S,

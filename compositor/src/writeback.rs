@@ -51,6 +51,7 @@ pub struct Writeback {
     requests: u64,
 }
 
+/// A buffer into which the display writes a composed picture.
 #[derive(Debug)]
 struct Slot {
     framebuffer: Framebuffer,

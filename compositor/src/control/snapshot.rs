@@ -104,6 +104,7 @@ impl State {
         (surfaces, left_out)
     }
 
+    /// Returns the surfaces that are visible on an output.
     fn visible_surfaces(&self) -> HashSet<ObjectId> {
         let mut visible = HashSet::new();
         for view in self.outputs.views() {
@@ -114,6 +115,7 @@ impl State {
         visible
     }
 
+    /// Describes a surface and the buffer that it shows.
     fn describe_surface(&self, surface: &WlSurface, visible: bool, now: Duration) -> Surface {
         let client = surface.client();
         let window = self.window_of(surface);
@@ -251,6 +253,7 @@ fn process_name(pid: i32) -> Option<String> {
     Some(printable_bytes(name))
 }
 
+/// Returns the file descriptors and the memory that the compositor's process uses.
 fn process_holdings() -> ProcessHoldings {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
@@ -271,6 +274,7 @@ fn text(words: &str) -> String {
     printable_within(words, TEXT_MAX)
 }
 
+/// Converts a size; a negative one becomes 0.
 fn unsigned(value: i32) -> u32 {
     u32::try_from(value).unwrap_or(0)
 }

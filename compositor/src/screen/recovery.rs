@@ -160,6 +160,7 @@ impl State {
             .add_timer(FLIP_TIMEOUT, move |state| state.check_flip_timeout(id))
     }
 
+    /// Handles the expired page-flip timeout: the frame is abandoned if its page flip was really lost.
     fn check_flip_timeout(&mut self, id: OutputId) -> TimeoutAction {
         let left = |state: &Self| {
             let since = state.outputs.get(id)?.redraw_state.flight()?.since;

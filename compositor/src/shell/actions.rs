@@ -90,6 +90,7 @@ impl State {
         self.outputs.schedule_redraw();
     }
 
+    /// Moves a window to the next output, at the same distance from the output's corner.
     fn move_to_next_output(&mut self, toplevel: &ToplevelSurface) {
         let Some(window) = self.stack.window(toplevel.wl_surface()) else {
             return;

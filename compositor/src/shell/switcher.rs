@@ -65,6 +65,7 @@ impl State {
         self.shell.switcher = Some(switcher);
     }
 
+    /// Returns whether the window of this toplevel is still mapped.
     fn is_window_mapped(&self, toplevel: &ToplevelSurface) -> bool {
         let window = self.stack.window(toplevel.wl_surface());
         // The client may have created another toplevel for the surface since the switch began.

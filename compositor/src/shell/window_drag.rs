@@ -35,6 +35,7 @@ pub(super) struct WindowDrag {
     kind: Kind,
 }
 
+/// What a drag does to the window.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Move,

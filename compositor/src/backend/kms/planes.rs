@@ -217,6 +217,7 @@ impl Kms {
             })
     }
 
+    /// Makes the plan for a frame from the chosen assignment, with the reasons why layers are drawn.
     fn describe(
         &self,
         visible: &[SceneLayer],

@@ -265,6 +265,7 @@ fn shm_pool(
     Some(request)
 }
 
+/// Checks a request for a viewport; `None` if a protocol error was posted.
 fn viewport(
     _state: &State,
     _client: &Client,

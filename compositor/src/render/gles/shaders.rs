@@ -151,6 +151,7 @@ pub(super) fn yuv_uniforms(encoding: &Encoding, textures: &PlaneTextures) -> Vec
     ]
 }
 
+/// Converts a number of pixels for a shader.
 fn count(pixels: usize) -> f32 {
     u16::try_from(pixels).map_or(f32::MAX, f32::from)
 }
