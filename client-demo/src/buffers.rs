@@ -93,6 +93,7 @@ enum State {
 }
 
 impl State {
+    /// Returns the holder without the token.
     fn holder(&self) -> Holder {
         match self {
             Self::Client => Holder::Client,

@@ -173,6 +173,7 @@ impl Compositor {
         }
     }
 
+    /// Queues an event for the program.
     pub(crate) fn push_event(&mut self, event: Event) {
         self.events.push_back(event);
     }
@@ -231,6 +232,7 @@ impl Compositor {
         self.update_output();
     }
 
+    /// Sets the mode by which programs choose their sizes: that of the first output.
     fn update_output(&mut self) {
         self.output = self.outputs.first().and_then(|output| output.mode);
     }

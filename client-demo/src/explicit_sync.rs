@@ -88,6 +88,7 @@ impl SharedTimeline {
         })
     }
 
+    /// Returns the value of the next point on the timeline.
     fn next(&mut self) -> u64 {
         self.last = self.last.saturating_add(1);
         self.last

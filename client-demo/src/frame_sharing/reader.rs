@@ -258,10 +258,12 @@ pub(super) fn import(layouts: &[Layout], fds: Vec<OwnedFd>) -> Result<Vec<Buffer
     layouts.iter().enumerate().map(import).collect()
 }
 
+/// Makes the error for a message that is not valid.
 fn invalid(why: impl ToString) -> FrameReadError {
     FrameReadError::Invalid(why.to_string())
 }
 
+/// Returns a function that makes the error of a failed system call.
 fn failed(call: &'static str) -> impl Fn(Errno) -> FrameReadError {
     move |error| FrameReadError::System {
         call,

@@ -214,6 +214,7 @@ fn chosen_format(
         .map(|(_, plan)| plan.layout().format().fourcc))
 }
 
+/// Describes a pixel format of the camera: how frames in it would be shown, and the sizes that the camera has for it.
 fn listed_format(
     options: &Options,
     queue: &Queue,

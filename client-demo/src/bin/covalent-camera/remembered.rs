@@ -56,6 +56,7 @@ fn path() -> anyhow::Result<PathBuf> {
     Ok(state.join("covalent/cameras.json"))
 }
 
+/// Reads the remembered controls of all cameras; empty if the file does not exist.
 fn read(path: &Path) -> anyhow::Result<Vec<Camera>> {
     let bytes = match files::read_own(path, MOST_BYTES) {
         Ok(bytes) => bytes,

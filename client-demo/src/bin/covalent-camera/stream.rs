@@ -81,6 +81,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 }
 
 impl<'a> Session<'a> {
+    /// Sets up the camera, the window and the consumers, and starts the stream.
     fn start(options: &'a Options) -> Result<Self, Failure> {
         let earlier_traffic = cpu_traffic();
         Consumers::check_paths(options)?;
@@ -228,6 +229,7 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Gives a captured frame to the consumers, and commits it to the compositor. If no buffer is free for it, it is skipped.
     fn show(&mut self, frame: FrameInfo) -> Result<(), Failure> {
         #[cfg(feature = "deliberate-copy")]
         crate::deliberate_copy::read_frame(&self.camera_buffers, frame.index)?;
@@ -296,6 +298,7 @@ impl<'a> Session<'a> {
         self.give_to_camera(index)
     }
 
+    /// Handles an event of the compositor.
     fn handle_event(&mut self, event: Event) -> Result<(), Failure> {
         match event {
             Event::Released(index) => {
@@ -371,6 +374,7 @@ impl<'a> Session<'a> {
             .is_none_or(|frames| self.shown().saturating_add(self.stats.in_flight()) < frames)
     }
 
+    /// Returns whether the number of frames of `--frames` is reached.
     fn is_done(&self) -> bool {
         self.options
             .frames
@@ -386,6 +390,7 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Warns if the compositor holds buffers for too long. Returns an error if the camera delivers no frames.
     fn check_timeouts(&mut self) -> Result<(), Failure> {
         let silence = self.last_frame.elapsed();
         let held_by_compositor = self.buffers.held_by(Holder::Compositor);

@@ -80,6 +80,7 @@ pub(crate) fn display_name(gpu: &Gpu) -> String {
     }
 }
 
+/// Returns whether `wanted` is a device node of the GPU, or a part of its name or its driver's name.
 fn matches_name(gpu: &Gpu, wanted: &str) -> bool {
     let identity = gpu.identity();
     if wanted.starts_with('/') {
@@ -94,6 +95,7 @@ fn matches_name(gpu: &Gpu, wanted: &str) -> bool {
         .any(|name| name.to_lowercase().contains(&wanted))
 }
 
+/// Joins texts by semicolons; "none" if there are none.
 fn or_none(words: &[String]) -> String {
     if words.is_empty() {
         "none".to_owned()

@@ -191,6 +191,7 @@ impl Report {
     }
 }
 
+/// Returns the inode of each buffer's dma-buf.
 fn inodes(buffers: &[Buffer]) -> Vec<u64> {
     buffers.iter().map(|buffer| buffer.identity().0).collect()
 }

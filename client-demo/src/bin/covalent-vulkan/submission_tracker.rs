@@ -43,6 +43,7 @@ pub(crate) struct SubmissionTracker {
     pending: BTreeMap<u64, Option<Submitted>>,
 }
 
+/// How the completion of a submission is signalled: by a sync file, or by a thread that waits for it.
 #[derive(Debug)]
 enum Method {
     SyncFile,
@@ -216,6 +217,7 @@ struct Worker {
 }
 
 impl Worker {
+    /// Starts the helper thread.
     fn start(completion_sender: CompletionSender) -> std::io::Result<Self> {
         let (jobs, submitted) = channel::<Job>();
         let failure = Arc::new(Mutex::new(None));
@@ -239,6 +241,7 @@ impl Worker {
         })
     }
 
+    /// Gives a job to the helper thread.
     fn send(&self, job: Job) {
         if let Some(jobs) = &self.jobs {
             // The send fails only if the thread panicked. Then the panic was printed on stderr, and the frame never completes.
@@ -272,6 +275,7 @@ fn submit_and_signal(job: Job) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Submits a frame, and blocks until the GPU has completed it.
 fn submit_and_wait(recorded: RecordedFrame) -> Result<(), VulkanError> {
     let submitted = recorded.submit(Submission::default())?;
     while !submitted.wait(WAIT_INTERVAL)? {}

@@ -53,6 +53,7 @@ struct Committed {
     index: usize,
 }
 
+/// A stream from the camera to a display, without a compositor.
 struct Session<'a> {
     options: &'a Options,
     poller: Poller,
@@ -106,6 +107,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 }
 
 impl<'a> Session<'a> {
+    /// Opens the camera and the display, allocates the buffers, and starts the stream.
     fn start(options: &'a Options) -> Result<Self, Failure> {
         let earlier_traffic = cpu_traffic();
         let queue = controls::open(options)?
@@ -188,6 +190,7 @@ impl<'a> Session<'a> {
         Ok(session)
     }
 
+    /// Handles events until the stream ends. Returns why it ended.
     fn run_loop(&mut self) -> Result<Ending, Failure> {
         loop {
             if self
@@ -397,6 +400,7 @@ fn is_supported(
     Ok(chosen == extent)
 }
 
+/// The chosen plan, with its buffers imported into the camera and the display.
 struct Planned {
     plan: Plan,
     camera_buffers: CameraBuffers,
@@ -475,6 +479,7 @@ fn plan(options: &Options, queue: &Queue, screen: &Screen) -> Result<Planned, Fa
     ))
 }
 
+/// Makes the failure for a buffer whose holder is not the expected one.
 fn handover_failure(error: HandOverError) -> Failure {
     Failure::unexpected(
         anyhow!(error).context(

@@ -189,6 +189,7 @@ impl Screen {
     }
 }
 
+/// Returns the size of a mode in pixels.
 fn extent_of(mode: &Mode) -> Result<Extent, Failure> {
     let (width, height) = mode.size();
     Extent::new(width.into(), height.into())
