@@ -89,6 +89,7 @@ impl Progress {
         }
     }
 
+    /// Prints a line on stderr.
     fn print(&self, words: &str) {
         // If stderr fails, there is no other place to report that.
         let _ = line!(out::stderr(), "{words}");

@@ -16,7 +16,7 @@ pub struct FrameTrace {
     waiting: BTreeMap<usize, Duration>,
 }
 
-/// A buffer in the trace. The round counts how often the buffer was filled.
+/// A buffer in the trace. The round counts how often the buffer was committed.
 #[derive(Clone, Copy, Debug)]
 struct TracedBuffer {
     buffer: u64,

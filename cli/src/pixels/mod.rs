@@ -123,6 +123,7 @@ fn sample_value(bytes: &[u8]) -> u32 {
     }
 }
 
+/// Returns the colour of a pixel whose channels are these bits of a little-endian word.
 fn packed_colour(pixel: &[u8], fields: [BitField; 4]) -> Colour {
     let value = pixel
         .iter()

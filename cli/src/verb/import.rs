@@ -134,6 +134,7 @@ fn add_unknown(unknown: &mut Vec<String>, name: &str, provenance: &ProvenanceByP
     }
 }
 
+/// Prints what was read from each file, and what is not known about the machine.
 fn write(options: &Options, report: &Report) -> Result<()> {
     let mut out = out::stdout();
     for (path, kind) in options.files.iter().zip(&report.kinds) {

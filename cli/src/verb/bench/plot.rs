@@ -58,6 +58,7 @@ impl Scale {
     }
 }
 
+/// Returns the position of a time on the logarithmic axis.
 #[allow(clippy::cast_precision_loss, reason = "a coordinate in a chart")]
 fn logarithm(nanoseconds: u64) -> f64 {
     (nanoseconds.max(1) as f64).log10()

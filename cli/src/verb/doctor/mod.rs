@@ -67,6 +67,7 @@ pub(crate) struct Options {
 /// The longest file that is read, in bytes. A file of `covalent report` contains the data of this verb and of other verbs.
 const MAXIMUM_BYTES: usize = 16 << 20;
 
+/// What `--json` prints.
 #[derive(Serialize)]
 struct Report<'a> {
     findings: &'a [Finding],

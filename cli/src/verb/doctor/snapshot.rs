@@ -295,6 +295,7 @@ impl Snapshot {
         Ok(snapshot)
     }
 
+    /// Returns an error if a list has more than [`Self::MAXIMUM_ENTRIES`] entries.
     fn check(&self) -> Result<(), SnapshotError> {
         let options = self.kernel.options.as_ref();
         let counts = [

@@ -166,6 +166,7 @@ fn name(folder: &Path) -> io::Result<Vec<u8>> {
     Ok(name)
 }
 
+/// Converts bytes of a name to text. Bytes that are not UTF-8 are replaced.
 fn text_of(name: &[u8]) -> String {
     String::from_utf8_lossy(name).into_owned()
 }

@@ -74,12 +74,14 @@ struct UnpromisedSupport {
     reason: String,
 }
 
+/// The limits that a plane can exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum ExceededLimit {
     Extent,
 }
 
+/// A property for which the solver cannot give a definite verdict.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Uncertainty {
@@ -94,6 +96,7 @@ struct Uncertainty {
     reason: String,
 }
 
+/// The properties of memory that are not always known for certain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum UncertainProperty {
@@ -101,6 +104,7 @@ enum UncertainProperty {
     Address,
 }
 
+/// What a participant declares about such a property.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum ParticipantNeed {

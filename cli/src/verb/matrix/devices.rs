@@ -147,6 +147,7 @@ impl DeclaredDevices {
         }
     }
 
+    /// Adds the queues of a V4L2 device that share pictures.
     fn add_video(&mut self, path: &std::path::Path) -> Result<()> {
         for queue in machine::queues(path)? {
             let participant = queue.participant(self.size, None)?;

@@ -425,6 +425,7 @@ pub(super) fn status_label(status: PairStatus) -> &'static str {
     }
 }
 
+/// Names the format and size of a cell. A linear layout is not mentioned.
 fn format_and_size(cell: &Cell) -> String {
     if cell.format.modifier == Modifier::LINEAR {
         format!("{} {}", cell.format.fourcc, cell.size)

@@ -138,6 +138,7 @@ impl MatrixRun<'_> {
         last
     }
 
+    /// Tries a plan's buffer on its participant in the helper process.
     fn attempt_once(&mut self, trial: &PlannedTrial) -> Outcome {
         let planned = TrialPlan {
             request: &trial.request,

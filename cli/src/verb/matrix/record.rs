@@ -189,6 +189,7 @@ impl RecordedMatrix {
         Ok(recorded)
     }
 
+    /// Returns an error if a list of the record has too many entries.
     fn check(&self) -> Result<(), RecordError> {
         let (names, cells) = (Self::MAXIMUM_NAMES, Self::MAXIMUM_CELLS);
         let lists = [
@@ -246,6 +247,7 @@ impl RecordedMatrix {
     }
 }
 
+/// Returns the entry of a participant in the record.
 fn recorded(participant: &Participant) -> MatrixParticipant {
     MatrixParticipant {
         name: participant.name.clone(),

@@ -181,6 +181,7 @@ fn reasons(text: &mut String, grid: &Grid) {
     }
 }
 
+/// Appends what was not measured, and why.
 fn not_measured(text: &mut String, grid: &Grid) {
     if !grid.not_measured.is_empty() {
         text.push_str("\nNot measured:\n");
@@ -193,6 +194,7 @@ fn not_measured(text: &mut String, grid: &Grid) {
     }
 }
 
+/// Names a row by the identifier of its source and the kind of its layouts.
 fn row_name(row: &Row) -> String {
     match row.modifiers {
         ModifierKind::Linear => row.id.clone(),
@@ -203,6 +205,7 @@ fn row_name(row: &Row) -> String {
     }
 }
 
+/// Appends a line to the text.
 fn put(text: &mut String, line: &str) {
     // Writing to a String cannot fail.
     let _ = writeln!(text, "{line}");

@@ -85,6 +85,7 @@ pub(super) fn between(before: &Snapshot, now: &Snapshot) -> Vec<Growth> {
         .collect()
 }
 
+/// Returns how much a number has grown; negative if it has become smaller.
 pub(super) fn difference(before: u64, now: u64) -> i64 {
     let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     signed(now).saturating_sub(signed(before))

@@ -130,6 +130,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
 }
 
+/// Prints a report as JSON or as a table.
 fn print(report: &Report, options: &Options) -> io::Result<()> {
     if options.json {
         return json::print_line(report);

@@ -22,6 +22,7 @@ pub(super) fn find() -> Result<(PathBuf, Connection)> {
     find_in(&folder, display.as_deref())
 }
 
+/// Does what [`find`] does, with the sockets in `folder` and the display `display`.
 fn find_in(folder: &Path, display: Option<&OsStr>) -> Result<(PathBuf, Connection)> {
     if let Some(path) = display.and_then(|name| beside(folder, name)) {
         match Connection::open(&path) {

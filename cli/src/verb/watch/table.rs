@@ -40,6 +40,7 @@ fn truncate(line: &str, width: usize) -> String {
     kept.chain(std::iter::once('…')).collect()
 }
 
+/// Describes an output and its last frame.
 fn output_lines(output: &Output) -> Vec<String> {
     let on = output.device.as_deref().unwrap_or("no card");
     let mut lines = vec![format!(
@@ -70,6 +71,7 @@ fn output_lines(output: &Output) -> Vec<String> {
     lines
 }
 
+/// Describes how the last frame was shown, and why it was not scanned out.
 fn last_frame(frame: &Frame) -> Vec<String> {
     let age = duration(frame.age_ns);
     let how = match (&*frame.path, &frame.renderer) {
@@ -237,6 +239,7 @@ fn shown_by(report: &Report, client: &Client, inode: u64) -> String {
     })
 }
 
+/// Names a client by its program and process id, or by its number.
 fn client_name(client: &Client) -> String {
     match (&client.name, client.pid) {
         (Some(name), Some(pid)) => format!("{name} ({pid})"),
@@ -295,6 +298,7 @@ fn columns<const COUNT: usize>(rows: &[[String; COUNT]]) -> Vec<String> {
         .collect()
 }
 
+/// Writes the percentiles of a latency with their names.
 fn latency(times: &Latency) -> String {
     format!(
         "p50 {} ms, p90 {} ms, p99 {} ms, max {} ms of {} frames",
@@ -306,6 +310,7 @@ fn latency(times: &Latency) -> String {
     )
 }
 
+/// Writes the 50th, 90th and 99th percentile in milliseconds.
 fn short_latency(times: &Latency) -> String {
     [times.p50_ns, times.p90_ns, times.p99_ns]
         .map(milliseconds)
@@ -318,6 +323,7 @@ fn milliseconds(ns: u64) -> String {
     format!("{}.{}", tenths / 10, tenths % 10)
 }
 
+/// Writes a time in milliseconds, or from ten seconds on in seconds.
 fn duration(ns: u64) -> String {
     if ns < 10_000_000_000 {
         return format!("{} ms", ns / 1_000_000);
@@ -325,6 +331,7 @@ fn duration(ns: u64) -> String {
     format!("{} s", ns / 1_000_000_000)
 }
 
+/// Writes an amount of memory with a unit.
 fn bytes(count: u64) -> String {
     match count {
         0..10_240 => format!("{count} B"),
@@ -333,6 +340,7 @@ fn bytes(count: u64) -> String {
     }
 }
 
+/// Writes by how much a number has grown; empty if it has not.
 fn signed(growth: i64) -> String {
     match growth {
         0 => String::new(),
@@ -340,6 +348,7 @@ fn signed(growth: i64) -> String {
     }
 }
 
+/// Writes by how much an amount of memory has grown; empty if it has not.
 fn signed_bytes(growth: i64) -> String {
     match growth {
         0 => String::new(),

@@ -7,6 +7,7 @@ use super::super::snapshot::{CardInfo, Snapshot};
 /// can share.
 const QEMU_BLOB_OPTIONS: &str = "-object memory-backend-memfd,id=mem,size=2G,share=on -machine memory-backend=mem -device virtio-gpu-pci,blob=on";
 
+/// Returns the findings about all cards.
 pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     snapshot
         .cards
@@ -16,6 +17,7 @@ pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
         .collect()
 }
 
+/// Returns a finding if a card cannot import buffers of other devices.
 fn import(card: &CardInfo) -> Option<Finding> {
     if card.imports_foreign {
         return None;

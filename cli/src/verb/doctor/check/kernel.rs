@@ -90,6 +90,7 @@ const FEATURES: [KernelFeature; 6] = [
     },
 ];
 
+/// Returns a finding for each missing kernel feature, and for each graphics device without a driver.
 pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     let mut findings: Vec<Finding> = FEATURES
         .iter()
@@ -185,11 +186,13 @@ fn no_card(snapshot: &Snapshot, finding: Finding) -> Finding {
     }
 }
 
+/// Returns the command that lets systemd load a kernel module at each boot.
 fn at_each_boot(snapshot: &Snapshot, module: &str) -> String {
     let tee = snapshot.as_root(&format!("tee /etc/modules-load.d/{module}.conf"));
     format!("echo {module} | {tee}")
 }
 
+/// Returns whether there is a dma-heap for whose name `is` returns true.
 fn has_heap(snapshot: &Snapshot, is: impl Fn(&str) -> bool) -> bool {
     snapshot
         .of_kind(NodeKind::Heap)

@@ -12,6 +12,7 @@ const LOCKED_BYTES: u64 = 8 << 20;
 /// The lowest sufficient memory limit: four pictures of [`PICTURE_BYTES`], and 128 MiB for everything else.
 const GROUP_BYTES: u64 = 256 << 20;
 
+/// Returns the findings about the limits of the process.
 pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     let limits = &snapshot.limits;
     let mut findings = Vec::new();

@@ -57,6 +57,7 @@ fn usable(nodes: &[Node], kind: NodeKind) -> impl Iterator<Item = &Node> {
         .filter(move |node| node.kind == kind && node.is_usable())
 }
 
+/// Returns the graphics devices on the PCI bus that have no driver.
 pub(super) fn unbound_devices(folder: &Path) -> Vec<UnboundDevice> {
     names(folder)
         .into_iter()

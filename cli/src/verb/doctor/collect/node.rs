@@ -48,6 +48,7 @@ pub(super) fn nodes() -> Vec<Node> {
         .collect()
 }
 
+/// Returns the kind of a node by its name; `None` for a node that Covalent does not use.
 type KindMatcher = fn(&str) -> Option<NodeKind>;
 
 const CLASSES: [(&str, KindMatcher); 4] = [

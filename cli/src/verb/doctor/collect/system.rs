@@ -152,6 +152,7 @@ pub(super) fn udmabuf() -> Option<UdmabufLimits> {
     })
 }
 
+/// Reads the numbers of huge pages of each size from sysfs.
 pub(super) fn huge_pages(folder: &Path) -> Vec<HugePagePool> {
     names(folder)
         .into_iter()
@@ -167,6 +168,7 @@ pub(super) fn huge_pages(folder: &Path) -> Vec<HugePagePool> {
         .collect()
 }
 
+/// Returns the size of the CMA region from the text of `/proc/meminfo`.
 pub(super) fn cma_kibibytes(meminfo: &str) -> Option<u64> {
     let value = meminfo
         .lines()

@@ -135,6 +135,7 @@ impl Frame {
         self
     }
 
+    /// Moves the grid down, so that it and the names of its columns are below `top`.
     fn placed_below(mut self, top: usize) -> Self {
         let down = top + 14 + self.names_height;
         for y in &mut self.rows {
@@ -152,6 +153,7 @@ impl Frame {
         }
     }
 
+    /// Draws the name of each column above the grid.
     fn column_names(&self, out: &mut Document, grid: &Grid) {
         let Some(first) = self.rows.first() else {
             return;
@@ -237,6 +239,7 @@ fn cell(out: &mut Document, x: usize, y: usize, summary: &PairSummary, tooltip: 
     out.close();
 }
 
+/// Names a row by its source and the kind of its layouts.
 fn row_name(row: &Row) -> String {
     match row.modifiers {
         ModifierKind::Linear => shortened(&row.name),
@@ -246,6 +249,7 @@ fn row_name(row: &Row) -> String {
     }
 }
 
+/// Returns the name with at most [`LONGEST_NAME`] characters.
 fn shortened(name: &str) -> String {
     if name.chars().count() <= LONGEST_NAME {
         return name.to_owned();
