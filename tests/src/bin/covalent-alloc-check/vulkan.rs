@@ -124,14 +124,14 @@ fn run_with(runner: &mut CheckRunner, sources: &Sources) {
         }
         runner.check(
             "vulkan::planes_of_two_dma_bufs_are_disjoint_or_refused",
-            || disjoint(sources, gpu),
+            || planes_of_two_dma_bufs_are_disjoint_or_refused(sources, gpu),
         );
         runner.check("vulkan::buffer_that_is_too_small_is_refused", || {
-            too_small(sources, gpu)
+            buffer_that_is_too_small_is_refused(sources, gpu)
         });
         runner.check(
             "vulkan::image_is_imported_twice_and_outlives_its_buffer",
-            || twice(sources, gpu),
+            || image_is_imported_twice_and_outlives_its_buffer(sources, gpu),
         );
         runner.check("vulkan::two_images_lie_in_one_dma_buf", || {
             suballocated(sources, gpu)
@@ -225,7 +225,10 @@ fn plan_from(sources: &Sources, id: &str, fourcc: Fourcc, apart: bool) -> Result
     }
 }
 
-fn disjoint(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
+fn planes_of_two_dma_bufs_are_disjoint_or_refused(
+    sources: &Sources,
+    gpu: &Gpu,
+) -> Result<CheckOutcome> {
     let participant = gpu.participant(vga()?, Some(Fourcc::NV12))?;
     let formats = participant
         .constraints()
@@ -273,7 +276,7 @@ fn disjoint(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     }
 }
 
-fn too_small(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
+fn buffer_that_is_too_small_is_refused(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     let plan = plan_from(sources, "heap:system", Fourcc::R8, false)?;
     let buffer = sources
         .allocate(&plan)?
@@ -301,7 +304,10 @@ fn too_small(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-fn twice(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
+fn image_is_imported_twice_and_outlives_its_buffer(
+    sources: &Sources,
+    gpu: &Gpu,
+) -> Result<CheckOutcome> {
     let plan = plan_from(sources, "heap:system", Fourcc::XRGB8888, false)?;
     let buffer = sources
         .allocate(&plan)?
