@@ -59,37 +59,37 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "alloc::wrong_buffer_descriptors_are_refused",
         Config::Virtio,
-        wrong_descriptors,
+        wrong_buffer_descriptors_are_refused,
     ),
     Case::new(
         "alloc::virtio_camera_and_display_share_the_cards_memory",
         Config::Virtio,
-        virtio_plan,
+        virtio_camera_and_display_share_the_cards_memory,
     ),
     Case::new(
         "alloc::bochs_camera_and_display_share_the_cards_memory",
         Config::Bochs,
-        bochs_plan,
+        bochs_camera_and_display_share_the_cards_memory,
     ),
     Case::new(
         "alloc::vkms_camera_and_display_share_the_cards_memory",
         Config::Vkms,
-        vkms_plan,
+        vkms_camera_and_display_share_the_cards_memory,
     ),
     Case::new(
         "alloc::contiguous_camera_plan_takes_contiguous_memory",
         Config::Vkms,
-        contiguous_plan,
+        contiguous_camera_plan_takes_contiguous_memory,
     ),
     Case::new(
         "alloc::contiguous_camera_and_virtio_are_never_guaranteed",
         Config::Virtio,
-        unguaranteed_plan,
+        contiguous_camera_and_virtio_are_never_guaranteed,
     ),
     Case::new(
         "alloc::unsupported_format_is_explained",
         Config::Virtio,
-        no_format,
+        unsupported_format_is_explained,
     ),
     Case::new(
         "alloc::tool_allocates_from_every_source",
@@ -125,7 +125,7 @@ fn check_cards(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     check(context, "cards")
 }
 
-fn wrong_descriptors(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn wrong_buffer_descriptors_are_refused(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     check(context, "hostile")
 }
 
@@ -199,20 +199,28 @@ fn own_memory(
     Ok(Outcome::Passed)
 }
 
-fn virtio_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn virtio_camera_and_display_share_the_cards_memory(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     own_memory(context, "virtio_gpu dumb", "XR24")
 }
 
-fn bochs_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn bochs_camera_and_display_share_the_cards_memory(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     own_memory(context, "bochs-drm dumb", "XR24")
 }
 
-fn vkms_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn vkms_camera_and_display_share_the_cards_memory(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     // The planes of vkms accept NV12, whose frames have fewer bytes than frames in XR24.
     own_memory(context, "vkms dumb", "NV12")
 }
 
-fn contiguous_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn contiguous_camera_plan_takes_contiguous_memory(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let plan = plan(context, "/dev/video2")?;
     // Fewer devices can import the camera's own memory than the memory of the CMA heap, and the guarantee is as strong, so the
     // solver prefers it.
@@ -229,7 +237,9 @@ fn contiguous_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn unguaranteed_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn contiguous_camera_and_virtio_are_never_guaranteed(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let plan = plan(context, "/dev/video2")?;
     ensure!(
         plan["verdict"] == "possible",
@@ -244,7 +254,7 @@ fn unguaranteed_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn no_format(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn unsupported_format_is_explained(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let line =
         "covalent plan --camera /dev/video0 --display /dev/dri/card0 --size 640x480 --format NV12";
     let output = context.guest()?.sh(line, COMMAND_LIMIT)?;

@@ -35,7 +35,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "camera::plane_reads_the_buffers_that_the_camera_queues",
         Config::Virtio,
-        scanned_out_buffers,
+        plane_reads_the_buffers_that_the_camera_queues,
     ),
     Case::new(
         "camera::contiguous_queue_has_the_buffers_attached",
@@ -45,17 +45,17 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "camera::direct_scanout_copies_no_byte",
         Config::Virtio,
-        no_copies,
+        direct_scanout_copies_no_byte,
     ),
     Case::new(
         "camera::no_frame_is_read_or_written_by_a_syscall",
         Config::Virtio,
-        no_syscalls,
+        no_frame_is_read_or_written_by_a_syscall,
     ),
     Case::new(
         "camera::deliberate_copy_is_found",
         Config::Virtio,
-        deliberate_copy,
+        deliberate_copy_is_found,
     )
     .limit(Duration::from_secs(600)),
     Case::new(
@@ -87,7 +87,9 @@ struct WatchedProgram {
     frame_mappings: BTreeSet<FrameMapping>,
 }
 
-fn scanned_out_buffers(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn plane_reads_the_buffers_that_the_camera_queues(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let pipeline = Pipeline {
         // The run is so long that the judge can read the mappings several times while frames are shown.
         client: "--size 640x480 --fps 30 --frames 600".to_owned(),
@@ -285,13 +287,13 @@ fn check_no_copies(
     }
 }
 
-fn no_copies(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn direct_scanout_copies_no_byte(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let (finished, seen) = run_watched(context, "")?;
     check_no_copies(&finished, &seen).map_err(anyhow::Error::msg)?;
     Ok(Outcome::Passed)
 }
 
-fn deliberate_copy(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn deliberate_copy_is_found(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const FOLDER: &str = "/tmp/deliberate-copy";
     let feature = "covalent-client-demo/deliberate-copy";
     context.put_variant("covalent-camera", feature, FOLDER)?;
@@ -320,7 +322,9 @@ fn deliberate_copy(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn no_syscalls(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn no_frame_is_read_or_written_by_a_syscall(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let calls = "read,write,pread64,pwrite64,readv,writev,preadv,pwritev,preadv2,pwritev2,sendfile,splice,copy_file_range,\
                  process_vm_readv,process_vm_writev,mmap";
     let pipeline = Pipeline {

@@ -33,7 +33,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "display::other_size_is_composited_and_reason_is_reported",
         Config::Virtio,
-        other_size,
+        other_size_is_composited_and_reason_is_reported,
     ),
     Case::new(
         "display::bochs_scans_out_what_the_plan_chose",
@@ -229,7 +229,9 @@ fn window_shows_the_bars_and_counts_its_bytes(
     Ok(Outcome::Passed)
 }
 
-fn other_size(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn other_size_is_composited_and_reason_is_reported(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let client = "--fullscreen --size 320x240 --fps 30 --frames 40".to_owned();

@@ -38,7 +38,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "doctor::missing_huge_pages_remedy_reserves_them",
         Config::Bochs,
-        huge_pages,
+        missing_huge_pages_remedy_reserves_them,
     ),
     Case::new(
         "doctor::low_limits_remedies_raise_them",
@@ -166,7 +166,9 @@ fn missing_udmabuf_node_remedy_creates_it(
     Ok(Outcome::Passed)
 }
 
-fn huge_pages(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn missing_huge_pages_remedy_reserves_them(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     // This queue of vivid imports only contiguous memory. A frame fits in one huge page.
     let demo = "udmabuf:2048k --device /dev/video2";
     context.sh("echo 0 > /proc/sys/vm/nr_hugepages", COMMAND_LIMIT)?;

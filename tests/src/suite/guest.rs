@@ -40,7 +40,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "guest::vkms_has_writeback_and_overlays",
         Config::Vkms,
-        vkms_planes,
+        vkms_has_writeback_and_overlays,
     ),
     Case::new(
         "guest::virtio_imports_foreign_buffers_with_blobs",
@@ -134,7 +134,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "guest::kernel_log_after_boot_has_no_error",
         Config::Full,
-        kernel_log,
+        kernel_log_after_boot_has_no_error,
     ),
 ];
 
@@ -198,7 +198,7 @@ fn venus_has_vulkan_of_the_host(context: &mut TestContext<'_>) -> anyhow::Result
     Ok(Outcome::Passed)
 }
 
-fn vkms_planes(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn vkms_has_writeback_and_overlays(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let text = context.sh("modetest -M vkms -p", COMMAND_LIMIT)?.text();
     let connectors = context.sh("ls /sys/class/drm", COMMAND_LIMIT)?.text();
     ensure!(
@@ -501,7 +501,7 @@ fn kernel_panic_error_shows_the_console(context: &mut TestContext<'_>) -> anyhow
     Ok(Outcome::Passed)
 }
 
-fn kernel_log(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn kernel_log_after_boot_has_no_error(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let text = context
         .sh("dmesg --level=emerg,alert,crit,err", COMMAND_LIMIT)?
         .text();

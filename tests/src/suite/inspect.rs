@@ -23,12 +23,12 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "inspect::camera_frames_in_native_formats_become_pictures",
         Config::Bochs,
-        pictures::camera,
+        pictures::camera_frames_in_native_formats_become_pictures,
     ),
     Case::new(
         "inspect::every_pixel_format_becomes_a_picture",
         Config::Bochs,
-        pictures::every_format,
+        pictures::every_pixel_format_becomes_a_picture,
     ),
     Case::new(
         "inspect::pending_fence_is_shown_to_its_owner",

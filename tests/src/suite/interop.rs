@@ -77,7 +77,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "interop::validation_layer_reports_no_error",
         Config::Vkms,
-        with_validation_layer,
+        validation_layer_reports_no_error,
     ),
 ];
 
@@ -181,7 +181,7 @@ fn save_picture(
 
 /// Runs the exchanges with Vulkan's validation layer, and checks that the layer reports a hazard that the program causes on
 /// purpose.
-fn with_validation_layer(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn validation_layer_reports_no_error(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let rows = with_modules(context, |context| {
         run_check(context, "--validated", LONG_LIMIT)
     })?;

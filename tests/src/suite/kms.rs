@@ -38,12 +38,12 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "kms::state_left_on_virtio_is_reset",
         Config::Virtio,
-        left_on_virtio,
+        state_left_on_virtio_is_reset,
     ),
     Case::new(
         "kms::state_left_on_vkms_is_reset",
         Config::Vkms,
-        left_on_vkms,
+        state_left_on_vkms_is_reset,
     ),
     Case::new(
         "kms::nv12_camera_in_a_window_is_on_an_overlay",
@@ -60,7 +60,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "kms::frame_in_the_steady_state_is_one_commit_and_one_event",
         Config::Virtio,
-        calls::of_the_card,
+        calls::frame_in_the_steady_state_is_one_commit_and_one_event,
     )
     .seconds(60),
     Case::new(
@@ -83,7 +83,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "kms::pointer_on_bochs_is_drawn",
         Config::Bochs,
-        pointer::pointer_drawn,
+        pointer::pointer_on_bochs_is_drawn,
     ),
 ];
 
@@ -126,7 +126,7 @@ fn check_reset(state: &KmsState, left: &LeftState, own: usize) -> anyhow::Result
     Ok(())
 }
 
-fn left_on_virtio(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn state_left_on_virtio_is_reset(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let (process, left) = leave(guest)?;
@@ -154,7 +154,7 @@ fn left_on_virtio(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn left_on_vkms(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn state_left_on_vkms_is_reset(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let (process, left) = leave(guest)?;

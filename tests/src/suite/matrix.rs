@@ -64,12 +64,12 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "matrix::wrong_stored_results_of_gbm_and_vulkan_are_found",
         Config::Vkms,
-        wrong_results,
+        wrong_stored_results_of_gbm_and_vulkan_are_found,
     ),
     Case::new(
         "matrix::driver_that_aborts_the_helper_loses_only_its_rows",
         Config::Bochs,
-        aborted_helper,
+        driver_that_aborts_the_helper_loses_only_its_rows,
     ),
     Case::new(
         "matrix::virtio_verdicts_in_4g_match_the_drivers",
@@ -132,22 +132,22 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "matrix::virtual_gpu_limits_are_reported_and_avoided",
         Config::Venus,
-        virtual_gpu,
+        virtual_gpu_limits_are_reported_and_avoided,
     ),
     Case::new(
         "matrix::display_with_another_drm_master_is_untested",
         Config::Virtio,
-        other_master,
+        display_with_another_drm_master_is_untested,
     ),
     Case::new(
         "matrix::helper_killed_repeatedly_is_restarted",
         Config::Bochs,
-        killed_helper,
+        helper_killed_repeatedly_is_restarted,
     ),
     Case::new(
         "matrix::missing_helper_is_named",
         Config::Bochs,
-        missing_helper,
+        missing_helper_is_named,
     ),
 ];
 
@@ -173,7 +173,9 @@ fn check_verdicts(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 /// Two stored trial results are wrong, one for GBM and one for Vulkan. `covalent matrix --verify` must report both, and no other
 /// cell may be wrong.
-fn wrong_results(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn wrong_stored_results_of_gbm_and_vulkan_are_found(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let results: Vec<Value> = [("vkms", "gbm"), ("llvmpipe", "vulkan")]
         .into_iter()
         .map(|(driver, interface)| {
@@ -222,7 +224,9 @@ fn wrong_results(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 /// The helper process is aborted as soon as it has loaded lavapipe. `covalent matrix` must continue, report the cause, and print
 /// all other rows.
-fn aborted_helper(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn driver_that_aborts_the_helper_loses_only_its_rows(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let script = "#!/bin/sh\n\
         (while [ -e /proc/$$/maps ]; do\n\
         grep -q libvulkan_lvp /proc/$$/maps && kill -ABRT $$; sleep 0.02\n\
@@ -312,7 +316,9 @@ fn plan_for_gbm_and_vulkan_is_proved(context: &mut TestContext<'_>) -> anyhow::R
 
 /// Checks that the limits of the virtual GPU are reported with a reason before any trial, and that the pipeline still shows its
 /// picture (`renderer::gpu_and_cpu_draw_windows_alike` checks the pixels).
-fn virtual_gpu(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn virtual_gpu_limits_are_reported_and_avoided(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let line = "covalent matrix --json --source heap:system --source texture: --format XR24";
     let report: Value = serde_json::from_slice(&context.sh(line, LONG_LIMIT)?.stdout)?;
     // The host's Vulkan driver renders on the CPU, and the host has no /dev/udmabuf, so no image of Venus can be exported.
@@ -366,7 +372,9 @@ fn virtual_gpu(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn other_master(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn display_with_another_drm_master_is_untested(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     // modetest holds DRM master until its input ends.
     let line = "connector=$(modetest -M virtio_gpu -c | awk '/connected/ { print $1; exit }'); \
                 rm -f /tmp/hold; mkfifo /tmp/hold; \
@@ -398,7 +406,7 @@ fn other_master(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn killed_helper(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn helper_killed_repeatedly_is_restarted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     // lavapipe takes longer to load than the first helpers live, so it is left out. At least one trial must fit into the life of
     // a helper, even on a busy machine, so each helper lives slightly longer than those before it.
     let script = "#!/bin/sh\necho >>/tmp/helpers\nlife=$((4 + $(wc -l </tmp/helpers) / 4))\n\
@@ -425,7 +433,7 @@ fn killed_helper(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn missing_helper(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn missing_helper_is_named(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     let program = "covalent plan --camera /dev/video0 --prove";
     let output = guest.sh(

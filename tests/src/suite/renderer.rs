@@ -32,12 +32,12 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "renderer::buffer_the_gpu_cannot_import_is_uploaded_with_a_reason",
         Config::Venus,
-        cannot_import,
+        buffer_the_gpu_cannot_import_is_uploaded_with_a_reason,
     ),
     Case::new(
         "renderer::card_without_a_gpu_is_drawn_by_the_cpu_with_a_reason",
         Config::Virtio,
-        no_gpu,
+        card_without_a_gpu_is_drawn_by_the_cpu_with_a_reason,
     ),
 ];
 
@@ -186,7 +186,9 @@ fn gpu_and_cpu_draw_windows_alike(context: &mut TestContext<'_>) -> anyhow::Resu
     Ok(Outcome::Passed)
 }
 
-fn cannot_import(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn buffer_the_gpu_cannot_import_is_uploaded_with_a_reason(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     set_still_picture(guest)?;
     let client = "covalent-camera --window --size 320x240 --format YUYV --frames 6";
@@ -218,7 +220,9 @@ fn cannot_import(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn no_gpu(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn card_without_a_gpu_is_drawn_by_the_cpu_with_a_reason(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     let client = "covalent-pattern --window --size 320x240 --frames 8 --fps 5 --dmabuf";
     let shown = run_client(guest, "", client)?;

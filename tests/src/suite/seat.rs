@@ -33,7 +33,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "seat::console_switch_pauses_and_resumes",
         Config::Virtio,
-        console_switch,
+        console_switch_pauses_and_resumes,
     ),
     Case::new(
         "seat::display_unplugged_and_replugged_shows_frames",
@@ -48,12 +48,12 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "seat::second_compositor_reports_the_busy_display",
         Config::Virtio,
-        second_compositor,
+        second_compositor_reports_the_busy_display,
     ),
     Case::new(
         "seat::match_mode_scans_out_a_smaller_camera",
         Config::Virtio,
-        match_mode,
+        match_mode_scans_out_a_smaller_camera,
     ),
 ];
 
@@ -151,7 +151,7 @@ fn user_without_root_gets_the_display_from_seatd(
     Ok(Outcome::Passed)
 }
 
-fn console_switch(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn console_switch_pauses_and_resumes(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.fresh_guest()?;
     set_pattern(guest, 1)?;
     let home = run_checked(guest, "cat /sys/class/tty/tty0/active", COMMAND_LIMIT)?.text();
@@ -265,7 +265,9 @@ fn pipeline_continues_after_a_freeze(context: &mut TestContext<'_>) -> anyhow::R
     Ok(Outcome::Passed)
 }
 
-fn second_compositor(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn second_compositor_reports_the_busy_display(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let pipeline = Pipeline {
@@ -289,7 +291,7 @@ fn second_compositor(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn match_mode(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn match_mode_scans_out_a_smaller_camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let pipeline = Pipeline {

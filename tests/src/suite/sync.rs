@@ -20,7 +20,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "sync::vulkan_fences_convert_to_sync_files_and_timelines",
         Config::Full,
-        vulkan_fences,
+        vulkan_fences_convert_to_sync_files_and_timelines,
     ),
     Case::new(
         "sync::accesses_with_pending_fences_complete_in_order",
@@ -42,7 +42,9 @@ fn fences_convert_between_sync_files_timelines_and_dma_bufs(
     check(context, "sync")
 }
 
-fn vulkan_fences(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn vulkan_fences_convert_to_sync_files_and_timelines(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     context.sh("modprobe sw_sync", COMMAND_LIMIT)?;
     check(context, "device-sync")
 }

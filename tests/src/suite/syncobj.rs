@@ -31,12 +31,12 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "syncobj::frames_with_pending_fences_are_shown_once_written",
         Config::Virtio,
-        pending_fences,
+        frames_with_pending_fences_are_shown_once_written,
     ),
     Case::new(
         "syncobj::missing_releases_are_reported_and_awaited",
         Config::Virtio,
-        missing_releases,
+        missing_releases_are_reported_and_awaited,
     ),
     Case::new(
         "syncobj::client_killed_before_its_point_leaves_nothing",
@@ -51,7 +51,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "syncobj::card_without_timelines_offers_no_explicit_sync",
         Config::Vkms,
-        without_timelines,
+        card_without_timelines_offers_no_explicit_sync,
     ),
 ];
 
@@ -78,7 +78,9 @@ fn run_theme(context: &mut TestContext<'_>, theme: &str) -> anyhow::Result<Outco
 
 /// Commits frames whose rendering is pending. Frames in the card's own memory are scanned out; frames in a heap's memory are
 /// composited. If the fences are left out, the check client must detect wrong frames.
-fn pending_fences(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn frames_with_pending_fences_are_shown_once_written(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     context.sh("modprobe sw_sync", COMMAND_LIMIT)?;
     let compositor = TestCompositor::start(context)?;
     let check = "covalent-syncobj-check held --source dumb:virtio_gpu --source heap:system";
@@ -118,7 +120,9 @@ fn pending_fences(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 /// A stopped compositor releases no buffers. The clients must report this, wait, and continue when the compositor continues.
-fn missing_releases(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn missing_releases_are_reported_and_awaited(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     for client in [
         "covalent-camera --sync explicit",
@@ -202,7 +206,9 @@ fn camera_uses_explicit_sync(context: &mut TestContext<'_>) -> anyhow::Result<Ou
     Ok(Outcome::Passed)
 }
 
-fn without_timelines(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn card_without_timelines_offers_no_explicit_sync(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let exit = compositor.run_camera(context, "", "--sync explicit --frames 1")?;
     ensure!(

@@ -16,7 +16,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "third_party::vkcube_and_vkmark_are_shown",
         Config::Virtio,
-        vulkan_programs,
+        vkcube_and_vkmark_are_shown,
     ),
     Case::new(
         "third_party::v4l2_compliance_streams_into_dma_bufs",
@@ -32,7 +32,7 @@ pub(super) const CASES: &[Case] = &[
 
 /// Checks vkcube and vkmark, which draw with Vulkan's own swapchains. With lavapipe, Mesa presents these swapchains through
 /// shared memory.
-fn vulkan_programs(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn vkcube_and_vkmark_are_shown(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const FRAMES: usize = 20;
     let compositor = TestCompositor::start(context)?;
     let before = compositor.frames(context)?.len();

@@ -56,13 +56,13 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "waits::camera_client_makes_at_most_ten_system_calls_a_frame",
         Config::Virtio,
-        calls_per_frame,
+        camera_client_makes_at_most_ten_system_calls_a_frame,
     )
     .seconds(30),
     Case::new(
         "waits::deliberate_wait_is_found",
         Config::Virtio,
-        deliberate_wait,
+        deliberate_wait_is_found,
     ),
 ];
 
@@ -293,7 +293,9 @@ fn client_calls(
 
 /// Runs the client twice, with different numbers of frames. The difference between the numbers of calls is caused by the
 /// additional frames.
-fn calls_per_frame(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn camera_client_makes_at_most_ten_system_calls_a_frame(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     /// The limit that client-demo/DESIGN.md states.
     const MOST: f64 = 10.0;
     let (short, long) = (40, 120);
@@ -325,7 +327,7 @@ fn calls_per_frame(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 /// Runs a script beside the camera client that sleeps again and again. The check must find the waits of the script.
-fn deliberate_wait(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn deliberate_wait_is_found(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let script = "#!/bin/sh\nwhile :; do sleep 0.05; done &\nsleeper=$!\n\"$@\"\nstatus=$?\nkill $sleeper\nexit $status\n";
     let line = format!("cat > /tmp/sleeper <<'END'\n{script}END\nchmod +x /tmp/sleeper");
     context.sh(&line, COMMAND_LIMIT)?;

@@ -16,7 +16,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "watch::socket_of_another_user_is_refused",
         Config::Virtio,
-        another_user,
+        socket_of_another_user_is_refused,
     ),
 ];
 
@@ -102,7 +102,7 @@ fn camera_is_shown_with_its_path_and_what_it_holds(
     Ok(Outcome::Passed)
 }
 
-fn another_user(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn socket_of_another_user_is_refused(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let mode = context
         .sh(&format!("stat -c '%a %U' {SOCKET}"), COMMAND_LIMIT)?

@@ -17,7 +17,9 @@ const FRAMES: usize = 20;
 /// The first row that shows only bars. In the rows above, the sensor draws text over the bars.
 const FIRST_ROW: u32 = 120;
 
-pub(super) fn set_up(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn media_pipeline_that_is_broken_names_the_pad_and_is_set_up(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     context.sh("modprobe vimc", COMMAND_LIMIT)?;
     let node = context.sh(
         "for video in /sys/class/video4linux/video*; do \

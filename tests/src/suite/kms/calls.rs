@@ -83,7 +83,9 @@ fn count(trace: &str) -> (u32, BTreeMap<&str, u32>) {
     (frames, calls)
 }
 
-pub(super) fn of_the_card(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn frame_in_the_steady_state_is_one_commit_and_one_event(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let script = trace_frames(
         "--sync implicit",
