@@ -78,6 +78,7 @@ pub fn measure(
     Ok(costs)
 }
 
+/// Parses the output of the guest's script: the reports of the clients, and numbers with their names.
 fn parse(text: &str) -> anyhow::Result<ScriptOutput> {
     let mut printed = ScriptOutput::default();
     for line in text.lines() {
@@ -185,10 +186,12 @@ fn costs(
     costs
 }
 
+/// Converts microseconds to milliseconds.
 fn to_ms(us: f64) -> f64 {
     us / 1000.0
 }
 
+/// Converts bytes to MiB.
 fn to_mib(bytes: f64) -> f64 {
     bytes / f64::from(1 << 20)
 }

@@ -45,6 +45,7 @@ const CAGE: &str = "env WLR_RENDERER=pixman WLR_LIBINPUT_NO_DEVICES=1 LIBSEAT_BA
 
 const CAMERA_JOB: &str = "camera, 1280x720 XRGB8888";
 
+/// Returns a pipeline that shows a camera.
 const fn camera(name: &'static str, compositor: &'static str, client: &'static str) -> Scenario {
     Scenario {
         name,
@@ -122,6 +123,7 @@ const CAMERA: &[Scenario] = &[
     ),
 ];
 
+/// Returns a pipeline that shows the windows of `clients` clients.
 const fn window(
     name: &'static str,
     job: &'static str,

@@ -78,6 +78,7 @@ pub fn draw(rows: &Rows) -> String {
     )
 }
 
+/// Escapes a text for XML.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;")
 }

@@ -91,6 +91,7 @@ impl Sources {
         self.gpus.iter()
     }
 
+    /// Adds the source of a card's own memory, unless a source with this identifier is known.
     fn add_card(&mut self, card: &Card) {
         if let Some(source) = card.own_source() {
             if self.declared.iter().all(|known| known.id != source.id) {
@@ -200,6 +201,7 @@ impl Sources {
         }
     }
 
+    /// Records that a device cannot be used.
     fn refused(&mut self, name: &str, error: &dyn std::error::Error) {
         self.unavailable.push(Unavailable {
             name: name.to_owned(),

@@ -298,6 +298,7 @@ impl<'a> Apt<'a> {
         Ok(())
     }
 
+    /// Asks apt which packages have to be installed for these names, with their addresses and checksums.
     fn solve(&self, names: &[String], step: &Step) -> Result<Vec<Package>, AptError> {
         // apt omits packages that it finds in its archive folder, so this call uses an empty folder.
         let empty = self.folder.join("nothing");
@@ -325,6 +326,7 @@ impl<'a> Apt<'a> {
         )?)
     }
 
+    /// Writes apt's configuration, its sources list and its preferences.
     fn configure(&self, address: &str, keyring: &Path) -> Result<(), AptError> {
         for folder in [
             self.archives().join("partial"),
@@ -372,6 +374,7 @@ impl<'a> Apt<'a> {
         Ok(())
     }
 
+    /// Returns the command for `apt-get` with its own state, in the namespaces of [`namespace`].
     fn apt(&self, args: &[&str]) -> Command {
         let namespace = namespace();
         let mut command = Command::new(namespace[0]);
@@ -401,6 +404,7 @@ fn check_sizes(archives: &Path, packages: &[Package]) -> Result<(), AptError> {
     Ok(())
 }
 
+/// Returns how many bytes of the packages are downloaded, including incomplete files.
 fn downloaded_bytes(archives: &Path, resolution: &Resolution) -> u64 {
     let size = |path: PathBuf| {
         fs::metadata(path)
@@ -418,6 +422,7 @@ fn downloaded_bytes(archives: &Path, resolution: &Resolution) -> u64 {
     })
 }
 
+/// Returns a function that makes the error of a failed operation on a file.
 fn file_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> AptError {
     let path = path.to_owned();
     move |source| AptError::File {

@@ -184,6 +184,7 @@ pub fn release_programs(root: &Root) -> Result<PathBuf, BuildError> {
     build(root, "release", &["--bins"], "", "release")
 }
 
+/// Builds the workspace's programs for the PC. `share` names the folder for them.
 fn build(
     root: &Root,
     profile: &str,
@@ -380,6 +381,7 @@ pub(crate) fn cargo_home() -> Option<PathBuf> {
     named.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")))
 }
 
+/// Returns the target folder of the platform.
 fn target_folder(platform: Platform) -> PathBuf {
     checkout().join(match platform {
         Platform::Pc => "target/guest",
@@ -425,6 +427,7 @@ fn folder_name(list: &str) -> String {
         .collect()
 }
 
+/// Returns whether the file `made` is at least as new as the file `from`.
 pub(super) fn is_newer(made: &Path, from: &Path) -> bool {
     let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
     matches!((modified(made), modified(from)), (Ok(made), Ok(from)) if made >= from)
@@ -446,6 +449,7 @@ fn remove_stale_programs(bin: &Path, programs: &[PathBuf]) -> Result<(), BuildEr
     Ok(())
 }
 
+/// Returns a function that makes the error of a failed operation on a file.
 pub(super) fn file_error(
     operation: &'static str,
     path: &Path,

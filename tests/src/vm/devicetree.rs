@@ -117,6 +117,7 @@ impl Devicetree {
         self.apply(work_folder, file)
     }
 
+    /// Returns the devicetree with an overlay from the work folder.
     fn apply(&self, mut work_folder: WorkFolder, overlay: &str) -> Result<Self, DevicetreeError> {
         work_folder.write("tree.dtb", &self.bytes)?;
         work_folder.run("apply an overlay to the devicetree", APPLY, |command| {
@@ -160,11 +161,13 @@ impl WorkFolder {
         })
     }
 
+    /// Writes a file in the folder.
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), DevicetreeError> {
         let path = self.folder.path().join(name);
         fs::write(&path, bytes).map_err(file_error("write", path))
     }
 
+    /// Reads a file in the folder.
     fn read(&self, name: &str) -> Result<Vec<u8>, DevicetreeError> {
         let path = self.folder.path().join(name);
         fs::read(&path).map_err(file_error("read", path))
@@ -196,6 +199,7 @@ impl WorkFolder {
     }
 }
 
+/// Returns a function that makes the error of a failed operation on a file.
 fn file_error(operation: &'static str, path: PathBuf) -> impl FnOnce(io::Error) -> DevicetreeError {
     move |source| DevicetreeError::File {
         operation,

@@ -232,6 +232,7 @@ impl Guest {
         booted
     }
 
+    /// Starts QEMU with this accelerator, and waits until the guest is ready.
     fn boot_with(
         image: &Image,
         boot: &BootOptions,
@@ -352,6 +353,7 @@ impl Guest {
         self.transfer("read", path, &["get", path], b"")
     }
 
+    /// Runs a subcommand of `covalent-guest` that reads or writes the file at `path`.
     fn transfer(
         &self,
         operation: &'static str,
@@ -468,6 +470,7 @@ pub fn shell(line: &str) -> Exec {
     }
 }
 
+/// Returns the accelerator for the image. Whether KVM works is tried once, and the result is stored in the cache.
 fn accelerator(image: &Image, boot: &BootOptions) -> Result<Accelerator, GuestError> {
     if image.platform == Platform::Board {
         return Ok(Accelerator::Tcg);
@@ -485,6 +488,7 @@ fn accelerator(image: &Image, boot: &BootOptions) -> Result<Accelerator, GuestEr
     Ok(accel::choose(cache.folder(), &image.versions.qemu, trial))
 }
 
+/// Locks a mutex, also if a thread panicked while it held the lock.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // If a thread panicked while it held the lock, the stream may be closed, and the next use of the stream reports this.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

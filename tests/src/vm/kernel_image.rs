@@ -132,6 +132,7 @@ impl KernelMaker<'_> {
         Ok(kernel_image)
     }
 
+    /// Builds the kernel, its initrd and its modules from the downloaded packages.
     fn make(&self, folder: &Path, packages: &Path) -> Result<(), ImageError> {
         let partial = self.cache.partial_folder(self.lock, "kernel")?;
         let unpacked = self.cache.partial_folder(self.lock, "kernel-packages")?;
@@ -259,6 +260,7 @@ fn module_names() -> Vec<String> {
     names
 }
 
+/// Returns a digest of everything from which the kernel image is built.
 fn key(root_key: &str, packages: &[Package]) -> String {
     let mut parts = vec![format!(
         "format {FORMAT}, disk {DISK_BYTES}, root {root_key}"

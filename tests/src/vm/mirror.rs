@@ -100,6 +100,7 @@ struct Entry {
 }
 
 impl Entry {
+    /// Returns whether the entry is for a Debian release that the tests know.
     fn is_debian(&self) -> bool {
         let is_release = |suite: &String| {
             let name = suite
@@ -180,6 +181,7 @@ fn parse_deb822(text: &str) -> Vec<Entry> {
     entries
 }
 
+/// Splits a file in deb822 format into paragraphs of fields. Lines that continue a field are joined to it.
 fn paragraphs(text: &str) -> Vec<Vec<(String, String)>> {
     let mut paragraphs = vec![Vec::<(String, String)>::new()];
     for line in text.lines() {

@@ -112,6 +112,7 @@ impl PeersMaker<'_> {
         PeersDisk::open(&folder)
     }
 
+    /// Builds the disk from the downloaded packages.
     fn make(&self, folder: &Path, packages: &Path) -> Result<(), ImageError> {
         let unpacked = self.cache.partial_folder(self.lock, "peers-packages")?;
         let title = "make the disk with other projects' programs";
@@ -136,6 +137,7 @@ impl PeersMaker<'_> {
 }
 
 impl PeersDisk {
+    /// Opens the disk in a folder, and marks it as in use.
     fn open(folder: &Path) -> Result<Self, ImageError> {
         Ok(Self {
             disk: folder.join(DISK),
@@ -161,6 +163,7 @@ fn missing(all: &[Package], installed: &[Package]) -> Vec<Package> {
     packages
 }
 
+/// Returns a digest of everything from which the disk is built.
 fn key(packages: &[Package]) -> String {
     let mut parts = vec![
         format!("format {FORMAT}, disk {DISK_BYTES}"),

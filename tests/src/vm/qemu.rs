@@ -230,10 +230,12 @@ pub(super) fn hardware(machine: &Machine) -> Vec<String> {
     args
 }
 
+/// Returns the size of the guest's memory as QEMU's options write it.
 fn memory(machine: &Machine) -> String {
     format!("{}M", machine.memory.as_mebibytes())
 }
 
+/// Returns the arguments for QEMU.
 fn command_line(machine: &Machine, accelerator: Accelerator, host: Host) -> Vec<OsString> {
     let platform = machine.config.platform();
     let mut args: Vec<OsString> = Vec::new();
@@ -332,6 +334,7 @@ fn second_drive() -> String {
     )
 }
 
+/// Returns the path of a file of the image, as QEMU sees it.
 fn mount_path(name: &str) -> String {
     format!("{MOUNT_FOLDER}/{name}")
 }

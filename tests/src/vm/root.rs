@@ -72,6 +72,7 @@ pub struct RootCommand {
     stderr: Option<Stdio>,
 }
 
+/// A folder of the host that a command sees inside the root file system.
 #[derive(Debug)]
 struct Bind {
     host: PathBuf,
@@ -206,6 +207,7 @@ impl RootCommand {
     }
 }
 
+/// Returns the word `name=value`.
 fn assignment(name: &OsStr, value: &OsStr) -> OsString {
     let mut word = name.to_owned();
     word.push("=");

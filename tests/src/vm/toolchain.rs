@@ -88,6 +88,7 @@ impl Toolchain {
     }
 }
 
+/// Returns whether a toolchain is complete, recent enough and in a folder that can be mounted.
 fn is_usable(sysroot: &Path) -> bool {
     // The files of a distribution's compiler are spread over /usr, and need the distribution's libraries, so they cannot be
     // mounted.
@@ -105,6 +106,7 @@ fn has_library(sysroot: &Path, platform: Platform) -> bool {
     sysroot.join("lib/rustlib").join(platform.triple()).is_dir()
 }
 
+/// Returns the major and minor version of a compiler.
 fn version(rustc: &Path) -> Option<(u32, u32)> {
     let output = Command::new(rustc).arg("-vV").output().ok()?;
     parse_version(&String::from_utf8_lossy(&output.stdout))
@@ -120,6 +122,7 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
+/// Parses the major and minor version at compile time.
 const fn parse_oldest(text: &str) -> (u32, u32) {
     let bytes = text.as_bytes();
     let mut numbers = [0_u32; 2];

@@ -172,6 +172,7 @@ impl TreeMaker<'_> {
         Tree::open(self.platform, &folder, &key)
     }
 
+    /// Builds the root file system and its modules, and writes its record. What an earlier run has finished is not built again.
     fn make(&self, folder: &Path, resolution: &Resolution) -> Result<(), TreeError> {
         fs::create_dir_all(folder).map_err(file_error("make the folder", folder))?;
         let root = Root::new(&folder.join("root"));
@@ -220,6 +221,7 @@ impl TreeMaker<'_> {
         fs::rename(&new, &path).map_err(file_error("move to", &path))
     }
 
+    /// Installs the downloaded packages of the resolution with mmdebstrap.
     fn install(&self, folder: &Path, resolution: &Resolution) -> Result<(), TreeError> {
         let partial = self.cache.partial_folder(self.lock, "root")?;
         let temporary = self.cache.partial_folder(self.lock, "temporary")?;
@@ -272,12 +274,14 @@ impl TreeMaker<'_> {
         Ok(())
     }
 
+    /// Returns the path of a log.
     fn log(&self, name: &str) -> PathBuf {
         self.platform.logs(self.cache).join(format!("{name}.log"))
     }
 }
 
 impl Tree {
+    /// Opens the root file system in a folder, and marks it as in use.
     fn open(platform: Platform, folder: &Path, key: &str) -> Result<Self, TreeError> {
         let path = folder.join("record.json");
         let text = match fs::read(&path) {
@@ -301,6 +305,7 @@ impl Tree {
         })
     }
 
+    /// Checks that the root file system has the files that guests need; with `in_full` also that no file has changed.
     fn check(&self, in_full: bool, progress: &Progress) -> Result<(), TreeError> {
         let folder = self.root.folder();
         let damaged = |what: String| {
@@ -345,6 +350,7 @@ fn key(platform: Platform, resolution: &Resolution) -> String {
     manifest::key(&parts)
 }
 
+/// Returns the release of the only kernel that is installed.
 fn kernel_release(root: &Root) -> Result<String, TreeError> {
     let folder = root.folder().join("usr/lib/modules");
     let entries = fs::read_dir(&folder).map_err(file_error("list", &folder))?;
@@ -359,12 +365,14 @@ fn kernel_release(root: &Root) -> Result<String, TreeError> {
     }
 }
 
+/// Returns the version of an installed package.
 fn package_version(root: &Root, package: &str) -> Result<String, TreeError> {
     let path = root.folder().join("var/lib/dpkg/status");
     let status = fs::read_to_string(&path).map_err(file_error("read", &path))?;
     parse_version(&status, package).ok_or_else(|| TreeError::Missing(format!("package {package}")))
 }
 
+/// Returns the version of a package in the text of dpkg's status file.
 fn parse_version(status: &str, package: &str) -> Option<String> {
     let field = format!("Package: {package}");
     let paragraph = status
@@ -376,6 +384,7 @@ fn parse_version(status: &str, package: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
+/// Returns a digest of all files of the root file system.
 fn digest(root: &Root, log: &Path, progress: &Progress) -> Result<String, TreeError> {
     let step = progress.step("read the root file system");
     let mut command = root.command("sh");
@@ -395,6 +404,7 @@ fn digest(root: &Root, log: &Path, progress: &Progress) -> Result<String, TreeEr
         .to_owned())
 }
 
+/// Returns a function that makes the error of a failed operation on a file.
 fn file_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TreeError {
     let path = path.to_owned();
     move |source| TreeError::File {
