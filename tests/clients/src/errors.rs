@@ -24,7 +24,8 @@ type ErrorCheck = (
     Error,
 );
 
-const ON_SURFACES: &[ErrorCheck] = &[
+/// The checks of errors that requests for one surface cause.
+const SURFACE_CHECKS: &[ErrorCheck] = &[
     (
         "points_without_a_buffer_cause_no_buffer",
         points_without_a_buffer_cause_no_buffer,
@@ -84,7 +85,7 @@ const ON_SURFACES: &[ErrorCheck] = &[
 
 pub(crate) fn run() -> bool {
     let mut passed = true;
-    for (name, send_requests, code) in ON_SURFACES {
+    for (name, send_requests, code) in SURFACE_CHECKS {
         passed &= check(name, || {
             let mut client = TestClient::connect()?;
             let mut window = client.window()?;

@@ -68,6 +68,7 @@ macro_rules! every_configuration {
     };
 }
 
+/// The cases of each older kernel.
 const BOOKWORM: [Case; 10] = every_configuration!(Kernel::Bookworm, "6_1");
 const TRIXIE: [Case; 10] = every_configuration!(Kernel::Trixie, "6_12");
 

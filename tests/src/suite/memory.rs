@@ -22,6 +22,7 @@ const RESERVE: &str = "echo 3 > /proc/sys/vm/drop_caches && echo 1 > /proc/sys/v
 /// The number of guests that are booted until one has a contiguous block of one GiB.
 const MAX_BOOTS: usize = 6;
 
+/// Gives all huge pages back to the kernel.
 const RELEASE: &str = "echo 0 | tee /sys/kernel/mm/hugepages/hugepages-*/nr_hugepages";
 
 fn pages_of_every_size_are_safe_dma_bufs(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {

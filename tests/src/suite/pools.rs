@@ -22,6 +22,7 @@ pub(super) const CASES: &[Case] = &[Case::new(
 )
 .contiguous(32)];
 
+/// The two sources that allocate from the same contiguous region.
 const HEAP: &str = "heap:default_cma_region";
 const QUEUE: &str = "v4l2:vivid@platform:vivid-001:capture";
 

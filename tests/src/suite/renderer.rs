@@ -128,15 +128,16 @@ fn set_still_picture(guest: &Guest) -> anyhow::Result<()> {
 }
 
 fn gpu_and_cpu_draw_windows_alike(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    const DMABUF: &str = "covalent-pattern --window --size 320x240 --frames 8 --fps 5 --dmabuf";
-    const SHM: &str = "covalent-pattern --window --size 320x240 --frames 8 --fps 5";
-    const CAMERA: &str = "covalent-camera --window --size 320x240 --fps 15 --frames 10";
+    const DMABUF_CLIENT: &str =
+        "covalent-pattern --window --size 320x240 --frames 8 --fps 5 --dmabuf";
+    const SHM_CLIENT: &str = "covalent-pattern --window --size 320x240 --frames 8 --fps 5";
+    const CAMERA_CLIENT: &str = "covalent-camera --window --size 320x240 --fps 15 --frames 10";
     // The last number of each entry is the number of bytes that the CPU copies for each frame. A wl_shm buffer has to be
     // uploaded.
     let clients = [
-        ("dmabuf", DMABUF, 0),
-        ("shm", SHM, 320 * 240 * 4),
-        ("camera", CAMERA, 0),
+        ("dmabuf", DMABUF_CLIENT, 0),
+        ("shm", SHM_CLIENT, 320 * 240 * 4),
+        ("camera", CAMERA_CLIENT, 0),
     ];
     let mut pictures = Vec::new();
     {

@@ -120,6 +120,7 @@ const fn baseline(test: &'static str, result: &'static str, why: &'static str) -
     Baseline { test, result, why }
 }
 
+/// Why a test is skipped that needs OpenGL ES 1.
 const NO_ES1: &str = "it needs a context of OpenGL ES 1, which Debian's Mesa does not have";
 
 /// The results of `ext_image_dma_buf_import-*` with Mesa 26.1 and virgl over llvmpipe.

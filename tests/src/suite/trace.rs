@@ -17,8 +17,9 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 /// The time limit to show a few hundred frames.
 const FRAMES_LIMIT: Duration = Duration::from_secs(120);
 
-const CLIENT: &str = "/tmp/trace-client.json";
-const COMPOSITOR: &str = "/tmp/trace-compositor.json";
+/// The files with the traces of the client and of the compositor, in the guest.
+const CLIENT_TRACE: &str = "/tmp/trace-client.json";
+const COMPOSITOR_TRACE: &str = "/tmp/trace-compositor.json";
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
@@ -157,8 +158,8 @@ fn float(nanoseconds: u64) -> f64 {
 
 fn traced(context: &mut TestContext<'_>, size: &str, path: Path) -> anyhow::Result<Outcome> {
     let pipeline = Pipeline {
-        client: format!("{size} --frames 60 --trace {CLIENT}"),
-        compositor: format!("--trace {COMPOSITOR}"),
+        client: format!("{size} --frames 60 --trace {CLIENT_TRACE}"),
+        compositor: format!("--trace {COMPOSITOR_TRACE}"),
         ..Pipeline::default()
     };
     let guest = context.guest()?;
@@ -168,8 +169,8 @@ fn traced(context: &mut TestContext<'_>, size: &str, path: Path) -> anyhow::Resu
         context.save_artefact(path.trim_start_matches("/tmp/"), text.as_bytes())?;
         parse(&text)
     };
-    let client = read(CLIENT)?;
-    let compositor = read(COMPOSITOR)?;
+    let client = read(CLIENT_TRACE)?;
+    let compositor = read(COMPOSITOR_TRACE)?;
     let display = context
         .sh(
             "basename $(ls -d /sys/class/drm/card*-*) | cut -d- -f2-",

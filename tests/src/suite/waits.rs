@@ -18,6 +18,7 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 /// The time limit for the frames under strace, which makes every system call slow.
 const FRAMES_LIMIT: Duration = Duration::from_secs(300);
 
+/// The file with the output of strace, in the guest.
 const TRACE: &str = "/tmp/waits.txt";
 
 /// The system calls with which a thread can wait, and the ioctls of devices.

@@ -41,6 +41,7 @@ const UNPACKED: [&str; 6] = [
     "linux-kbuild-",
     "linux-source-",
 ];
+/// The scripts that unpack the packages, compile the modules, and make the disk with the modules.
 const UNPACK: &str = include_str!("scripts/kernel-unpack.sh");
 const MODULES: &str = include_str!("scripts/kernel-modules.sh");
 const DISK: &str = include_str!("scripts/kernel-disk.sh");
@@ -49,6 +50,7 @@ const DISK_BYTES: u64 = 1 << 30;
 /// The time limit of each step. A step takes less than a minute on two cores; the limit allows for a machine that is ten times
 /// slower.
 const DEADLINE: Duration = Duration::from_secs(600);
+/// The files of a kernel image.
 const ARTEFACTS: [&str; 4] = ["kernel", "initrd", "modules", RECORD];
 const RECORD: &str = "record.json";
 /// The path in the root file system where a folder of the host is mounted.

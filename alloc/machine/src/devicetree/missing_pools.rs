@@ -60,6 +60,7 @@ struct RootCells {
 }
 
 impl RootCells {
+    /// Addresses and sizes of two cells (64 bits) each.
     const TWO: Self = Self {
         address: 2,
         size: 2,

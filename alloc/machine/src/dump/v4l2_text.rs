@@ -289,6 +289,7 @@ fn is_output_type(line: &str, prefix: &str) -> Option<bool> {
 
 /// Returns whether a line begins a section from which nothing is read.
 fn is_other_section(text: &str) -> bool {
+    /// How the first lines of these sections begin.
     const STARTS: [&str; 14] = [
         "Media Driver Info",
         "Interface Info",

@@ -20,6 +20,7 @@ const STEP: f64 = 22.0;
 const BAR: f64 = 12.0;
 /// The height of the heading of a group of bars.
 const HEADING: f64 = 34.0;
+/// The distance of the first heading from the upper edge.
 const TOP: f64 = 78.0;
 
 /// The logarithmic scale of the chart, from 10^`first` to 10^`last` nanoseconds.
@@ -216,11 +217,11 @@ fn round(nanoseconds: u64) -> String {
 
 /// Shortens a name to the space beside the scale.
 fn shorten_label(name: &str) -> String {
-    const MAX: usize = 36;
-    if name.chars().count() <= MAX {
+    const MAX_CHARACTERS: usize = 36;
+    if name.chars().count() <= MAX_CHARACTERS {
         return name.to_owned();
     }
-    let start: String = name.chars().take(MAX - 1).collect();
+    let start: String = name.chars().take(MAX_CHARACTERS - 1).collect();
     format!("{start}…")
 }
 

@@ -161,7 +161,8 @@ fn legend(text: &mut String, grid: &Grid) {
 
 /// Writes the numbered list of reasons.
 fn reasons(text: &mut String, grid: &Grid) {
-    const NUMBER: usize = 4;
+    /// The width of the column with the numbers, in characters.
+    const NUMBER_WIDTH: usize = 4;
     if grid.reasons.is_empty() {
         return;
     }
@@ -171,11 +172,14 @@ fn reasons(text: &mut String, grid: &Grid) {
         "Reasons by number. `the source` is that of the row, `it` that of the column:",
     );
     for (number, reason) in (1_usize..).zip(&grid.reasons) {
-        for (index, line) in wrap(reason, WIDTH - NUMBER - 1).into_iter().enumerate() {
+        for (index, line) in wrap(reason, WIDTH - NUMBER_WIDTH - 1)
+            .into_iter()
+            .enumerate()
+        {
             if index == 0 {
-                put(text, &format!("{number:NUMBER$} {line}"));
+                put(text, &format!("{number:NUMBER_WIDTH$} {line}"));
             } else {
-                put(text, &format!("{:NUMBER$} {line}", ""));
+                put(text, &format!("{:NUMBER_WIDTH$} {line}", ""));
             }
         }
     }

@@ -36,6 +36,7 @@ uniform float alpha;
 varying vec2 v_coords;
 ";
 
+/// The end of the shader for buffers with straight alpha, which it premultiplies.
 const STRAIGHT: &str = "
 void main() {
     vec4 color = texture2D(tex, v_coords);

@@ -6,6 +6,7 @@ use covalent_compositor::region::Rect;
 use super::{App, FULLSCREEN, MAXIMIZED, SHIFT, SUPER, TILED_LEFT};
 use crate::fixture::Fixture;
 
+/// Keys in the numbering of xkb.
 const Q: u32 = 24;
 const E: u32 = 26;
 const F: u32 = 41;

@@ -62,6 +62,7 @@ const fn bad(
 }
 
 const VGA: (u32, u32) = (640, 480);
+/// Descriptors of buffers that must be refused.
 const BAD_DESCRIPTORS: &[BadDescriptor] = &[
     bad(
         "stride_below_a_row",

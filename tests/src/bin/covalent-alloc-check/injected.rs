@@ -14,8 +14,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{CheckOutcome, CheckRunner};
 
+/// The node of vivid's camera, which fails on request.
 const CAMERA: &str = "/dev/video0";
 const BUFFERS: u32 = 4;
+/// The time limit to capture frames.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 pub(crate) fn run(runner: &mut CheckRunner) {

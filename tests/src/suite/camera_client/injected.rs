@@ -29,6 +29,7 @@ enum ExpectedResult {
     Continues(Option<&'static str>),
 }
 
+/// The faults that vivid injects, each with what the client does then.
 const FAULTS: &[InjectedFault] = &[
     InjectedFault {
         control: "inject_vidioc_reqbufs_error=1",

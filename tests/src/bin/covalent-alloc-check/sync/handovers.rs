@@ -20,6 +20,7 @@ use crate::{CheckOutcome, CheckRunner};
 /// The number of accesses that must follow a fence that was observed as pending.
 const HANDOVERS: u32 = 10_000;
 const BUFFERS: usize = 6;
+/// The longest time for which an access is delayed.
 const SLOWEST: Duration = Duration::from_micros(800);
 
 pub(super) fn run(runner: &mut CheckRunner) {
