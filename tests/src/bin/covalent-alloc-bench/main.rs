@@ -71,6 +71,7 @@ fn main() -> ExitCode {
     }
 }
 
+/// Prints a value as one line of JSON.
 fn print(value: &impl Serialize) -> anyhow::Result<()> {
     println!("{}", serde_json::to_string(value)?);
     Ok(())

@@ -71,6 +71,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
     }
 }
 
+/// Plans a picture in XRGB8888 that the CPU accesses, from the source `id`.
 pub(crate) fn plan(sources: &Sources, id: &str, extent: Extent) -> Result<Plan> {
     let mut request = Request::new(extent);
     request.participants.push(processor(Fourcc::XRGB8888));
@@ -82,6 +83,7 @@ pub(crate) fn plan(sources: &Sources, id: &str, extent: Extent) -> Result<Plan> 
     }
 }
 
+/// Takes a buffer from the pool. If the pool has none, the sources allocate it.
 fn take(pool: &Pool, owner: ContentOwner, plan: &Plan, sources: &Sources) -> Result<Pooled> {
     let taken = pool.take(owner, plan, |plan| sources.allocate(plan))?;
     taken.context("the source allocated no buffer")

@@ -63,14 +63,17 @@ pub(crate) fn run(runner: &mut CheckRunner) {
     }
 }
 
+/// Allocates a dumb buffer of 64x64 pixels.
 fn dumb(card: &Card) -> Result<DumbBuffer> {
     Ok(card.create_dumb_buffer((64, 64), DrmFourcc::Xrgb8888, 32)?)
 }
 
+/// Exports a GEM handle as a dma-buf.
 fn export(card: &Card, handle: Handle) -> Result<OwnedFd> {
     Ok(card.buffer_to_prime_fd(handle, drm::CLOEXEC | drm::RDWR)?)
 }
 
+/// Returns the inode of a file.
 fn inode(fd: BorrowedFd<'_>) -> Result<u64> {
     Ok(File::from(fd.try_clone_to_owned()?).metadata()?.ino())
 }

@@ -39,6 +39,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
     );
 }
 
+/// Allocates a buffer from a source whose id begins with `prefix`.
 fn allocate(prefix: &str) -> Result<(Sources, Plan, Buffer)> {
     let sources = Sources::discover();
     let mut request = Request::new(vga()?);
@@ -57,6 +58,7 @@ fn allocate(prefix: &str) -> Result<(Sources, Plan, Buffer)> {
     Ok((sources, plan, buffer))
 }
 
+/// Unloads a kernel module; returns false if it is in use.
 fn unload(module: &str) -> Result<bool> {
     let output = Command::new("modprobe").args(["-r", module]).output()?;
     Ok(output.status.success())

@@ -81,6 +81,7 @@ pub(crate) fn run_validated(runner: &mut CheckRunner) {
     });
 }
 
+/// Runs the checks on the Vulkan devices of these sources.
 fn run_with(runner: &mut CheckRunner, sources: &Sources) {
     let on_processor: Vec<&Gpu> = sources.gpus().filter(|gpu| gpu.is_cpu()).collect();
     runner.check("vulkan::machine_has_one_cpu_driver", || {
@@ -152,6 +153,7 @@ fn sizes() -> Result<[(Extent, u32); 3]> {
     ])
 }
 
+/// Checks that the CPU and the device read each other's pixels in the source's buffers, in three sizes.
 fn both_ways(
     sources: &Sources,
     gpu: &Gpu,
@@ -197,6 +199,7 @@ fn both_ways(
     Ok(CheckOutcome::Passed)
 }
 
+/// Checks that the CPU and the device read each other's pixels in a buffer of this plan.
 fn exchange(sources: &Sources, gpu: &Gpu, plan: &Plan) -> Result<()> {
     let buffer = sources
         .allocate(plan)?
@@ -210,6 +213,7 @@ fn exchange(sources: &Sources, gpu: &Gpu, plan: &Plan) -> Result<()> {
     same(&read(&buffer)?, &second).context("the CPU must read the pixels that the device wrote")
 }
 
+/// Plans a picture for the CPU from the source `id`; with `apart`, each plane has a dma-buf of its own.
 fn plan_from(sources: &Sources, id: &str, fourcc: Fourcc, apart: bool) -> Result<Plan> {
     let mut writer = processor(fourcc);
     if apart {

@@ -39,6 +39,7 @@ impl Drop for HdmiLoopback {
     }
 }
 
+/// Calls `v4l2-ctl` with these arguments for the device.
 fn control(node: &str, words: &[&str]) -> Result<()> {
     let output = Command::new("v4l2-ctl")
         .args(["-d", node])

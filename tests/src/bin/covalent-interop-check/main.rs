@@ -91,6 +91,7 @@ enum Role {
 }
 
 impl Arguments {
+    /// Returns whether the behaviour is to be checked, according to the arguments.
     fn wants(&self, behaviour: &str) -> bool {
         self.behaviours.is_empty() || self.behaviours.iter().any(|wanted| wanted == behaviour)
     }
@@ -178,6 +179,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     })
 }
 
+/// The rows of one behaviour.
 type Behaviour = fn(&TestMachine, &mut Rows);
 
 /// Runs all rows in the child process, except the first `done` rows.

@@ -58,6 +58,7 @@ pub(crate) enum PlanResult {
 }
 
 impl TestMachine {
+    /// Opens all sources and Vulkan devices of the machine.
     pub(crate) fn open(options: &TestOptions) -> Self {
         let mut sources = Sources::discover();
         #[cfg(feature = "gbm")]

@@ -82,6 +82,7 @@ pub(crate) fn cameras() -> Vec<String> {
         .collect()
 }
 
+/// Streams from a camera into a buffer that the device has imported, and calls `check`.
 fn streamed(
     machine: &TestMachine,
     gpu: &Gpu,

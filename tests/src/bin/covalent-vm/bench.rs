@@ -203,6 +203,7 @@ fn versions(guest: &Guest) -> anyhow::Result<BTreeMap<String, String>> {
     Ok(versions)
 }
 
+/// Writes the table as JSON, and the chart as SVG.
 fn write(folder: &Path, rows: &Rows) -> anyhow::Result<()> {
     let path = |extension: &str| folder.join(format!("bench-{}.{extension}", rows.subject));
     replace(&path("json"), &serde_json::to_vec_pretty(rows)?)?;
@@ -210,6 +211,7 @@ fn write(folder: &Path, rows: &Rows) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Prints the table.
 fn print(rows: &Rows) {
     println!("\n{}", rows.table());
     println!(

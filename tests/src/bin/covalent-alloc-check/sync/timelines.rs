@@ -103,6 +103,7 @@ pub(super) fn run(runner: &mut CheckRunner) {
     });
 }
 
+/// Checks that a card without timelines refuses to create one.
 fn lacking(device: &SyncDevice) -> Result<CheckOutcome> {
     match Timeline::create(device) {
         Err(TimelineError::Unsupported { .. }) => Ok(CheckOutcome::Passed),

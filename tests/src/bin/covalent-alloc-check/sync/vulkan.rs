@@ -25,6 +25,7 @@ const PENDING_TIME: Duration = Duration::from_millis(200);
 /// The longest time for a device's work on an emulated, busy CPU.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// A check of one Vulkan device.
 type Check = fn(&Gpu) -> Result<CheckOutcome>;
 
 const CHECKS: &[(&str, Check)] = &[
@@ -231,6 +232,7 @@ fn fence_is_exported_as_a_sync_file_and_not_too_early(gpu: &Gpu) -> Result<Check
     Ok(CheckOutcome::Passed)
 }
 
+/// Returns a card that has timelines.
 fn timelines() -> Result<SyncDevice> {
     device()?.context("no card here has timelines")
 }
