@@ -53,19 +53,19 @@ struct RunResult {
     log: String,
 }
 
-/// Runs a client under the compositor, and returns the compositor's picture of the second frame.
-fn run_client(guest: &Guest, compositor: &str, client: &str) -> anyhow::Result<RunResult> {
+/// Runs the command `client` under the compositor with these options, and returns the compositor's picture of the second frame.
+fn run_client(guest: &Guest, options: &str, client: &str) -> anyhow::Result<RunResult> {
     let output = guest.sh(
         &format!(
             "rm -f /tmp/renderer.*; RUST_LOG=covalent_compositor=info covalent-compositor \
-             --report /tmp/renderer.jsonl --screenshot /tmp/renderer.png --screenshot-after {PICTURED_FRAME} {compositor} -- {client}"
+             --report /tmp/renderer.jsonl --screenshot /tmp/renderer.png --screenshot-after {PICTURED_FRAME} {options} -- {client}"
         ),
         LIMIT,
     )?;
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(
         output.status.success(),
-        "{client} under {compositor:?} ended with {}:\n{log}",
+        "{client} under the compositor with the options {options:?} ended with {}:\n{log}",
         output.status
     );
     let picture = guest
@@ -76,7 +76,7 @@ fn run_client(guest: &Guest, compositor: &str, client: &str) -> anyhow::Result<R
     // If that frame was not shown, the compositor saved the picture when it ended, without the client's window.
     ensure!(
         frames.iter().any(|frame| frame.frame == PICTURED_FRAME),
-        "{client} under {compositor:?}: frame {PICTURED_FRAME} was not shown, only {} frames:\n{log}",
+        "{client} under the compositor with the options {options:?}: frame {PICTURED_FRAME} was not shown, only {} frames:\n{log}",
         frames.len()
     );
     Ok(RunResult {

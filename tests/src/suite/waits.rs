@@ -160,9 +160,10 @@ fn waits_in(trace: &str) -> anyhow::Result<BTreeMap<String, usize>> {
     Ok(found)
 }
 
-fn traced(context: &mut TestContext<'_>, client: &str, wrapper: &str) -> anyhow::Result<String> {
+/// Runs the compositor and the camera client with these options under strace, and returns strace's output.
+fn traced(context: &mut TestContext<'_>, options: &str, wrapper: &str) -> anyhow::Result<String> {
     let pipeline = Pipeline {
-        client: format!("{client} --frames 90"),
+        client: format!("{options} --frames 90"),
         wrapper: wrapper.to_owned(),
         outer_wrapper: format!("strace -f -y -s 0 -o {TRACE} -e trace={TRACED}"),
         ..Pipeline::default()
@@ -173,12 +174,14 @@ fn traced(context: &mut TestContext<'_>, client: &str, wrapper: &str) -> anyhow:
     String::from_utf8(trace).context("parse strace's output")
 }
 
+/// Checks that the compositor and the camera client with these options wait only in their event loops, and make no more system
+/// calls than `limits`.
 fn only_in_event_loop(
     context: &mut TestContext<'_>,
-    client: &str,
+    options: &str,
     limits: calls::Limits,
 ) -> anyhow::Result<Outcome> {
-    let trace = traced(context, client, "")?;
+    let trace = traced(context, options, "")?;
     let found = waits_in(&trace)?;
     ensure!(
         found.is_empty(),
