@@ -93,6 +93,7 @@ enum State {
 }
 
 impl State {
+    /// Returns the holder without the token.
     fn holder(&self) -> Holder {
         match self {
             Self::Client => Holder::Client,
@@ -102,6 +103,7 @@ impl State {
     }
 }
 
+/// One buffer of the stream.
 #[derive(Debug)]
 struct Slot {
     state: State,
@@ -112,7 +114,7 @@ struct Slot {
     waits: u64,
 }
 
-/// The holders of all buffers of one stream, by index.
+/// Tracks the buffers of one stream: which holder has each buffer, and which fences the next holder has to wait for.
 #[derive(Debug)]
 pub struct Buffers {
     slots: Vec<Slot>,
@@ -267,6 +269,7 @@ impl Buffers {
             .fold(0, |sum, slot| sum.saturating_add(slot.waits))
     }
 
+    /// Returns the state of a buffer if `from` holds it, and otherwise an error about its transfer to `to`.
     fn slot(&mut self, index: usize, from: Holder, to: Holder) -> Result<&mut Slot, HandOverError> {
         let count = self.slots.len();
         let slot = self
@@ -286,7 +289,7 @@ impl Buffers {
     }
 }
 
-/// Returns the fences of a dma-buf that are not signalled; `None` where all are signalled.
+/// Returns the fences of a dma-buf that are not signalled; `None` if all are signalled.
 fn pending_fences(buffer: &Buffer, index: usize) -> Result<Option<SyncPoint>, HandOverError> {
     let failed = |source: SyncPointError| HandOverError::Fence { index, source };
     // A sync file is exported only where poll() finds a pending fence.

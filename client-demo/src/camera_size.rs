@@ -1,14 +1,14 @@
-//! Chooses the capture size where the command line gives none.
+//! Chooses the capture size if the command line gives none.
 
 use covalent_alloc::backend::v4l2::{self, FrameSizes, PixelFormat, Queue};
 use covalent_alloc::model::{Extent, Fourcc};
 
 /// Returns `wanted` if the camera supports this size in a format that `is_supported` accepts. Otherwise returns the largest size
-/// that fits into `wanted`, or the camera's smallest size where none fits.
+/// that fits into `wanted`, or the camera's smallest size if none fits.
 ///
 /// # Errors
 ///
-/// The error of the V4L2 device where its formats or sizes cannot be listed.
+/// The error of the V4L2 device if its formats or sizes cannot be listed.
 pub fn choose(
     queue: &Queue,
     is_supported: impl Fn(Fourcc) -> bool,
@@ -27,6 +27,7 @@ pub fn choose(
     Ok(best(&lists, wanted))
 }
 
+/// Returns `wanted` if a format supports it. Otherwise returns the largest size that fits into `wanted`, or the smallest size.
 fn best(lists: &[FrameSizes], wanted: Extent) -> Extent {
     // A camera that lists no sizes may support any size; VIDIOC_S_FMT returns the size that it uses.
     if lists

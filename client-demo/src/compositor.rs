@@ -63,7 +63,7 @@ pub struct OutputMode {
     pub width: u32,
     /// Height in pixels.
     pub height: u32,
-    /// Refresh rate in millihertz; 0 where it is unknown.
+    /// Refresh rate in millihertz; 0 if it is unknown.
     pub refresh_millihertz: u32,
 }
 
@@ -173,10 +173,12 @@ impl Compositor {
         }
     }
 
+    /// Queues an event for the program.
     pub(crate) fn push_event(&mut self, event: Event) {
         self.events.push_back(event);
     }
 
+    /// Binds a global if the program uses its interface, at a version that the program knows.
     fn bind(
         &mut self,
         registry: &WlRegistry,
@@ -230,6 +232,7 @@ impl Compositor {
         self.update_output();
     }
 
+    /// Sets the mode by which programs choose their sizes: that of the first output.
     fn update_output(&mut self) {
         self.output = self.outputs.first().and_then(|output| output.mode);
     }

@@ -30,7 +30,7 @@ const COMPLETE: u64 = 1;
 /// The synchronisation between this program and the compositor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum SyncKind {
-    /// Explicit where the compositor and a card support it, otherwise implicit.
+    /// Explicit if the compositor and a card support it, otherwise implicit.
     #[default]
     Auto,
     /// Explicit, by timeline points (linux-drm-syncobj).
@@ -88,6 +88,7 @@ impl SharedTimeline {
         })
     }
 
+    /// Returns the value of the next point on the timeline.
     fn next(&mut self) -> u64 {
         self.last = self.last.saturating_add(1);
         self.last
@@ -120,11 +121,11 @@ pub struct ExplicitSync {
 
 impl ExplicitSync {
     /// Creates the timelines for `count` buffers of `surface`. Returns `None` with [`SyncKind::Implicit`], and with
-    /// [`SyncKind::Auto`] where explicit synchronisation is not available.
+    /// [`SyncKind::Auto`] if explicit synchronisation is not available.
     ///
     /// # Errors
     ///
-    /// [`ExplicitSyncError`] with [`SyncKind::Explicit`]; [`ExplicitSyncError::Timeline`] where a timeline cannot be created.
+    /// [`ExplicitSyncError`] with [`SyncKind::Explicit`]; [`ExplicitSyncError::Timeline`] if a timeline cannot be created.
     pub fn create(
         kind: SyncKind,
         events: &mut Events,

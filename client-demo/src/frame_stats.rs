@@ -83,8 +83,8 @@ impl FrameStats {
         self.skipped();
     }
 
-    /// Counts frame `frame` as committed at `now`, on `CLOCK_MONOTONIC`. `timestamp` is the camera's timestamp, or `None` where
-    /// the camera uses another clock.
+    /// Counts frame `frame` as committed at `now`, on `CLOCK_MONOTONIC`. `timestamp` is the camera's timestamp, or `None` if the
+    /// camera uses another clock.
     ///
     /// Some drivers report a timestamp in the future, the computed end of the exposure. Such frames are counted by
     /// [`timestamps_ahead`](Self::timestamps_ahead), and `now` is used as their capture time.
@@ -126,7 +126,7 @@ impl FrameStats {
         }
     }
 
-    /// Removes a committed frame from the frames in flight without counting it as presented or discarded. It is called where the
+    /// Removes a committed frame from the frames in flight without counting it as presented or discarded. It is called if the
     /// compositor lacks presentation-time, so that no event ever reports the frame.
     pub fn without_feedback(&mut self, frame: u64) {
         self.in_flight.remove(&frame);
@@ -205,8 +205,8 @@ impl FrameStats {
     }
 
     /// Returns the bytes that the CPU copied in this process and in the compositor; `client_bytes` are those of this process.
-    /// Returns `None` where the compositor composed a frame or did not report how the frame was shown, because the compositor
-    /// does not tell its clients how many bytes it copied.
+    /// Returns `None` if the compositor composed a frame or did not report how the frame was shown, because the compositor does
+    /// not tell its clients how many bytes it copied.
     #[must_use]
     pub fn copied_bytes(&self, client_bytes: u64) -> Option<u64> {
         (self.path() == Some(DisplayPath::Direct)).then_some(client_bytes)

@@ -14,7 +14,7 @@ use crate::compositor::{Compositor, Event, MissingGlobal, require_global};
 /// The size and state of the last configure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Configure {
-    /// Size in surface coordinates; `None` where the client may choose.
+    /// Size in surface coordinates; `None` if the client may choose.
     pub size: Option<(u32, u32)>,
     /// Whether the window is fullscreen.
     pub fullscreen: bool,
@@ -42,7 +42,7 @@ impl Window {
     ///
     /// # Errors
     ///
-    /// [`MissingGlobal`] where the compositor lacks `wl_compositor` or `xdg_wm_base`.
+    /// [`MissingGlobal`] if the compositor lacks `wl_compositor` or `xdg_wm_base`.
     pub fn new(
         compositor: &Compositor,
         handle: &QueueHandle<Compositor>,

@@ -36,6 +36,7 @@ use wayland_server::{
     Client, DataInit, Dispatch, Display, DisplayHandle, GlobalDispatch, New, Resource,
 };
 
+/// The time limit of each wait.
 const SECONDS: Duration = Duration::from_secs(10);
 const XR24: FormatEntry = FormatEntry {
     fourcc: 0x3432_5258,

@@ -96,6 +96,7 @@ impl RegionData {
         })))
     }
 
+    /// Returns the region as it is now. Later requests of the client do not change the result.
     fn region(&self) -> Arc<ClientRegion> {
         self.0
             .lock()

@@ -144,6 +144,7 @@ impl State {
         self.cursor_moved();
     }
 
+    /// Moves the pointer, and with it the window that is being dragged. Sends the motion to the surface under the pointer.
     fn move_pointer(&mut self, to: Point<f64, Logical>, time: u32) {
         let to = self.outputs.clamp(to);
         let focus = if self.shell.is_dragging() {
@@ -173,6 +174,7 @@ impl State {
         }
     }
 
+    /// Gives the pointer focus to the surface under the pointer, if another one has it.
     fn focus_surface_under_pointer(&mut self) {
         let at = self.pointer.current_location();
         let surface_under_pointer = self.surface_at(at).map(|(surface, _)| surface);
@@ -187,6 +189,7 @@ impl State {
         self.outputs.schedule_redraw();
     }
 
+    /// Handles a button event of a device.
     fn button<B: InputBackend>(&mut self, event: &impl PointerButtonEvent<B>) {
         self.button_event(event.button_code(), event.state(), event.time_msec());
     }
@@ -238,6 +241,7 @@ impl State {
         self.start_drag_with_super(&toplevel, button)
     }
 
+    /// Sends a scroll event to the client with pointer focus.
     fn scroll<B: InputBackend>(&mut self, event: &impl PointerAxisEvent<B>) {
         let mut frame = AxisFrame::new(event.time_msec()).source(event.source());
         for axis in [Axis::Horizontal, Axis::Vertical] {
@@ -287,6 +291,7 @@ impl State {
     }
 }
 
+/// Converts a number without its fraction. Numbers beyond the range become its limits.
 #[allow(clippy::cast_possible_truncation)] // `as` saturates, and no wheel turns that far
 fn saturating_i32(value: f64) -> i32 {
     value as i32

@@ -113,6 +113,7 @@ fn exit_with_error(error: &dyn std::error::Error) -> ExitCode {
     ExitCode::from(exit::UNEXPECTED)
 }
 
+/// Prints an error with the name of the program on stderr.
 fn print_error(words: &str) {
     // An error of stderr cannot be reported.
     let _ = writeln!(

@@ -11,7 +11,7 @@ use crate::limits::LimitSetting;
 pub use crate::output_config::OutputConfig;
 use crate::shell;
 
-/// A Wayland compositor that scans clients' dma-bufs out where the display can.
+/// A Wayland compositor that scans clients' dma-bufs out if the display can.
 #[derive(Clone, Debug, Default, clap::Parser)]
 #[command(version, about, after_long_help = shell::help())]
 pub struct Options {

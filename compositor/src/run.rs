@@ -295,6 +295,7 @@ fn listen(handle: &LoopHandle, name: Option<&str>) -> anyhow::Result<String> {
     Ok(socket_name)
 }
 
+/// Listens on the first free socket from `wayland-1` to `wayland-32`. Returns the value for WAYLAND_DISPLAY.
 fn listen_on_free(handle: &LoopHandle, directory: &Path) -> anyhow::Result<String> {
     let in_environment = std::env::var_os("XDG_RUNTIME_DIR").is_some();
     // wayland-0 is skipped: clients without WAYLAND_DISPLAY connect to it, so it is left to the user's main session.

@@ -286,6 +286,7 @@ impl Screen {
         }
     }
 
+    /// Returns the writeback of the display, if one was requested.
     fn writeback(&mut self) -> Option<&mut Writeback> {
         self.backend.kms()?.writeback()
     }
@@ -313,6 +314,7 @@ impl Screen {
     }
 }
 
+/// Converts a transform to the type that Smithay sends to clients.
 fn output_transform(transform: Transform) -> OutputTransform {
     match transform {
         Transform::Normal => OutputTransform::Normal,

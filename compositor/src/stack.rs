@@ -256,6 +256,7 @@ impl Stack {
             .find(|window| self.is_shown(window) && self.is_placed_on(window, output))
     }
 
+    /// Returns whether the window is assigned to this output.
     fn is_placed_on(&self, window: &Window, output: OutputId) -> bool {
         self.output_of(window).is_some_and(|view| view.id == output)
     }

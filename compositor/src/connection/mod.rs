@@ -408,6 +408,7 @@ impl Connection {
         }
     }
 
+    /// Sends queued events to the client. If the client's socket fails, the events are discarded and nothing more is received.
     fn send_to_client(&mut self) {
         if self.send_stopped || self.to_client.send(&*self.client).is_err() {
             self.send_stopped = true;

@@ -240,6 +240,7 @@ impl ObjectTable {
         }
     }
 
+    /// Counts a new object of an interface, and checks the limits.
     fn count(&mut self, interface: &'static str) -> Result<(), Violation> {
         self.total = self.total.saturating_add(1);
         let count = self.counts.entry(interface).or_default();
@@ -253,6 +254,7 @@ impl ObjectTable {
         Ok(())
     }
 
+    /// Removes a deleted object from the counts.
     fn uncount(&mut self, interface: &'static str) {
         self.total = self.total.saturating_sub(1);
         if let Some(count) = self.counts.get_mut(interface) {

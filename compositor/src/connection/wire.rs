@@ -83,6 +83,7 @@ pub(super) struct Violation {
     pub(super) message: String,
 }
 
+/// Makes a protocol error of this code.
 pub(super) fn violation(code: u32, message: String) -> Violation {
     Violation { code, message }
 }
@@ -132,6 +133,7 @@ pub(super) enum ObjectType {
 }
 
 impl ObjectType {
+    /// Returns the name of the object's interface.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Display => "wl_display",
@@ -237,11 +239,13 @@ pub(super) fn parse_arguments<'a>(
     }
 }
 
+/// Reads a 32-bit word in the byte order of this machine; `None` if the message ends before it.
 pub(super) fn read_word(bytes: &[u8], offset: usize) -> Option<u32> {
     let bytes = bytes.get(offset..offset.checked_add(4)?)?;
     Some(u32::from_ne_bytes(bytes.try_into().ok()?))
 }
 
+/// Converts an object id or length to an index.
 pub(super) fn to_index(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }

@@ -127,6 +127,7 @@ fn convert(image: &Image) -> Option<CursorImage> {
 /// `Xcursor(3)`, "CURSOR FILES": a header of 16 bytes, a table of entries of 12 bytes, and chunks. The chunk of an image has its
 /// width and height at bytes 16 and 20.
 fn declared_pixel_bytes(bytes: &[u8]) -> Option<u64> {
+    /// The type of a chunk with an image.
     const IMAGE: u32 = 0xfffd_0002;
     let number = |at: usize| {
         let word = bytes.get(at..at.checked_add(4)?)?;

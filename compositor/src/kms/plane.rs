@@ -328,7 +328,7 @@ fn signed(value: i32) -> u64 {
     u64::from_ne_bytes(i64::from(value).to_ne_bytes())
 }
 
-/// Sorts planes from the bottom to the top of the stacking order, and chooses their `zpos` where the driver lets it be changed.
+/// Sorts planes from the bottom to the top of the stacking order, and chooses their `zpos` if the driver lets it be changed.
 ///
 /// The primary plane is at the bottom and the cursor plane at the top. The `zpos` values of other programs are replaced, because
 /// they may put the primary plane above others.

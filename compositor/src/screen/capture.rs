@@ -22,6 +22,7 @@ const ATTEMPTS: u32 = 8;
 const BLACK: u32 = 0xff00_0000;
 
 impl State {
+    /// Saves the frame on the display as a PNG file. Errors are only logged.
     pub(super) fn save_screenshot(&mut self, id: OutputId, path: &Path) {
         let before = cpu_traffic();
         let Some(screen) = self.outputs.get_mut(id) else {

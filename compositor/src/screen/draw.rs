@@ -25,6 +25,7 @@ impl State {
         }
     }
 
+    /// Draws a frame of an output if its deadline has passed, or starts a timer for the deadline.
     fn redraw_output(&mut self, id: OutputId) {
         let Some(screen) = self.outputs.get_mut(id) else {
             return;

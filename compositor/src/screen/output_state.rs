@@ -73,6 +73,7 @@ impl State {
         self.layout_changed();
     }
 
+    /// Withdraws the global of an output, and destroys it after [`GLOBAL_GRACE`].
     fn remove_global(&mut self, global: GlobalId) {
         self.display.disable_global::<Self>(global.clone());
         self.handle.add_timer(GLOBAL_GRACE, move |state| {

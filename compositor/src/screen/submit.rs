@@ -22,7 +22,8 @@ use crate::scene::{Scene, SceneLayer, ShownScene};
 use crate::state::{ClientState, State};
 use crate::transient::FaultKind;
 
-/// The maximum number of plane assignments that are submitted for one frame before everything is drawn.
+/// The maximum number of plane assignments that are submitted for one frame. If the card rejects all of them, every layer is
+/// drawn into the output buffer.
 const PLANS_MAX: usize = 4;
 
 /// The colour of the blank output buffer (`0xAARRGGBB`).
@@ -205,7 +206,7 @@ impl Screen {
     ) -> anyhow::Result<Submitted> {
         if !plan.is_drawn {
             let framebuffer = self.backend.submit(plan, DrawnContent::Nothing)?;
-            #[cfg(feature = "planted-copy")]
+            #[cfg(feature = "deliberate-copy")]
             compose::compose_software(
                 &mut self.backend,
                 self.renderer.borrow_mut().software(),

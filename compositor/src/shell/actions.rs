@@ -24,9 +24,9 @@ pub(crate) enum Action {
     Close,
     /// Ends the compositor.
     Quit,
-    /// Makes the window fullscreen, or gives it its arrangement back.
+    /// Makes the window fullscreen. If it is fullscreen, it gets its previous arrangement back.
     ToggleFullscreen,
-    /// Arranges the window in this way, or gives it its own size back if it is.
+    /// Gives the window this arrangement. If it has this arrangement already, it becomes floating.
     Toggle(Arrangement),
     /// Minimises the window.
     Minimize,
@@ -69,7 +69,7 @@ impl Action {
 }
 
 impl State {
-    /// Does what a key is bound to.
+    /// Performs the action that a key is bound to.
     pub(crate) fn perform(&mut self, action: Action) {
         match action {
             Action::SwitchConsole(number) => self.switch_console(number),
@@ -123,8 +123,8 @@ impl State {
         }
     }
 
-    /// Hides a window until the switcher, its client's token or the user restores it. The window with the next place in the stack
-    /// gets the focus.
+    /// Hides a window until the switcher, an activation token of its client or the user restores it. The next lower window in the
+    /// stack gets the focus.
     pub(crate) fn minimize(&mut self, toplevel: &ToplevelSurface) {
         if self.shell.is_kiosk || !self.set_minimized(toplevel, true) {
             return;
@@ -136,6 +136,7 @@ impl State {
         self.outputs.schedule_redraw();
     }
 
+    /// Moves a window to the next output, at the same distance from the output's corner.
     fn move_to_next_output(&mut self, toplevel: &ToplevelSurface) {
         let Some(window) = self.stack.window(toplevel.wl_surface()) else {
             return;
@@ -167,7 +168,8 @@ impl State {
     }
 }
 
-/// Returns the corner of a window at the same distance from the corner of another output, but within that output.
+/// Returns the upper left corner for a window with the rectangle `rect` that is moved from the output `from` to the output `to`.
+/// Its distance from the corner of the output stays the same, but the window stays within the output.
 fn same_place(rect: Rect, from: Rect, to: Rect) -> (i32, i32) {
     let along = |start: i32, size: i32, from: i32, (to, length): (i32, i32)| {
         let offset = start.saturating_sub(from);

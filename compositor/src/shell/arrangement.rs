@@ -98,7 +98,7 @@ impl State {
         self.outputs.schedule_redraw();
     }
 
-    /// Disconnects the client of a surface if it has not acknowledged very many configure events.
+    /// Disconnects the client of a surface if the number of configure events that it has not acknowledged exceeds the limit.
     pub(crate) fn check_configures(&self, surface: &WlSurface, unacknowledged: usize) {
         self.check_limit(surface, Limit::Configures, amount(unacknowledged));
     }
@@ -122,8 +122,8 @@ impl State {
         }
     }
 
-    /// Places a window that was mapped so that it covers no other where there is room. A window that is alone on its output is
-    /// in the middle.
+    /// Places a window that was just mapped. It covers no other window if there is room for it. If it is the only window on its
+    /// output, it is placed in the middle.
     pub(crate) fn place_window(&mut self, toplevel: &ToplevelSurface) {
         let Some(window) = self.stack.window(toplevel.wl_surface()) else {
             return;

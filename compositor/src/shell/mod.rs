@@ -105,7 +105,7 @@ impl Shell {
 }
 
 impl State {
-    /// Centres all windows, and takes bindings and the moving of windows away.
+    /// Centres all windows, and disables the key bindings and the moving of windows by the user.
     pub fn set_kiosk(&mut self) {
         self.shell.is_kiosk = true;
         let capabilities = [WmCapabilities::Fullscreen, WmCapabilities::Maximize];

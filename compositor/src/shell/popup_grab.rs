@@ -39,7 +39,7 @@ impl State {
             popup.send_popup_done();
             return;
         }
-        // The parent of a popup with a grab is the highest one. Other menus of the client are closed.
+        // The parent of the new popup must be the highest popup with a grab, so the popups above the parent are dismissed.
         self.dismiss_popups_above(parent_popup.as_ref());
         self.shell.popup_grabs.push(popup.clone());
     }
@@ -65,7 +65,7 @@ impl State {
         }
     }
 
-    /// Dismisses all popups with a grab, and returns keyboard and pointer focus.
+    /// Dismisses all popups with a grab, and gives keyboard and pointer focus back to the windows.
     pub(crate) fn dismiss_popups(&mut self) {
         if !self.shell.popup_grabs.is_empty() {
             self.dismiss_popups_above(None);

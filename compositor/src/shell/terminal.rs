@@ -1,4 +1,4 @@
-//! The terminal that a key starts.
+//! Starts a terminal when the user presses the key for it.
 
 use std::ffi::OsString;
 use std::io;

@@ -15,6 +15,7 @@ const ON_WINDOW: (f64, f64) = (40.0, 40.0);
 const RED: u32 = 0xffff_0000;
 const GREEN: u32 = 0xff00_ff00;
 
+/// The smallest and the largest signed number, as words of a message.
 const MIN: u32 = 0x8000_0000;
 const MAX: u32 = 0x7fff_ffff;
 

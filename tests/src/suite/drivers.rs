@@ -17,42 +17,42 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "drivers::virtio_gbm_takes_what_is_guaranteed",
         Config::Virtio,
-        gbm,
+        check_gbm,
     ),
     Case::new(
         "drivers::bochs_gbm_takes_what_is_guaranteed",
         Config::Bochs,
-        gbm,
+        check_gbm,
     ),
     Case::new(
         "drivers::vkms_gbm_takes_what_is_guaranteed",
         Config::Vkms,
-        gbm,
+        check_gbm,
     ),
     Case::new(
         "drivers::venus_gbm_takes_what_is_guaranteed",
         Config::Venus,
-        gbm,
+        check_gbm,
     ),
     Case::new(
         "drivers::venus_lavapipe_reads_what_others_write",
         Config::Venus,
-        vulkan,
+        check_vulkan,
     ),
     Case::new(
         "drivers::virtio_vulkan_reads_what_others_write",
         Config::Virtio,
-        vulkan,
+        check_vulkan,
     ),
     Case::new(
         "drivers::bochs_vulkan_reads_what_others_write",
         Config::Bochs,
-        vulkan,
+        check_vulkan,
     ),
     Case::new(
         "drivers::vkms_vulkan_reads_what_others_write",
         Config::Vkms,
-        vulkan,
+        check_vulkan,
     ),
     Case::new(
         "drivers::vendor_drivers_exchange_every_modifier_that_they_list",
@@ -61,11 +61,11 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-fn gbm(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn check_gbm(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     check(context, "gbm")
 }
 
-fn vulkan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn check_vulkan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     check(context, "vulkan")
 }
 

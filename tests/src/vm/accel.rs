@@ -144,6 +144,7 @@ fn stored_or_tried(
     accelerator
 }
 
+/// Writes the result to a file, which is replaced at once.
 fn store(path: &Path, result: &StoredResult) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;

@@ -68,7 +68,7 @@ impl CameraBuffers {
         (extent.width(), extent.height())
     }
 
-    /// Transfers the frame in the buffer at `index` to the host where the host keeps its own copy of the buffer (virtio-gpu).
+    /// Transfers the frame in the buffer at `index` to the host if the host keeps its own copy of the buffer (virtio-gpu).
     pub(crate) fn publish(&self, index: usize) -> Result<(), Failure> {
         let Some(copies) = &self.copies else {
             return Ok(());
@@ -76,7 +76,7 @@ impl CameraBuffers {
         copies.update(index).map_err(Failure::unexpected)
     }
 
-    /// Returns the plan as JSON, or null where it cannot be serialised.
+    /// Returns the plan as JSON, or null if it cannot be serialised.
     pub(crate) fn plan_json(&self) -> serde_json::Value {
         serde_json::to_value(&self.plan).unwrap_or_default()
     }

@@ -51,8 +51,8 @@ impl DisplayBuffers {
         }
     }
 
-    /// Copies the frame in the camera's buffer `from` into the shared memory of buffer `to`. Does nothing where the compositor
-    /// uses the camera's buffers.
+    /// Copies the frame in the camera's buffer `from` into the shared memory of buffer `to`. Does nothing if the compositor uses
+    /// the camera's buffers.
     pub(crate) fn copy(&mut self, from: usize, to: usize) -> Result<(), Failure> {
         match self {
             Self::Shared(_) => Ok(()),

@@ -139,7 +139,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     formats.sort_by_key(|entry| (!entry.chosen, entry.shown));
     let refresh = target.as_ref().and_then(|target| target.refresh_millihertz);
     let pixel_format = queue.formats().map_err(exit_code::camera_failure)?;
-    // Without a chosen format, the rates are those of the first format that can be shown at all.
+    // If no format is chosen, the rates of the first format with a DRM fourcc are listed.
     let pixel_format = pixel_format
         .iter()
         .find(|description| match chosen {
@@ -173,7 +173,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         .map_err(Failure::unexpected)
 }
 
-/// Connects to the compositor; returns `None` where none is running.
+/// Connects to the compositor; returns `None` if none is running.
 fn target(options: &Options, queue: &Queue) -> Result<Option<Target>, Failure> {
     let (mut events, mut compositor): (Events, Compositor) = match Events::connect() {
         Ok(connected) => connected,
@@ -214,6 +214,7 @@ fn chosen_format(
         .map(|(_, plan)| plan.layout().format().fourcc))
 }
 
+/// Describes a pixel format of the camera: how frames in it would be shown, and the sizes that the camera has for it.
 fn listed_format(
     options: &Options,
     queue: &Queue,

@@ -4,12 +4,12 @@
 mod camera_buffers;
 mod consumers;
 mod controls;
+#[cfg(feature = "deliberate-copy")]
+mod deliberate_copy;
 mod display_buffers;
 mod kms;
 mod list;
 mod options;
-#[cfg(feature = "planted-copy")]
-mod planted;
 mod rate;
 mod reconnect;
 mod remembered;

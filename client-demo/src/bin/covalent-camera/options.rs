@@ -41,20 +41,21 @@ pub(crate) struct Options {
     /// The card of --display kms; by default the first with a display.
     #[arg(long, value_name = "NODE")]
     pub(crate) card: Option<PathBuf>,
-    /// List the camera's formats, sizes and rates, how each format would be shown and why, and which is chosen; with --json as an
-    /// object.
+    /// List the camera's formats, sizes and frame rates, how each format would be shown and why, and which format is chosen; with
+    /// --json as an object.
     #[arg(long)]
     pub(crate) list: bool,
-    /// Set up the pipeline of a media-controller camera, and end: enable the links of the shortest path from a sensor to the camera's
-    /// node, and set the size of --size and a format from which the camera makes that of --format (by default the one that costs least to
-    /// show). Prints what was changed, one line each; with --json as an object. A pipeline that another program streams from is left alone.
+    /// Set up the pipeline of a media-controller camera, and end: enable the links of the shortest path from a sensor to the
+    /// camera's node, and set the size of --size and formats with which the camera can capture in the format of --format (by
+    /// default in the possible format that costs least to convert to XRGB8888). Print one line for each change; with --json an
+    /// object. The pipeline is not changed if another program streams from it.
     #[arg(long, conflicts_with_all = ["list", "controls"])]
     pub(crate) setup_links: bool,
     /// List the camera's controls with their values, what they can be set to, and which are remembered; with --json as an object.
     #[arg(long, conflicts_with = "list")]
     pub(crate) controls: bool,
-    /// Set a control of the camera before the first frame: a number, on or off, or the name of an entry of its menu. Can be given
-    /// several times; controls that depend on others come after them (exposure after auto_exposure).
+    /// Set a control of the camera before the first frame: a number, on or off, or the name of an entry of its menu. May be
+    /// repeated. A control that depends on another control has to be given after it, such as exposure after auto_exposure.
     #[arg(long = "control", value_name = "NAME=VALUE", value_parser = control)]
     pub(crate) control: Vec<(String, String)>,
     /// Remember the controls of --control for this camera, and set them at every later start.
@@ -63,7 +64,7 @@ pub(crate) struct Options {
     /// Delete the remembered controls of this camera. The camera keeps their current values until a program sets others.
     #[arg(long, conflicts_with = "remember")]
     pub(crate) forget: bool,
-    /// Size of the frames in pixels; by default the screen's where the camera supports it, else the camera's largest that fits.
+    /// Size of the frames in pixels; by default the screen's if the camera supports it, else the camera's largest that fits.
     #[arg(long, value_name = "WIDTHxHEIGHT")]
     pub(crate) size: Option<Extent>,
     /// Pixel format of the frames, by its four characters or its name (XR24, XRGB8888, NV12).
@@ -82,12 +83,12 @@ pub(crate) struct Options {
     /// Show a window instead of filling the screen.
     #[arg(long)]
     pub(crate) window: bool,
-    /// When the camera is unplugged, wait until it is plugged in again and go on; --frames then counts from there, and --json
-    /// prints an object for each time that the camera was there.
+    /// When the camera is unplugged, wait until it is plugged in again, and show its frames again. --frames then counts from the
+    /// new start, and --json prints an object for each period in which the camera was plugged in.
     #[arg(long)]
     pub(crate) reconnect: bool,
-    /// Use memory of this source only, by its identifier or its name (udmabuf, "dma-heap system"); an unknown name lists all
-    /// sources.
+    /// Use memory of this source only. It is given by its identifier or its name, such as udmabuf or "dma-heap system". An
+    /// unknown name prints a list of all sources.
     #[arg(long, value_name = "SOURCE")]
     pub(crate) source: Option<String>,
     /// End with an error where the camera and the compositor can share no buffer, instead of copying every frame into shared

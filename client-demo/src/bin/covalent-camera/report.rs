@@ -43,7 +43,7 @@ struct Report {
     /// The same quotient for this process and the compositor together. It is null where the compositor composed a frame or did
     /// not report how the frame was shown, because the compositor does not tell its clients how many bytes it copied.
     cpu_copied_bytes_per_frame: Option<f64>,
-    /// Why this process copies every frame, and how many bytes it copied; null where it copies none.
+    /// Why this process copies every frame, and how many bytes it copied; null if it copies none.
     copied: Option<CopyReport>,
     /// The recording of `--record`; null without the option.
     recorded: Option<Recording>,

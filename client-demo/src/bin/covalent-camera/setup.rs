@@ -34,7 +34,7 @@ use crate::rate;
 
 /// The minimum number of buffers. With fewer, the camera stalls as soon as the compositor releases a buffer one frame late.
 const BUFFERS: u32 = 4;
-/// The size of the window where the compositor suggests none.
+/// The size of the window if the compositor suggests none.
 const ANY_SIZE: (u32, u32) = (640, 480);
 
 /// The connection, window, buffers and queues of a stream.
@@ -182,7 +182,7 @@ struct Planned {
     summary: String,
 }
 
-/// Negotiates buffers that the camera and the compositor share. Where no plan for both exists and `--no-copy` is not given, plans
+/// Negotiates buffers that the camera and the compositor share. If no plan for both exists and `--no-copy` is not given, plans
 /// buffers for the camera alone; this process then copies their frames to shared memory.
 fn plan(
     options: &Options,
@@ -257,9 +257,9 @@ pub(crate) fn import_and_queue(
     Ok(stream)
 }
 
-/// Plans buffers for the camera alone, from which this process copies every frame to shared memory. Where the camera cannot
-/// import the buffers, it plans again without their source. `without_copy` is the failure that says why there is no plan without
-/// a copy, and `reason` is its summary in one line.
+/// Plans buffers for the camera alone, from which this process copies every frame to shared memory. If the camera cannot import
+/// the buffers, it plans again without their source. `without_copy` is the failure that says why there is no plan without a copy,
+/// and `reason` is its summary in one line.
 fn plan_with_copy(
     options: &Options,
     devices: Devices<'_>,

@@ -81,6 +81,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 }
 
 impl<'a> Session<'a> {
+    /// Sets up the camera, the window and the consumers, and starts the stream.
     fn start(options: &'a Options) -> Result<Self, Failure> {
         let earlier_traffic = cpu_traffic();
         Consumers::check_paths(options)?;
@@ -228,9 +229,10 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Gives a captured frame to the consumers, and commits it to the compositor. If no buffer is free for it, it is skipped.
     fn show(&mut self, frame: FrameInfo) -> Result<(), Failure> {
-        #[cfg(feature = "planted-copy")]
-        crate::planted::read(&self.camera_buffers, frame.index)?;
+        #[cfg(feature = "deliberate-copy")]
+        crate::deliberate_copy::read_frame(&self.camera_buffers, frame.index)?;
         if self.display.is_copied() && self.buffers.free().is_none() {
             // The compositor holds all `wl_shm` buffers, so the frame cannot be shown. The consumers get only frames that are
             // shown.
@@ -266,7 +268,7 @@ impl<'a> Session<'a> {
     }
 
     /// Makes the frame in the camera's buffer `captured` readable for the compositor. Returns the index of the buffer to commit.
-    /// Returns `None` where every frame is copied and no `wl_shm` buffer is free.
+    /// Returns `None` if every frame is copied and no `wl_shm` buffer is free.
     fn fill_display_buffer(&mut self, captured: usize) -> Result<Option<usize>, Failure> {
         if !self.display.is_copied() {
             self.camera_buffers.publish(captured)?;
@@ -285,7 +287,7 @@ impl<'a> Session<'a> {
         Ok(free)
     }
 
-    /// Queues a buffer in the camera again, after the compositor has released it or where the compositor never had it.
+    /// Queues a buffer in the camera again, after the compositor has released it or if the compositor never had it.
     fn requeue(&mut self, index: usize) -> Result<(), Failure> {
         if self.display.is_copied() {
             if self.consumers.hold(index) {
@@ -296,6 +298,7 @@ impl<'a> Session<'a> {
         self.give_to_camera(index)
     }
 
+    /// Handles an event of the compositor.
     fn handle_event(&mut self, event: Event) -> Result<(), Failure> {
         match event {
             Event::Released(index) => {
@@ -371,13 +374,14 @@ impl<'a> Session<'a> {
             .is_none_or(|frames| self.shown().saturating_add(self.stats.in_flight()) < frames)
     }
 
+    /// Returns whether the number of frames of `--frames` is reached.
     fn is_done(&self) -> bool {
         self.options
             .frames
             .is_some_and(|frames| self.shown() >= frames)
     }
 
-    /// Returns the number of presented frames, or of committed frames where the compositor lacks presentation-time.
+    /// Returns the number of presented frames, or of committed frames if the compositor lacks presentation-time.
     fn shown(&self) -> u64 {
         if self.window.is_timed() {
             self.stats.frames_presented()
@@ -386,6 +390,7 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Warns if the compositor holds buffers for too long. Returns an error if the camera delivers no frames.
     fn check_timeouts(&mut self) -> Result<(), Failure> {
         let silence = self.last_frame.elapsed();
         let held_by_compositor = self.buffers.held_by(Holder::Compositor);
@@ -420,6 +425,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Prints the report of the stream.
     fn report(&self, ended: Ending) -> Result<(), Failure> {
         let inputs = ReportInputs {
             camera_buffers: &self.camera_buffers,

@@ -157,6 +157,7 @@ impl CameraNegotiation {
         Ok(CameraImport::Imported(Box::new(camera), Box::new(renderer)))
     }
 
+    /// Allocates buffers for a plan, imports them into the camera's queue, and queues all of them.
     fn stream(&mut self, plan: &Plan) -> Result<Stream, BackendError> {
         let collection = self.negotiation.collection();
         let buffers = collection.allocate(plan)?;
@@ -271,6 +272,7 @@ impl Camera {
         self.stream.queue(index).map_err(exit_code::camera_failure)
     }
 
+    /// Returns an error if the camera delivers no frames although buffers are queued.
     fn check_silence(&self) -> Result<(), Failure> {
         if self.holders.held_by(Holder::Producer) > 0 && self.last_frame.elapsed() > CAMERA_SILENCE
         {
@@ -310,6 +312,7 @@ fn queue_for_capture(holders: &mut Buffers, index: usize) -> Result<(), Failure>
     }
 }
 
+/// Makes the failure for a camera's buffer whose holder is not the expected one.
 fn handover_failure(error: HandOverError) -> Failure {
     Failure::new(
         Exit::Unexpected,

@@ -289,6 +289,7 @@ fn merged_wait_fence(
     }
 }
 
+/// Makes the failure for a buffer that cannot be handed over.
 fn handover_failure(error: HandOverError) -> Failure {
     // A fence can fail without a bug of this program.
     if let HandOverError::Fence { .. } = error {
@@ -302,6 +303,7 @@ fn handover_failure(error: HandOverError) -> Failure {
     )
 }
 
+/// Makes the failure for a swapchain image that lacks its buffer or GPU image.
 fn incomplete_swapchain(error: anyhow::Error) -> Failure {
     Failure::new(
         Exit::Unexpected,

@@ -15,7 +15,7 @@ const BUFFERS: u32 = 4;
 /// Starts a negotiation of buffers that a device renders to. Where `source` is given, plans use memory of that source only.
 ///
 /// # Errors
-/// [`Exit::Unexpected`] where the device does not report its constraints.
+/// [`Exit::Unexpected`] if the device does not report its constraints.
 pub(crate) fn open(
     gpu: &Gpu,
     source: Option<&str>,
@@ -35,7 +35,7 @@ pub(crate) fn open(
 /// Sets the size of the buffers, and queries the device's constraints for that size.
 ///
 /// # Errors
-/// [`Exit::Unexpected`] where the device does not report its constraints.
+/// [`Exit::Unexpected`] if the device does not report its constraints.
 pub(crate) fn resize(
     negotiation: &mut Negotiation,
     gpu: &Gpu,
@@ -48,7 +48,7 @@ pub(crate) fn resize(
 /// Adds a device as a participant that renders to the buffers or samples them.
 ///
 /// # Errors
-/// [`Exit::Unexpected`] where the device does not report its constraints.
+/// [`Exit::Unexpected`] if the device does not report its constraints.
 pub(crate) fn add_device(
     collection: &mut BufferCollection,
     gpu: &Gpu,

@@ -108,7 +108,7 @@ pub(crate) struct Report {
     imports_in_steady_state: u64,
     /// Bytes of the buffers that the CPU read or wrote in this process.
     client_copied_bytes: u64,
-    /// The same number for this process and the compositor together. It is null where the compositor composed a frame or did not
+    /// The same number for this process and the compositor together. It is null if the compositor composed a frame or did not
     /// report how the frame was shown, because the compositor does not tell its clients how many bytes it copied.
     cpu_copied_bytes: Option<u64>,
     /// The number of swapchains after the first one.
@@ -191,6 +191,7 @@ impl Report {
     }
 }
 
+/// Returns the inode of each buffer's dma-buf.
 fn inodes(buffers: &[Buffer]) -> Vec<u64> {
     buffers.iter().map(|buffer| buffer.identity().0).collect()
 }

@@ -34,6 +34,7 @@ impl App<'_> {
         self.request_plan(why)
     }
 
+    /// Requests a plan for a new swapchain from the planner. `why` says why the current one is replaced.
     pub(crate) fn request_plan(&mut self, why: SwapchainReason) -> Result<(), Failure> {
         let extent = extent(self.options, &self.compositor)?;
         if extent != self.planned_for {
@@ -49,6 +50,7 @@ impl App<'_> {
         Ok(())
     }
 
+    /// Allocates a swapchain for the plan that the planner has chosen.
     pub(crate) fn handle_plan(&mut self) -> Result<(), Failure> {
         // The event of a plan that the setup has already received can arrive late. Then no result is ready, and the pending
         // request must be kept.
@@ -131,6 +133,7 @@ impl App<'_> {
         self.request_plan(why)
     }
 
+    /// Adds a `wl_buffer` to the next swapchain. When the swapchain has all its buffers, it replaces the current one.
     pub(crate) fn handle_buffer_created(
         &mut self,
         number: usize,
@@ -182,6 +185,7 @@ impl App<'_> {
         });
     }
 
+    /// Drops the next swapchain, because the compositor refused one of its buffers, and requests another plan.
     pub(crate) fn handle_buffer_refused(&mut self, number: usize) -> Result<(), Failure> {
         let is_next =
             |(swapchain, _): &(Swapchain, SwapchainReason)| swapchain.index_of(number).is_some();

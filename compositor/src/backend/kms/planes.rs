@@ -86,6 +86,7 @@ impl Kms {
         }
     }
 
+    /// Collects the visible layers and the pointer as candidates for planes, with a framebuffer for each that can be scanned out.
     fn prepare(
         &mut self,
         visible: &[SceneLayer],
@@ -216,6 +217,7 @@ impl Kms {
             })
     }
 
+    /// Makes the plan for a frame from the chosen assignment, with the reasons why layers are drawn.
     fn describe(
         &self,
         visible: &[SceneLayer],

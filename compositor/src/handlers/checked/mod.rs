@@ -126,6 +126,8 @@ fn rectangle(x: i32, y: i32, width: i32, height: i32) -> Option<(i32, i32, i32, 
     Some((x, y, width, height))
 }
 
+/// Checks a `wl_surface` request and clamps its coordinates. The result is `None` if the request is handled here or has no
+/// effect.
 fn surface(
     _state: &State,
     _client: &Client,
@@ -226,6 +228,7 @@ fn simplify_damage(damage: &mut Vec<Damage>) {
     damage.extend(of_buffer.map(Damage::Buffer));
 }
 
+/// Rejects a pool in a file that is not shared memory.
 fn shm(
     _state: &State,
     _client: &Client,
@@ -244,6 +247,7 @@ fn shm(
     Some(request)
 }
 
+/// Rejects a size of a pool that is not positive.
 fn shm_pool(
     _state: &State,
     _client: &Client,
@@ -261,6 +265,7 @@ fn shm_pool(
     Some(request)
 }
 
+/// Checks a request for a viewport; `None` if a protocol error was posted.
 fn viewport(
     _state: &State,
     _client: &Client,

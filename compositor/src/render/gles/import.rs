@@ -205,6 +205,7 @@ impl Gles {
         }
     }
 
+    /// Imports a buffer as textures. The result of the first import is stored in `imported`.
     fn import(
         &mut self,
         format: PixelFormat,
@@ -229,6 +230,7 @@ impl Gles {
         first_import.and_then(|(_, textures)| layer_texture(format, textures))
     }
 
+    /// Imports a buffer that was not imported before. Returns the EGL images and their textures.
     fn import_first(
         &mut self,
         format: PixelFormat,
@@ -308,6 +310,7 @@ pub(crate) fn is_linear(buffer: &Buffer) -> bool {
     buffer.layout().format().modifier == covalent_alloc::model::Modifier::LINEAR
 }
 
+/// Makes the texture of a layer from one texture, or for a YUV format from a texture for each plane.
 fn layer_texture(format: PixelFormat, textures: Vec<GlesTexture>) -> Result<LayerTexture, String> {
     let missing = || format!("{}: a plane has no texture", format.name());
     if images(format).is_empty() {

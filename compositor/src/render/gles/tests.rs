@@ -102,11 +102,13 @@ impl Pixels for Video {
     }
 }
 
+/// Returns the GPU renderer on a driver that draws with the CPU.
 fn gles() -> Gles {
     let renderer = sys::drawn_by_cpu().unwrap();
     Gles::new(renderer, None, "test".to_owned(), true).unwrap()
 }
 
+/// Draws the layers with the GPU renderer onto a black picture, and returns its pixels.
 fn by_gles(gles: &mut Gles, damage: &Region, layers: &[Layer<'_>]) -> Vec<u32> {
     let size = SIZE.into();
     let mut picture: GlesRenderbuffer =
@@ -125,6 +127,7 @@ fn by_gles(gles: &mut Gles, damage: &Region, layers: &[Layer<'_>]) -> Vec<u32> {
         .unwrap()
 }
 
+/// Draws the layers with the CPU renderer, and returns the pixels.
 fn by_cpu(damage: &Region, layers: &[Layer<'_>]) -> Vec<u32> {
     let mut target = Target::memory(32, 24);
     let failed = Software::default().draw(&mut target, damage, BACKGROUND, layers);
@@ -136,6 +139,7 @@ fn by_cpu(damage: &Region, layers: &[Layer<'_>]) -> Vec<u32> {
         .collect()
 }
 
+/// Checks that the pictures of both renderers differ by at most 2 in each channel. `what` names the check in messages.
 #[track_caller]
 fn assert_alike(gles: &mut Gles, damage: &Region, layers: &[Layer<'_>], what: &str) {
     let found = by_gles(gles, damage, layers);
@@ -171,6 +175,7 @@ fn layer(
     }
 }
 
+/// Returns the region of the whole picture.
 fn whole() -> Region {
     Rect::of_size(SIZE.0, SIZE.1).into()
 }

@@ -7,6 +7,7 @@ use covalent_compositor::region::Rect;
 use super::{App, FULLSCREEN, MAXIMIZED, SHIFT, SUPER, TILED_LEFT};
 use crate::fixture::Fixture;
 
+/// Keys in the numbering of xkb.
 const Q: u32 = 24;
 const E: u32 = 26;
 const F: u32 = 41;
@@ -139,7 +140,7 @@ fn started_terminal_has_the_socket_and_no_descriptor_of_the_compositor() {
     let mut app = App::new(&mut fixture, "window", (100, 80));
     let folder = tempfile::tempdir().unwrap();
     let (script, output) = (folder.path().join("terminal"), folder.path().join("output"));
-    // Standard error is that of the test.
+    // The script lists its file descriptors except standard error, which it inherits from the test.
     let text = format!(
         "#!/bin/sh\necho \"$WAYLAND_DISPLAY\" >{path}.new\n\
         for fd in /proc/$$/fd/*; do case $fd in */2) ;; *) readlink $fd >>{path}.new ;; esac; done\n\

@@ -20,7 +20,7 @@ pub const OUTPUT: (u16, u16) = (320, 240);
 /// The colour of all windows.
 pub const WHITE: u32 = 0xffff_ffff;
 
-/// Keys in the numbering of xkb.
+/// Keys in the numbering of xkb, and buttons in the numbering of evdev.
 pub const ALT: u32 = 64;
 pub const SUPER: u32 = 133;
 pub const SHIFT: u32 = 50;

@@ -83,7 +83,9 @@ fn wait_for_frames() {
     std::thread::sleep(Duration::from_secs(2));
 }
 
-pub(super) fn fills_the_display(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn kms_display_is_filled_without_a_compositor(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let before = bufinfo(context)?.len();
     set_pattern(context.guest()?, 1)?;
     let (client, inode) = start(context, "")?;

@@ -73,7 +73,9 @@ fn camera_fds(context: &mut TestContext<'_>) -> anyhow::Result<usize> {
 }
 
 /// A fast and a slow process read the frames beside the display. Other readers are killed while they hold a frame.
-pub(super) fn second_process(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn second_process_reads_the_buffers_that_the_display_shows(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     /// The number of readers that are killed. It exceeds the number of the camera's buffers, and the number of readers that are
     /// connected at the same time.
     const KILLED: usize = 9;

@@ -53,6 +53,7 @@ struct Committed {
     index: usize,
 }
 
+/// A stream from the camera to a display, without a compositor.
 struct Session<'a> {
     options: &'a Options,
     poller: Poller,
@@ -106,6 +107,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 }
 
 impl<'a> Session<'a> {
+    /// Opens the camera and the display, allocates the buffers, and starts the stream.
     fn start(options: &'a Options) -> Result<Self, Failure> {
         let earlier_traffic = cpu_traffic();
         let queue = controls::open(options)?
@@ -188,6 +190,7 @@ impl<'a> Session<'a> {
         Ok(session)
     }
 
+    /// Handles events until the stream ends. Returns why it ended.
     fn run_loop(&mut self) -> Result<Ending, Failure> {
         loop {
             if self
@@ -270,8 +273,8 @@ impl<'a> Session<'a> {
         let Some(frame) = self.waiting.take() else {
             return Ok(());
         };
-        #[cfg(feature = "planted-copy")]
-        crate::planted::read(&self.camera_buffers, frame.index)?;
+        #[cfg(feature = "deliberate-copy")]
+        crate::deliberate_copy::read_frame(&self.camera_buffers, frame.index)?;
         self.camera_buffers.publish(frame.index)?;
         let framebuffer = self.framebuffers.get(frame.index).ok_or_else(|| {
             handover_failure(HandOverError::Index {
@@ -338,6 +341,7 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Prints the report of the stream.
     fn report(&self, ended: Ending) -> Result<(), Failure> {
         let inputs = ReportInputs {
             camera_buffers: &self.camera_buffers,
@@ -396,6 +400,7 @@ fn is_supported(
     Ok(chosen == extent)
 }
 
+/// The chosen plan, with its buffers imported into the camera and the display.
 struct Planned {
     plan: Plan,
     camera_buffers: CameraBuffers,
@@ -403,7 +408,7 @@ struct Planned {
     framebuffers: Vec<Framebuffer>,
 }
 
-/// Plans and allocates buffers and imports them into the camera and the plane. Repeats this with another plan where one of the
+/// Plans and allocates buffers and imports them into the camera and the plane. Repeats this with another plan if one of the
 /// imports fails.
 fn plan(options: &Options, queue: &Queue, screen: &Screen) -> Result<Planned, Failure> {
     let mut collection = BufferCollection::new(screen.extent()?)
@@ -474,6 +479,7 @@ fn plan(options: &Options, queue: &Queue, screen: &Screen) -> Result<Planned, Fa
     ))
 }
 
+/// Makes the failure for a buffer whose holder is not the expected one.
 fn handover_failure(error: HandOverError) -> Failure {
     Failure::unexpected(
         anyhow!(error).context(

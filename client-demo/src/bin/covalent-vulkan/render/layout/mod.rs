@@ -24,7 +24,7 @@ impl Sampling {
     /// Chooses the sampling of a format by what the device supports.
     ///
     /// # Errors
-    /// [`VulkanError::Lacks`] where the device supports no chroma location for the format.
+    /// [`VulkanError::Lacks`] if the device supports no chroma location for the format.
     pub(super) fn new(
         gpu: &Gpu,
         format: FormatModifier,
@@ -36,6 +36,7 @@ impl Sampling {
         })
     }
 
+    /// Returns the sampling of a format with what the device supports; `None` if it supports no chroma location for the format.
     fn by(support: ChromaSupport, format: FormatModifier, colours: Colours) -> Option<Self> {
         if !is_ycbcr(format.fourcc) {
             return Some(Self {
