@@ -27,6 +27,7 @@ pub mod frame_trace;
 mod handlers;
 pub mod input;
 pub mod kms;
+pub mod layer_shell;
 pub mod limits;
 pub mod lines;
 pub mod listener;

@@ -8,12 +8,14 @@ use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::wayland::compositor::{
     SubsurfaceCachedState, TraversalAction, with_states, with_surface_tree_upward,
 };
+use smithay::wayland::shell::wlr_layer::Layer;
 use smithay::wayland::shell::xdg::{PopupSurface, SurfaceCachedState, ToplevelSurface};
 
+use crate::layer_shell::LayerSurfaces;
 use crate::output_view::{OutputId, OutputView};
 use crate::region::Rect;
 use crate::render::Pixels as _;
-use crate::scene::{Role, Scene, SceneLayer};
+use crate::scene::{Owner, Role, Scene, SceneLayer};
 use crate::surface::Surface;
 use crate::window::{Arrangement, Window};
 
@@ -29,6 +31,8 @@ const TITLE_HEIGHT: i32 = 32;
 #[derive(Debug, Default)]
 pub struct Stack {
     windows: Vec<Window>,
+    /// The layer surfaces.
+    pub layer_surfaces: LayerSurfaces,
     popups: Vec<PopupSurface>,
     /// The popups that are not shown any more, and that their clients have not destroyed yet.
     dismissed_popups: HashSet<ObjectId>,
@@ -179,8 +183,9 @@ impl Stack {
         self.dismissed_popups.contains(&popup.xdg_popup().id())
     }
 
-    /// Returns the window of a popup, and the position of the popup relative to the window geometry of its window.
-    pub fn window_of_popup(&self, popup: &PopupSurface) -> Option<(&Window, (i32, i32))> {
+    /// Returns the surface of the window or layer surface of a popup, and the position of the popup relative to its window
+    /// geometry.
+    pub fn root_of_popup(&self, popup: &PopupSurface) -> Option<(WlSurface, (i32, i32))> {
         let (mut popup, mut offset) = (popup, (0_i32, 0_i32));
         for _ in 0..POPUP_DEPTH_MAX {
             let place = popup.with_pending_state(|state| state.geometry.loc);
@@ -189,10 +194,10 @@ impl Stack {
                 offset.1.saturating_add(place.y),
             );
             let parent = popup.get_parent_surface()?;
-            if let Some(window) = self.window(&parent) {
-                return Some((window, offset));
+            match self.popup(&parent) {
+                Some(parent) => popup = parent,
+                None => return Some((parent, offset)),
             }
-            popup = self.popup(&parent)?;
         }
         None
     }
@@ -273,15 +278,20 @@ impl Stack {
     /// output.
     pub fn logical_scene(&self, output: OutputId) -> Scene {
         let mut layers = Vec::new();
-        // A fullscreen window hides all windows below it on its output, even where it is smaller than the output.
-        let lowest = self.windows.iter().rposition(|window| {
-            window.fullscreen && self.is_shown(window) && self.is_placed_on(window, output)
-        });
+        let lowest = self.fullscreen_index(output);
+        if lowest.is_none() {
+            self.add_layer_surfaces(&mut layers, output, Layer::Background);
+            self.add_layer_surfaces(&mut layers, output, Layer::Bottom);
+        }
         for window in self.windows.iter().skip(lowest.unwrap_or(0)) {
             if self.is_shown(window) {
                 self.add_window_layers(&mut layers, window, output);
             }
         }
+        if !self.hides_top_layer(output) {
+            self.add_layer_surfaces(&mut layers, output, Layer::Top);
+        }
+        self.add_layer_surfaces(&mut layers, output, Layer::Overlay);
         Scene {
             background: if lowest.is_some() {
                 BACKDROP
@@ -293,6 +303,14 @@ impl Stack {
         }
     }
 
+    /// Returns the index of the highest fullscreen window of an output. It hides everything below it, even where it is smaller
+    /// than the output.
+    pub(crate) fn fullscreen_index(&self, output: OutputId) -> Option<usize> {
+        self.windows.iter().rposition(|window| {
+            window.fullscreen && self.is_shown(window) && self.is_placed_on(window, output)
+        })
+    }
+
     /// Adds the surfaces of a window to the layers of `output`.
     fn add_window_layers(&self, layers: &mut Vec<SceneLayer>, window: &Window, output: OutputId) {
         let Some(home) = self.output_of(window) else {
@@ -302,9 +320,11 @@ impl Stack {
             return;
         }
         let surface = window.toplevel.wl_surface();
-        let corner = self.corner(window, home.logical, self.geometry(surface));
+        let area = self.usable_area(home, window.fullscreen);
+        let corner = self.corner(window, area, self.geometry(surface));
+        let owner = Owner::Window(window.clone());
         let tree = Tree {
-            window,
+            owner: &owner,
             output,
             role: Role::Window,
             depth: 0,
@@ -314,13 +334,13 @@ impl Stack {
 
     /// Returns the window geometry of a window on the desktop; `None` if no output is on.
     pub fn rect(&self, window: &Window) -> Option<Rect> {
-        let home = self.output_of(window)?.logical;
+        let home = self.usable_area(self.output_of(window)?, window.fullscreen);
         let geometry = self.geometry(window.toplevel.wl_surface());
         let (x, y) = self.corner(window, home, geometry);
         Some(Rect::new(x, y, geometry.width, geometry.height))
     }
 
-    /// Returns the upper left corner of a window with this geometry, whose output is `home`.
+    /// Returns the upper left corner of a window with this geometry. `home` is the area of its output for windows.
     fn corner(&self, window: &Window, home: Rect, geometry: Rect) -> (i32, i32) {
         let centred = |space: i32, size: i32| space.saturating_sub(size) / 2;
         let middle = (
@@ -385,7 +405,7 @@ impl Stack {
     }
 
     /// Adds a surface with its subsurfaces and popups. `corner` is the upper left corner of its window geometry on the desktop.
-    fn add_tree(
+    pub(crate) fn add_tree(
         &self,
         layers: &mut Vec<SceneLayer>,
         tree: Tree<'_>,
@@ -393,7 +413,7 @@ impl Stack {
         corner: (i32, i32),
     ) {
         let Tree {
-            window,
+            owner,
             output,
             role,
             depth,
@@ -435,7 +455,7 @@ impl Stack {
                 let at = place(surface, states, *parent);
                 layers.push(SceneLayer {
                     surface: surface.clone(),
-                    window: window.clone(),
+                    owner: owner.clone(),
                     role: if surface == root {
                         role
                     } else {
@@ -486,12 +506,15 @@ impl Stack {
 
 /// The values that all layers of a surface tree have in common.
 #[derive(Clone, Copy)]
-struct Tree<'a> {
-    window: &'a Window,
-    output: OutputId,
-    role: Role,
+pub(crate) struct Tree<'a> {
+    /// The window or layer surface.
+    pub(crate) owner: &'a Owner,
+    /// The output whose scene it is.
+    pub(crate) output: OutputId,
+    /// The role of the root.
+    pub(crate) role: Role,
     /// The number of popup levels below this tree.
-    depth: usize,
+    pub(crate) depth: usize,
 }
 
 /// The maximum number of nested popup levels that are shown.

@@ -17,6 +17,7 @@ use smithay::wayland::cursor_shape::CursorShapeManagerState;
 use smithay::wayland::output::OutputManagerState;
 use smithay::wayland::presentation::PresentationState;
 use smithay::wayland::selection::data_device::DataDeviceState;
+use smithay::wayland::shell::wlr_layer::WlrLayerShellState;
 use smithay::wayland::shell::xdg::XdgShellState;
 use smithay::wayland::shm::{ShmState, fourcc_to_shm_format};
 use smithay::wayland::viewporter::ViewporterState;
@@ -100,6 +101,7 @@ pub struct State {
 pub struct Protocols {
     pub compositor: CompositorState,
     pub shell: XdgShellState,
+    pub layer_shell: WlrLayerShellState,
     pub shm: ShmState,
     pub seat: SeatState<State>,
     pub output: OutputManagerState,
@@ -177,6 +179,7 @@ impl State {
         let protocols = Protocols {
             compositor: CompositorState::new_v6::<Self>(&display),
             shell: XdgShellState::new_with_capabilities::<Self>(&display, CAPABILITIES),
+            layer_shell: WlrLayerShellState::new::<Self>(&display),
             shm: ShmState::new::<Self>(&display, formats),
             seat: seat_state,
             output: OutputManagerState::new_with_xdg_output::<Self>(&display),

@@ -17,6 +17,7 @@ use smithay::reexports::wayland_protocols::xdg::{
     shell::server::xdg_wm_base::XdgWmBase,
     xdg_output::zv1::server::zxdg_output_manager_v1::ZxdgOutputManagerV1,
 };
+use smithay::reexports::wayland_protocols_wlr::layer_shell::v1::server::zwlr_layer_shell_v1::ZwlrLayerShellV1;
 use smithay::reexports::wayland_server::Resource;
 use smithay::reexports::wayland_server::backend::protocol::{AllowNull, ArgumentType, Interface};
 use smithay::reexports::wayland_server::protocol::{
@@ -63,6 +64,7 @@ pub(super) fn global_interface(name: &[u8]) -> Option<&'static Interface> {
         WlOutput::interface(),
         WlDataDeviceManager::interface(),
         XdgWmBase::interface(),
+        ZwlrLayerShellV1::interface(),
         ZxdgOutputManagerV1::interface(),
         XdgActivationV1::interface(),
         WpViewporter::interface(),

@@ -31,6 +31,7 @@ impl State {
             let mut attributes = states.cached_state.get::<SurfaceAttributes>();
             attributes.pending().buffer = None;
         });
+        self.remove_layer_surface(surface);
         self.role_destroyed(surface);
     }
 }

@@ -94,6 +94,7 @@ impl State {
             screen.backend.swapchain().damage_all();
         }
         self.outputs.schedule_redraw();
+        self.arrange_all_layer_surfaces();
         self.configure_for_outputs();
         let pointer = self.outputs.clamp(self.pointer.current_location());
         if pointer != self.pointer.current_location() {

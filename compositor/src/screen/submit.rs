@@ -304,7 +304,7 @@ fn describe(layer: &SceneLayer, plan: &PlanePlan, index: usize) -> ShownBuffer {
     });
     let memory = layer.content.dmabuf().map(|dmabuf| dmabuf.buffer());
     ShownBuffer {
-        surface: Some(layer.window.name()),
+        surface: Some(layer.owner.name()),
         client_pid: pid,
         buffer: memory.map(|memory| memory.identity().0),
         fourcc: Some(layer.content.format().name()),

@@ -319,7 +319,10 @@ impl State {
         let x = to.x - share(start.x, rect.x, rect.width) * f64::from(current.width);
         let y = to.y - share(start.y, rect.y, rect.height) * f64::from(current.height);
         // The title bar must stay below the upper edge, or the user cannot reach it.
-        let corner = (to_i32(x), to_i32(y).max(output.logical.y));
+        let corner = (
+            to_i32(x),
+            to_i32(y).max(self.stack.usable_area(&output, false).y),
+        );
         if let Some(window) = self.stack.window_mut(toplevel) {
             window.position = Some(Position::of_corner(corner));
         }

@@ -1,6 +1,7 @@
 //! The desktop shell: placement, focus, keys, moving and resizing, and popups with grabs.
 
 mod keys;
+mod layer_shell;
 mod placement;
 mod popups;
 mod switcher;

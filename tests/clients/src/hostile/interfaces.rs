@@ -20,6 +20,7 @@ use wayland_protocols::xdg::{
     shell::client::xdg_wm_base::XdgWmBase,
     xdg_output::zv1::client::zxdg_output_manager_v1::ZxdgOutputManagerV1,
 };
+use wayland_protocols_wlr::layer_shell::v1::client::zwlr_layer_shell_v1::ZwlrLayerShellV1;
 
 /// Returns the interface of a global; `None` if the global is not in this list.
 pub(super) fn of_global(name: &str) -> Option<&'static Interface> {
@@ -31,6 +32,7 @@ pub(super) fn of_global(name: &str) -> Option<&'static Interface> {
         WlOutput::interface(),
         WlDataDeviceManager::interface(),
         XdgWmBase::interface(),
+        ZwlrLayerShellV1::interface(),
         XdgActivationV1::interface(),
         ZxdgOutputManagerV1::interface(),
         WpViewporter::interface(),

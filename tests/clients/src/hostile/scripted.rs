@@ -65,6 +65,12 @@ impl ScriptedClient {
             connection.call(role, "get_toplevel", &[], &[]);
             connection.call(surface, "commit", &[], &[]);
         }
+        let layer_shell = global(connection, "zwlr_layer_shell_v1");
+        let surface = connection.call(compositor, "create_surface", &[], &[]);
+        let arguments = [surface.into(), 0.into(), 2.into(), "scripted".into()];
+        let panel = connection.call(layer_shell, "get_layer_surface", &arguments, &[]);
+        connection.call(panel, "set_size", &[32.into(), 24.into()], &[]);
+        connection.call(surface, "commit", &[], &[]);
         connection.call(compositor, "create_surface", &[], &[]);
         connection.flush();
     }
