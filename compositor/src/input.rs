@@ -235,6 +235,7 @@ impl State {
                 self.activate_layer_surface(Some(&surface));
                 false
             }
+            Some(Owner::LockSurface) => false,
             None => {
                 self.activate_layer_surface(None);
                 false

@@ -47,6 +47,7 @@ pub mod scene;
 pub mod screen;
 pub mod screenshot;
 pub mod session;
+pub mod session_lock;
 pub mod shell;
 pub mod stack;
 pub mod state;

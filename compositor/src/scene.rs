@@ -39,14 +39,16 @@ pub enum Owner {
         /// What it is for, as its client named it.
         namespace: Rc<str>,
     },
+    /// The lock surface of a locked session.
+    LockSurface,
 }
 
 impl Owner {
-    /// Returns the window; `None` for a layer surface.
+    /// Returns the window; `None` for a layer surface or lock surface.
     pub fn window(&self) -> Option<&Window> {
         match self {
             Self::Window(window) => Some(window),
-            Self::LayerSurface { .. } => None,
+            Self::LayerSurface { .. } | Self::LockSurface => None,
         }
     }
 
@@ -55,6 +57,7 @@ impl Owner {
         match self {
             Self::Window(window) => window.name(),
             Self::LayerSurface { namespace, .. } => format!("{namespace}/zwlr_layer_surface_v1"),
+            Self::LockSurface => "ext_session_lock_surface_v1".to_owned(),
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::output_view::{OutputId, OutputView};
 use crate::region::Rect;
 use crate::render::Pixels as _;
 use crate::scene::{Owner, Role, Scene, SceneLayer};
+use crate::session_lock::SessionLock;
 use crate::surface::Surface;
 use crate::window::{Arrangement, Window};
 
@@ -33,6 +34,8 @@ pub struct Stack {
     windows: Vec<Window>,
     /// The layer surfaces.
     pub layer_surfaces: LayerSurfaces,
+    /// Whether the session is locked, and the lock surfaces.
+    pub session_lock: SessionLock,
     popups: Vec<PopupSurface>,
     /// The popups that are not shown any more, and that their clients have not destroyed yet.
     dismissed_popups: HashSet<ObjectId>,
@@ -277,6 +280,9 @@ impl Stack {
     /// Builds the scene of an output, in logical coordinates of the desktop. It also contains surfaces that are outside of the
     /// output.
     pub fn logical_scene(&self, output: OutputId) -> Scene {
+        if self.session_lock.is_locked() {
+            return self.locked_scene(output);
+        }
         let mut layers = Vec::new();
         let lowest = self.fullscreen_index(output);
         if lowest.is_none() {

@@ -42,6 +42,7 @@ use crate::render::{PixelFormat, Renderer};
 use crate::run::{Failure, exit};
 use crate::scene::{Scene, SceneLayer};
 use crate::screen::PendingCallbacks;
+use crate::session_lock;
 use crate::shell::Shell;
 use crate::stack::Stack;
 use crate::syncobj::Syncobj;
@@ -195,6 +196,7 @@ impl State {
         };
         let dmabuf = Dmabuf::new(&display, supported)?;
         color_representation::create_global(&display);
+        session_lock::create_global(&display);
         let syncobj = Syncobj::new(&display, backend.sync_device());
         let mut state = Self {
             display,
@@ -274,6 +276,7 @@ impl State {
     /// Draws frames that are due, and flushes the clients' events. It is called at the end of each event-loop iteration.
     pub fn after_dispatch(&mut self) {
         self.redraw();
+        self.confirm_lock();
         self.send_hidden_callbacks();
         if let Err(error) = self.display.flush_clients() {
             tracing::warn!(%error, "events cannot be sent to clients");

@@ -5,6 +5,7 @@
 //! receives them.
 
 use covalent_protocols::linux_dmabuf::server::zwp_linux_dmabuf_v1::ZwpLinuxDmabufV1;
+use smithay::reexports::wayland_protocols::ext::session_lock::v1::server::ext_session_lock_manager_v1::ExtSessionLockManagerV1;
 use smithay::reexports::wayland_protocols::wp::{
     color_representation::v1::server::wp_color_representation_manager_v1::WpColorRepresentationManagerV1,
     cursor_shape::v1::server::wp_cursor_shape_manager_v1::WpCursorShapeManagerV1,
@@ -65,6 +66,7 @@ pub(super) fn global_interface(name: &[u8]) -> Option<&'static Interface> {
         WlDataDeviceManager::interface(),
         XdgWmBase::interface(),
         ZwlrLayerShellV1::interface(),
+        ExtSessionLockManagerV1::interface(),
         ZxdgOutputManagerV1::interface(),
         XdgActivationV1::interface(),
         WpViewporter::interface(),

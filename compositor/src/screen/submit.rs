@@ -147,6 +147,7 @@ impl State {
             output_buffer,
             traced_buffers,
             gpu_read: composed.and_then(|composed| composed.gpu_read),
+            is_locked: self.stack.session_lock.is_locked(),
         })
     }
 }

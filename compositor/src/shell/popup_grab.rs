@@ -108,17 +108,25 @@ impl State {
         self.shell.popup_grabs.last()?.wl_surface().client()
     }
 
-    /// Returns the layer surface or window that is to have keyboard focus if no popup has a grab: a layer surface that wants it,
-    /// or else the highest window of which a part is on an output.
+    /// Returns the surface that is to have keyboard focus if no popup has a grab: a lock surface if the session is locked, a
+    /// layer surface that wants it, or else the highest window of which a part is on an output.
     pub(crate) fn keyboard_root(&self) -> Option<WlSurface> {
+        if self.stack.session_lock.is_locked() {
+            let pointed = self.outputs.at(self.pointer.current_location());
+            let output = pointed.map(|output| output.id);
+            return self.stack.focused_lock_surface(output).cloned();
+        }
         let layer_surface = self.stack.focused_layer_surface();
         layer_surface
             .map(|focused| focused.surface.wl_surface().clone())
             .or_else(|| Some(self.stack.top_visible()?.toplevel.wl_surface().clone()))
     }
 
-    /// Returns the window that is to have keyboard focus; `None` if a layer surface is.
+    /// Returns the window that is to have keyboard focus; `None` if a layer surface or lock surface is.
     pub(crate) fn focused_window(&self) -> Option<&Window> {
+        if self.stack.session_lock.is_locked() {
+            return None;
+        }
         let top = self.stack.top_visible();
         top.filter(|_| self.stack.focused_layer_surface().is_none())
     }

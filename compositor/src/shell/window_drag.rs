@@ -220,7 +220,7 @@ impl State {
         let Some(rect) = self.stack.rect(&window) else {
             return false;
         };
-        if self.shell.is_kiosk || is_fixed {
+        if self.shell.is_kiosk || is_fixed || self.stack.session_lock.is_locked() {
             return false;
         }
         self.dismiss_popups();
@@ -412,7 +412,8 @@ impl State {
         }
     }
 
-    fn finish_drag(&mut self) {
+    /// Ends the drag, and gives the pointer focus back.
+    pub(crate) fn finish_drag(&mut self) {
         let Some(drag) = self.shell.drag.take() else {
             return;
         };

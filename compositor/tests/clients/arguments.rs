@@ -167,6 +167,10 @@ fn requests_in_random_order_disconnect_at_most_their_sender() {
             if request.is_destructor && random.below(10) > 0 {
                 continue;
             }
+            // A locked session would hide the other client, also after this client has ended.
+            if request.name == "lock" {
+                continue;
+            }
             let numbers: Vec<u32> = (0..numbers(interface, opcode))
                 .map(|_| random.number())
                 .collect();

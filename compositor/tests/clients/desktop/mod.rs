@@ -4,6 +4,7 @@ mod keys;
 mod layer_shell;
 mod placement;
 mod popups;
+mod session_lock;
 mod switcher;
 mod window_drag;
 

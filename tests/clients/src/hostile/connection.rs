@@ -362,8 +362,8 @@ impl Connection {
         };
         match (interface.name, opcode) {
             ("wl_callback", 0) => self.done.push(object),
-            ("xdg_surface" | "zwlr_layer_surface_v1", 0) => {
-                self.configures.push((object, word(body, 0)))
+            ("xdg_surface" | "zwlr_layer_surface_v1" | "ext_session_lock_surface_v1", 0) => {
+                self.configures.push((object, word(body, 0)));
             }
             _ => {}
         }
