@@ -16,7 +16,7 @@ use smithay::utils::{Logical, Point, SERIAL_COUNTER};
 use crate::client_region::accepts_input;
 use crate::clock;
 use crate::event_loop::LoopHandle;
-use crate::scene::SceneLayer;
+use crate::scene::{Owner, SceneLayer};
 use crate::session::Seat;
 use crate::state::State;
 
@@ -233,12 +233,21 @@ impl State {
         if owner.is_none() || owner != self.grabbing_client() {
             self.dismiss_popups();
         }
-        let Some((layer, _)) = clicked else {
-            return false;
-        };
-        let toplevel = layer.window.toplevel;
-        self.activate(&toplevel);
-        self.start_drag_with_super(&toplevel, button)
+        match clicked.map(|(layer, _)| layer.owner) {
+            Some(Owner::Window(window)) => {
+                self.activate(&window.toplevel);
+                self.start_drag_with_super(&window.toplevel, button)
+            }
+            Some(Owner::LayerSurface { surface, .. }) => {
+                self.activate_layer_surface(Some(&surface));
+                false
+            }
+            Some(Owner::LockSurface) => false,
+            None => {
+                self.activate_layer_surface(None);
+                false
+            }
+        }
     }
 
     /// Sends a scroll event to the client with pointer focus.

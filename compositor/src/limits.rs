@@ -27,6 +27,7 @@ pub enum Limit {
     Surfaces,
     Callbacks,
     Windows,
+    LayerSurfaces,
     Popups,
     TreeSurfaces,
     TreeDepth,
@@ -62,7 +63,7 @@ const fn row(limit: Limit, name: &'static str, default: u64, what: &'static str)
 }
 
 /// The number of limits.
-const COUNT: usize = 24;
+const COUNT: usize = 25;
 
 /// The table, in the order of [`Limit`]. `compositor/DESIGN.md` has the same rows with the counts of real programs.
 const TABLE: [Row; COUNT] = [
@@ -121,6 +122,8 @@ const TABLE: [Row; COUNT] = [
     ),
     // All windows are visited when the focus changes.
     row(Limit::Windows, "windows", 256, "windows"),
+    // All layer surfaces of an output are arranged when one of them changes.
+    row(Limit::LayerSurfaces, "layer-surfaces", 64, "layer surfaces"),
     // All popups are visited for each surface of a frame.
     row(Limit::Popups, "popups", 128, "popups"),
     // A commit of synchronised subsurfaces takes Smithay more than quadratic time.

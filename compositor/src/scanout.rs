@@ -89,8 +89,8 @@ impl ScanoutRejection {
 ///
 /// The reason why the primary plane cannot show the layer.
 pub fn primary_candidate(layer: &SceneLayer, output: Rect) -> Result<Rect, ScanoutRejection> {
-    if !layer.window.fullscreen {
-        return Err(ScanoutRejection::Windowed(layer.window.name()));
+    if !layer.owner.window().is_some_and(|window| window.fullscreen) {
+        return Err(ScanoutRejection::Windowed(layer.owner.name()));
     }
     match layer.role {
         Role::Window => {}

@@ -16,15 +16,50 @@ use crate::window::Window;
 /// The maximum number of rectangles of the hidden region. No more are added beyond this number.
 const HIDDEN_RECTS_MAX: usize = 128;
 
-/// The role of a surface in its window.
+/// The role of a surface in its window or layer surface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// The toplevel surface.
+    /// The surface of a toplevel or of a layer surface.
     Window,
-    /// A subsurface of a window or popup.
+    /// A subsurface of a window, a layer surface or a popup.
     Subsurface,
     /// A popup.
     Popup,
+}
+
+/// What a surface of a scene belongs to.
+#[derive(Clone, Debug)]
+pub enum Owner {
+    /// A window.
+    Window(Window),
+    /// A layer surface.
+    LayerSurface {
+        /// The surface with the role.
+        surface: WlSurface,
+        /// What it is for, as its client named it.
+        namespace: Rc<str>,
+    },
+    /// The lock surface of a locked session.
+    LockSurface,
+}
+
+impl Owner {
+    /// Returns the window; `None` for a layer surface or lock surface.
+    pub fn window(&self) -> Option<&Window> {
+        match self {
+            Self::Window(window) => Some(window),
+            Self::LayerSurface { .. } | Self::LockSurface => None,
+        }
+    }
+
+    /// Returns the name in the report: `title/app_id` of a window, or the namespace of a layer surface.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Window(window) => window.name(),
+            Self::LayerSurface { namespace, .. } => format!("{namespace}/zwlr_layer_surface_v1"),
+            Self::LockSurface => "ext_session_lock_surface_v1".to_owned(),
+        }
+    }
 }
 
 /// One surface with its position.
@@ -32,9 +67,9 @@ pub enum Role {
 pub struct SceneLayer {
     /// The surface whose content the layer shows.
     pub surface: WlSurface,
-    /// The window to which the surface belongs.
-    pub window: Window,
-    /// The role of the surface in that window.
+    /// The window or layer surface to which the surface belongs.
+    pub owner: Owner,
+    /// The role of the surface in its owner.
     pub role: Role,
     /// The source and destination rectangles. The destination is in pixels of the output, or in logical coordinates of the
     /// desktop.

@@ -100,6 +100,8 @@ struct Frame {
     traced_buffers: Vec<TracedBuffer>,
     /// The clients' buffers that the GPU reads while it draws the frame.
     gpu_read: Option<GpuReadGuard>,
+    /// Whether the frame was drawn while the session was locked.
+    is_locked: bool,
 }
 
 impl Screen {

@@ -17,6 +17,7 @@ use smithay::wayland::cursor_shape::CursorShapeManagerState;
 use smithay::wayland::output::OutputManagerState;
 use smithay::wayland::presentation::PresentationState;
 use smithay::wayland::selection::data_device::DataDeviceState;
+use smithay::wayland::shell::wlr_layer::WlrLayerShellState;
 use smithay::wayland::shell::xdg::XdgShellState;
 use smithay::wayland::shm::{ShmState, fourcc_to_shm_format};
 use smithay::wayland::viewporter::ViewporterState;
@@ -42,6 +43,7 @@ use crate::render::{PixelFormat, Renderer};
 use crate::run::{Failure, exit};
 use crate::scene::{Scene, SceneLayer};
 use crate::screen::PendingCallbacks;
+use crate::session_lock;
 use crate::shell::Shell;
 use crate::stack::Stack;
 use crate::syncobj::Syncobj;
@@ -103,6 +105,7 @@ pub struct State {
 pub struct Protocols {
     pub compositor: CompositorState,
     pub shell: XdgShellState,
+    pub layer_shell: WlrLayerShellState,
     pub shm: ShmState,
     pub seat: SeatState<State>,
     pub output: OutputManagerState,
@@ -180,6 +183,7 @@ impl State {
         let protocols = Protocols {
             compositor: CompositorState::new_v6::<Self>(&display),
             shell: XdgShellState::new_with_capabilities::<Self>(&display, CAPABILITIES),
+            layer_shell: WlrLayerShellState::new::<Self>(&display),
             shm: ShmState::new::<Self>(&display, formats),
             seat: seat_state,
             output: OutputManagerState::new_with_xdg_output::<Self>(&display),
@@ -195,6 +199,7 @@ impl State {
         };
         let dmabuf = Dmabuf::new(&display, supported)?;
         color_representation::create_global(&display);
+        session_lock::create_global(&display);
         let syncobj = Syncobj::new(&display, backend.sync_device());
         let mut state = Self {
             display,
@@ -275,6 +280,7 @@ impl State {
     /// Draws frames that are due, and flushes the clients' events. It is called at the end of each event-loop iteration.
     pub fn after_dispatch(&mut self) {
         self.redraw();
+        self.confirm_lock();
         self.send_hidden_callbacks();
         if let Err(error) = self.display.flush_clients() {
             tracing::warn!(%error, "events cannot be sent to clients");

@@ -5,6 +5,7 @@
 //! receives them.
 
 use covalent_protocols::linux_dmabuf::server::zwp_linux_dmabuf_v1::ZwpLinuxDmabufV1;
+use smithay::reexports::wayland_protocols::ext::session_lock::v1::server::ext_session_lock_manager_v1::ExtSessionLockManagerV1;
 use smithay::reexports::wayland_protocols::wp::{
     color_representation::v1::server::wp_color_representation_manager_v1::WpColorRepresentationManagerV1,
     cursor_shape::v1::server::wp_cursor_shape_manager_v1::WpCursorShapeManagerV1,
@@ -17,6 +18,7 @@ use smithay::reexports::wayland_protocols::xdg::{
     shell::server::xdg_wm_base::XdgWmBase,
     xdg_output::zv1::server::zxdg_output_manager_v1::ZxdgOutputManagerV1,
 };
+use smithay::reexports::wayland_protocols_wlr::layer_shell::v1::server::zwlr_layer_shell_v1::ZwlrLayerShellV1;
 use smithay::reexports::wayland_server::Resource;
 use smithay::reexports::wayland_server::backend::protocol::{AllowNull, ArgumentType, Interface};
 use smithay::reexports::wayland_server::protocol::{
@@ -63,6 +65,8 @@ pub(super) fn global_interface(name: &[u8]) -> Option<&'static Interface> {
         WlOutput::interface(),
         WlDataDeviceManager::interface(),
         XdgWmBase::interface(),
+        ZwlrLayerShellV1::interface(),
+        ExtSessionLockManagerV1::interface(),
         ZxdgOutputManagerV1::interface(),
         XdgActivationV1::interface(),
         WpViewporter::interface(),

@@ -44,7 +44,8 @@ impl CompositorHandler for State {
 
     fn new_surface(&mut self, surface: &WlSurface) {
         add_pre_commit_hook::<Self, _>(surface, |state, _, surface| {
-            // `queue_commit` removes the pending buffer from Smithay's state, so the check has to be made before.
+            // `queue_commit` removes the pending buffer from Smithay's state, so the checks have to be made before.
+            state.check_lock_commit(surface);
             color_representation::check_commit(&state.dmabuf, surface);
             state.queue_commit(surface);
         });

@@ -5,6 +5,7 @@ mod checked;
 pub(crate) mod color_representation;
 mod compositor;
 mod cursor_shape;
+mod layer_shell;
 mod popup;
 mod seat;
 mod shell;

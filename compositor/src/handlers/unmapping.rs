@@ -13,7 +13,7 @@ use crate::state::State;
 
 impl State {
     /// Releases the buffers of a surface whose role was destroyed: its content and its pending commits.
-    pub(super) fn role_destroyed(&mut self, surface: &WlSurface) {
+    pub(crate) fn role_destroyed(&mut self, surface: &WlSurface) {
         self.blocked_commits.unblock_surface(&self.handle, surface);
         with_states(surface, |states| pending_commits(states).clear());
         self.stack.remove_surface(surface);
@@ -31,6 +31,8 @@ impl State {
             let mut attributes = states.cached_state.get::<SurfaceAttributes>();
             attributes.pending().buffer = None;
         });
+        self.remove_layer_surface(surface);
+        self.remove_lock_surface(surface);
         self.role_destroyed(surface);
     }
 }

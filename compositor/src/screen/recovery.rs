@@ -241,7 +241,7 @@ impl State {
             let Some(layer) = visible.get(layer) else {
                 continue;
             };
-            let left_out = format!("{}: {error}", layer.window.name());
+            let left_out = format!("{}: {error}", layer.owner.name());
             frame.record.left_out.push(left_out);
             if !FaultKind::of_io(&error).is_transient() {
                 continue;

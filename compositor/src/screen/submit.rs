@@ -148,6 +148,7 @@ impl State {
             output_buffer,
             traced_buffers,
             gpu_read: composed.and_then(|composed| composed.gpu_read),
+            is_locked: self.stack.session_lock.is_locked(),
         })
     }
 }
@@ -305,7 +306,7 @@ fn describe(layer: &SceneLayer, plan: &PlanePlan, index: usize) -> ShownBuffer {
     });
     let memory = layer.content.dmabuf().map(|dmabuf| dmabuf.buffer());
     ShownBuffer {
-        surface: Some(layer.window.name()),
+        surface: Some(layer.owner.name()),
         client_pid: pid,
         buffer: memory.map(|memory| memory.identity().0),
         fourcc: Some(layer.content.format().name()),

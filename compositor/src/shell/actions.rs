@@ -81,7 +81,7 @@ impl State {
             Action::NextWindow => self.switch_window(true),
             Action::PreviousWindow => self.switch_window(false),
             _ => {
-                let focused = self.stack.top_visible();
+                let focused = self.focused_window();
                 if let Some(toplevel) = focused.map(|window| window.toplevel.clone()) {
                     self.perform_on(action, &toplevel);
                 }
@@ -156,9 +156,10 @@ impl State {
             return;
         }
         let rect = self.stack.rect(window);
-        let position = rect
-            .filter(|_| window.position.is_some())
-            .map(|rect| Position::of_corner(same_place(rect, from.logical, next.logical)));
+        let position = rect.filter(|_| window.position.is_some()).map(|rect| {
+            let [from, next] = [from, next].map(|output| self.stack.usable_area(&output, false));
+            Position::of_corner(same_place(rect, from, next))
+        });
         if let Some(window) = self.stack.window_mut(toplevel) {
             window.output = Some(next.id);
             window.position = position;

@@ -31,6 +31,8 @@ use window_drag::WindowDrag;
 pub struct Shell {
     /// Whether windows are centred and cannot be moved, and no key is bound apart from those that show another virtual console.
     is_kiosk: bool,
+    /// Whether the session is locked, so that no key is bound apart from those that show another virtual console.
+    is_locked: bool,
     /// The window that follows the pointer.
     drag: Option<WindowDrag>,
     /// The window switcher, while its modifier is pressed.
@@ -53,6 +55,17 @@ impl Shell {
     /// Returns whether a window follows the pointer.
     pub(crate) fn is_dragging(&self) -> bool {
         self.drag.is_some()
+    }
+
+    /// Sets whether the session is locked, and ends the window switcher.
+    pub(crate) fn set_locked(&mut self, is_locked: bool) {
+        self.is_locked = is_locked;
+        self.switcher = None;
+    }
+
+    /// Withholds the release of a pressed button from clients.
+    pub(crate) fn withhold(&mut self, button: u32) {
+        self.withheld_buttons.insert(button);
     }
 
     /// Sets the value of `WAYLAND_DISPLAY` for programs that the user starts.
@@ -85,7 +98,7 @@ impl Shell {
         }
         let console = bindings::console(modified).map(Action::SwitchConsole);
         let bound = symbol
-            .filter(|_| !self.is_kiosk)
+            .filter(|_| !self.is_kiosk && !self.is_locked)
             .and_then(|symbol| self.bindings.action(modifiers, symbol));
         match console.or(bound) {
             Some(action) => {

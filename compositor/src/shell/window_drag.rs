@@ -222,7 +222,7 @@ impl State {
         let Some(rect) = self.stack.rect(&window) else {
             return false;
         };
-        if self.shell.is_kiosk || is_fixed {
+        if self.shell.is_kiosk || is_fixed || self.stack.session_lock.is_locked() {
             return false;
         }
         self.dismiss_popups();
@@ -321,7 +321,10 @@ impl State {
         let x = to.x - share(start.x, rect.x, rect.width) * f64::from(current.width);
         let y = to.y - share(start.y, rect.y, rect.height) * f64::from(current.height);
         // The title bar must stay below the upper edge, or the user cannot reach it.
-        let corner = (to_i32(x), to_i32(y).max(output.logical.y));
+        let corner = (
+            to_i32(x),
+            to_i32(y).max(self.stack.usable_area(&output, false).y),
+        );
         if let Some(window) = self.stack.window_mut(toplevel) {
             window.position = Some(Position::of_corner(corner));
         }
@@ -411,7 +414,8 @@ impl State {
         }
     }
 
-    fn finish_drag(&mut self) {
+    /// Ends the drag, and gives the pointer focus back.
+    pub(crate) fn finish_drag(&mut self) {
         let Some(drag) = self.shell.drag.take() else {
             return;
         };

@@ -5,6 +5,7 @@
 //! the client gets the protocol's error. A number that the protocol permits is clamped to a range in which sums cannot overflow;
 //! no output is nearly as large, so the difference is not visible.
 
+mod layer_shell;
 mod shell;
 mod tree;
 
@@ -17,6 +18,9 @@ use smithay::reexports::wayland_protocols::wp::viewporter::server::wp_viewport::
 };
 use smithay::reexports::wayland_protocols::xdg::shell::server::{
     xdg_positioner::XdgPositioner, xdg_surface::XdgSurface, xdg_toplevel::XdgToplevel,
+};
+use smithay::reexports::wayland_protocols_wlr::layer_shell::v1::server::{
+    zwlr_layer_shell_v1::ZwlrLayerShellV1, zwlr_layer_surface_v1::ZwlrLayerSurfaceV1,
 };
 use smithay::reexports::wayland_server::backend::ClientId;
 use smithay::reexports::wayland_server::protocol::{
@@ -40,6 +44,7 @@ use smithay::wayland::seat::PointerUserData;
 use smithay::wayland::selection::data_device::{
     DataDeviceState, DataDeviceUserData, DataSourceUserData, with_source_metadata,
 };
+use smithay::wayland::shell::wlr_layer::{WlrLayerShellState, WlrLayerSurfaceUserData};
 use smithay::wayland::shell::xdg::{
     XdgPositionerUserData, XdgShellState, XdgShellSurfaceUserData, XdgSurfaceUserData,
 };
@@ -98,6 +103,8 @@ checked_dispatch!(WpViewport: ViewportState => ViewportState, viewport);
 checked_dispatch!(XdgPositioner: XdgPositionerUserData => XdgShellState, shell::positioner);
 checked_dispatch!(XdgSurface: XdgSurfaceUserData => XdgShellState, shell::xdg_surface);
 checked_dispatch!(XdgToplevel: XdgShellSurfaceUserData => XdgShellState, shell::toplevel);
+checked_dispatch!(ZwlrLayerShellV1: () => WlrLayerShellState, layer_shell::layer_shell);
+checked_dispatch!(ZwlrLayerSurfaceV1: WlrLayerSurfaceUserData => WlrLayerShellState, layer_shell::layer_surface);
 checked_dispatch!(WlDataSource: DataSourceUserData => DataDeviceState, data_source);
 checked_dispatch!(WlDataDevice: DataDeviceUserData => DataDeviceState, data_device);
 checked_dispatch!(WlPointer: PointerUserData<State> => SeatState<State>, pointer);

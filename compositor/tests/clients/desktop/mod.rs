@@ -2,8 +2,10 @@
 
 mod configuration;
 mod keys;
+mod layer_shell;
 mod placement;
 mod popups;
+mod session_lock;
 mod switcher;
 mod window_drag;
 

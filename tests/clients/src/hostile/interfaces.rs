@@ -7,6 +7,7 @@ use wayland_client::protocol::{
     wl_data_device_manager::WlDataDeviceManager, wl_output::WlOutput, wl_seat::WlSeat,
     wl_shm::WlShm, wl_subcompositor::WlSubcompositor,
 };
+use wayland_protocols::ext::session_lock::v1::client::ext_session_lock_manager_v1::ExtSessionLockManagerV1;
 use wayland_protocols::wp::{
     color_representation::v1::client::wp_color_representation_manager_v1::WpColorRepresentationManagerV1,
     cursor_shape::v1::client::wp_cursor_shape_manager_v1::WpCursorShapeManagerV1,
@@ -20,6 +21,7 @@ use wayland_protocols::xdg::{
     shell::client::xdg_wm_base::XdgWmBase,
     xdg_output::zv1::client::zxdg_output_manager_v1::ZxdgOutputManagerV1,
 };
+use wayland_protocols_wlr::layer_shell::v1::client::zwlr_layer_shell_v1::ZwlrLayerShellV1;
 
 /// Returns the interface of a global; `None` if the global is not in this list.
 pub(super) fn of_global(name: &str) -> Option<&'static Interface> {
@@ -31,6 +33,8 @@ pub(super) fn of_global(name: &str) -> Option<&'static Interface> {
         WlOutput::interface(),
         WlDataDeviceManager::interface(),
         XdgWmBase::interface(),
+        ZwlrLayerShellV1::interface(),
+        ExtSessionLockManagerV1::interface(),
         XdgActivationV1::interface(),
         ZxdgOutputManagerV1::interface(),
         WpViewporter::interface(),
