@@ -161,14 +161,15 @@ impl Compositor {
         self.synced
     }
 
-    /// Ignores `wl_buffer.release` from now on: with explicit synchronisation the release points say which buffer is free.
+    /// Ignores `wl_buffer.release` of dma-bufs from now on: with explicit synchronisation the release points say which buffer is
+    /// free. linux-drm-syncobj does not support `wl_shm` buffers, so their `wl_buffer.release` stays valid.
     pub(crate) fn ignore_releases(&mut self) {
         self.releases_by_points = true;
     }
 
-    /// Handles a `wl_buffer.release`.
-    pub(crate) fn released(&mut self, index: usize) {
-        if !self.releases_by_points {
+    /// Handles the `wl_buffer.release` of a `wl_shm` buffer (`is_shm`) or of a dma-buf.
+    pub(crate) fn released(&mut self, index: usize, is_shm: bool) {
+        if is_shm || !self.releases_by_points {
             self.push_event(Event::Released(index));
         }
     }
@@ -346,4 +347,27 @@ pub fn require_global<G: Proxy>(global: Option<&G>, version: u32) -> Result<&G, 
             interface: G::interface().name,
             version,
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn release_of_shared_memory_counts_although_those_of_dmabufs_are_ignored() {
+        let mut compositor = Compositor::default();
+        compositor.released(1, false);
+        compositor.ignore_releases();
+        compositor.released(2, false);
+        compositor.released(3, true);
+        let released: Vec<usize> = compositor
+            .take_events()
+            .into_iter()
+            .filter_map(|event| match event {
+                Event::Released(index) => Some(index),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(released, [1, 3]);
+    }
 }

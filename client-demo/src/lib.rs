@@ -8,8 +8,8 @@
 //! - [`open_window`] opens a window and waits for its size and its dma-buf feedback.
 //! - [`negotiation`] finds buffers that this process's devices and the compositor can share. It uses [`tranche_request`], which
 //!   converts feedback into participants, [`planning`], and [`wl_buffers`], which creates `wl_buffer`s of the planned buffers.
-//! - [`shm_copy`] copies frames into shared memory where the compositor cannot read the camera's buffers. [`xrgb`] converts the
-//!   frames' pixels, and [`xrgb_reader`] reads a picture row by row.
+//! - [`shm_copy`] copies frames into shared memory where the compositor cannot read the buffers of the devices. [`xrgb`] converts
+//!   the frames' pixels, and [`xrgb_reader`] reads a picture row by row.
 //! - [`snapshot`] writes a frame to a PNG file. [`recorder`] writes the raw frames of a stream to a file, and [`encoder`] writes
 //!   the bitstream of a V4L2 encoder. Both use [`file_writer`].
 //! - [`frame_sharing`] shares the frames of a stream with other processes over a socket.

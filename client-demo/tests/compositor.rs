@@ -21,6 +21,7 @@ use covalent_client_demo::events::{Events, EventsError};
 use covalent_client_demo::exit::Exit;
 use covalent_client_demo::feedback::Subscription;
 use covalent_client_demo::negotiation::Negotiation;
+use covalent_client_demo::shm::Pool;
 use covalent_client_demo::tranche_request::tranche_requests;
 use covalent_client_demo::window::Window;
 use covalent_protocols::feedback::{Device, Feedback, Tranche, TrancheFlags, indices_to_bytes};
@@ -32,6 +33,8 @@ use covalent_protocols::linux_dmabuf::server::zwp_linux_dmabuf_v1::{self, ZwpLin
 use covalent_protocols::table::{FormatEntry, FormatTable};
 use wayland_server::protocol::wl_buffer::WlBuffer;
 use wayland_server::protocol::wl_compositor::WlCompositor;
+use wayland_server::protocol::wl_shm::{self, WlShm};
+use wayland_server::protocol::wl_shm_pool::{self, WlShmPool};
 use wayland_server::{
     Client, DataInit, Dispatch, Display, DisplayHandle, GlobalDispatch, New, Resource,
 };
@@ -162,6 +165,54 @@ impl Dispatch<ZwpLinuxBufferParamsV1, ()> for Fake {
     }
 }
 
+impl GlobalDispatch<WlShm, ()> for Fake {
+    fn bind(
+        _: &mut Self,
+        _: &DisplayHandle,
+        _: &Client,
+        new: New<WlShm>,
+        (): &(),
+        init: &mut DataInit<'_, Self>,
+    ) {
+        init.init(new, ());
+    }
+}
+
+impl Dispatch<WlShm, ()> for Fake {
+    fn request(
+        _: &mut Self,
+        _: &Client,
+        _: &WlShm,
+        request: wl_shm::Request,
+        (): &(),
+        _: &DisplayHandle,
+        init: &mut DataInit<'_, Self>,
+    ) {
+        if let wl_shm::Request::CreatePool { id, .. } = request {
+            init.init(id, ());
+        }
+    }
+}
+
+impl Dispatch<WlShmPool, ()> for Fake {
+    fn request(
+        state: &mut Self,
+        _: &Client,
+        _: &WlShmPool,
+        request: wl_shm_pool::Request,
+        (): &(),
+        _: &DisplayHandle,
+        init: &mut DataInit<'_, Self>,
+    ) {
+        if let wl_shm_pool::Request::CreateBuffer { id, .. } = request {
+            let buffer = init.init(id, ());
+            if state.0 == Behaviour::ReleasesAtOnce {
+                buffer.release();
+            }
+        }
+    }
+}
+
 macro_rules! deaf {
     ($($interface:ty),*) => {
         $(impl Dispatch<$interface, ()> for Fake {
@@ -213,6 +264,7 @@ fn start_with(behaviour: Behaviour, dmabuf: Option<u32>) -> (Running, Events, Co
         let mut display: Display<Fake> = Display::new().unwrap();
         let handle = display.handle();
         handle.create_global::<Fake, WlCompositor, ()>(4, ());
+        handle.create_global::<Fake, WlShm, ()>(1, ());
         if let Some(version) = dmabuf {
             handle.create_global::<Fake, ZwpLinuxDmabufV1, ()>(version, ());
         }
@@ -372,6 +424,24 @@ fn buffer_that_is_created_and_released_is_reported_by_its_index() {
         })
         .collect();
     assert_eq!(reported, [('c', 5), ('r', 5), ('c', 2), ('r', 2)]);
+}
+
+#[test]
+fn shared_memory_numbered_from_a_number_is_released_with_it() {
+    let (_running, mut events, mut compositor) = start(Behaviour::ReleasesAtOnce);
+    let handle = events.handle();
+    let pool = Pool::numbered_from(8, &compositor, &handle, (4, 4), 2).unwrap();
+    assert!(pool.buffer(1).is_some() && pool.buffer(2).is_none());
+    events.roundtrip(&mut compositor).unwrap();
+    let released: Vec<usize> = compositor
+        .take_events()
+        .into_iter()
+        .map(|event| match event {
+            Event::Released(number) => number,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(released, [8, 9]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use covalent_alloc::buffer::{Buffer, CpuTraffic, cpu_traffic};
 use covalent_client_demo::encoder::EncodingReport;
 use covalent_client_demo::frame_sharing::SharingReport;
-use covalent_client_demo::frame_stats::{DisplayPath, Ending, FrameStats};
+use covalent_client_demo::frame_stats::{DisplayPath, Ending, FrameStats, bytes_per_frame};
 use covalent_client_demo::latency::Percentiles;
 use covalent_client_demo::print;
 use covalent_client_demo::recorder::Recording;
@@ -115,10 +115,6 @@ impl Report {
         let traffic = cpu_traffic().since(earlier_traffic);
         let client_bytes = traffic.total_bytes().saturating_add(shm_bytes);
         let frames = stats.frames_presented();
-        let shown = match frames {
-            0 => stats.frames_committed(),
-            presented => presented,
-        };
         Self {
             frames,
             captured: stats.frames_captured(),
@@ -131,10 +127,10 @@ impl Report {
             dropped_by_compositor: dropped_by[2],
             out_of_order: stats.frames_out_of_order(),
             path: stats.path(),
-            client_copied_bytes_per_frame: mean(client_bytes, shown),
+            client_copied_bytes_per_frame: bytes_per_frame(client_bytes, stats.frames_shown()),
             cpu_copied_bytes_per_frame: stats
                 .copied_bytes(client_bytes)
-                .map(|bytes| mean(bytes, frames)),
+                .map(|bytes| bytes_per_frame(bytes, frames)),
             copied,
             recorded: consumers.recorded,
             encoded: consumers.encoded,
@@ -206,12 +202,4 @@ pub(crate) fn print(inputs: ReportInputs<'_>, is_json: bool) -> anyhow::Result<(
         let line = format!("covalent-camera: {}\n", report.line());
         print::text(&line, true).context("writing the statistics on stderr")
     }
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a mean, for which the precision of f64 suffices"
-)]
-fn mean(bytes: u64, frames: u64) -> f64 {
-    bytes as f64 / frames.max(1) as f64
 }

@@ -7,8 +7,7 @@ use covalent_alloc::backend::drm::HostTransfer;
 use covalent_alloc::backend::v4l2::{Direction, Queue, Stream};
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::collection::BufferCollection;
-use covalent_alloc::constraint::{CpuUse, Crop, Participant, Role};
-use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
+use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::solve::{Plan, Solution, solve};
 use covalent_client_demo::camera_size;
 use covalent_client_demo::compositor::Compositor;
@@ -20,7 +19,7 @@ use covalent_client_demo::frame_sharing::SHARED_BUFFERS;
 use covalent_client_demo::negotiation::{NegotiatedBuffers, Negotiation, no_plan};
 use covalent_client_demo::open_window::open_window;
 use covalent_client_demo::print;
-use covalent_client_demo::shm_copy::{CopyReport, ShmCopy};
+use covalent_client_demo::shm_copy::{CopyReport, ShmCopy, frame_reader};
 use covalent_client_demo::source_choice;
 use covalent_client_demo::tranche_request::tranche_requests;
 use covalent_client_demo::window::Window;
@@ -270,15 +269,8 @@ fn plan_with_copy(
     reason: String,
 ) -> Result<Planned, Failure> {
     let mut collection = devices.collection(extent, options.format)?;
-    let mut processor = Participant::processor(Role::CpuRead);
-    processor.for_each_choice(|own| {
-        let formats = xrgb::FORMATS.map(FormatModifier::linear);
-        own.formats = Some(formats.into());
-        own.memory.cpu = CpuUse::Often;
-        own.image.crop = Crop::Anywhere;
-    });
     collection
-        .add(&processor)
+        .add(&frame_reader())
         .map_err(exit_code::backend_failure)?;
     let mut request = collection.request();
     request.sources = source_choice::chosen(options.source.as_deref(), &request.sources)?;
@@ -311,17 +303,11 @@ fn plan_with_copy(
         .camera
         .colours()
         .map_err(exit_code::camera_failure)?;
-    let copy = ShmCopy::new(compositor, &events.handle(), &buffers, colours, BUFFERS)
+    let handle = events.handle();
+    let copy = ShmCopy::new(compositor, &handle, &buffers, colours, (0, BUFFERS))
         .map_err(|error| Failure::new(Exit::Allocation, error))?;
-    let report = CopyReport {
-        reason,
-        bytes_per_frame: copy.frame_bytes(),
-        from: plan.layout().format().fourcc.to_string(),
-        to: Fourcc::XRGB8888.to_string(),
-    };
-    print::text(&format!("covalent-camera: {}\n", report.line()), true)
-        .context("printing why frames are copied")
-        .map_err(Failure::unexpected)?;
+    let report = CopyReport::new(reason, &copy, plan.layout());
+    report.print("covalent-camera")?;
     let summary = format!(
         "{without_copy}\n\nThe frames in these buffers are copied into shared memory.\n{}",
         plan.explain()
