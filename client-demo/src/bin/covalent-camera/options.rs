@@ -109,7 +109,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NODE", requires = "encode")]
     pub(crate) encoder: Option<PathBuf>,
     /// Give the frames that are shown to other processes, which connect to this socket and read the camera's buffers without a
-    /// copy. A process that is too slow misses frames; the display is not delayed.
+    /// copy. A process that is too slow misses frames; the display is not delayed. Works with --display kms too.
     #[arg(long, value_name = "SOCKET", conflicts_with = "reconnect")]
     pub(crate) share: Option<PathBuf>,
     /// Print the plan and the reasons for it: on stdout, or on stderr with --json.
