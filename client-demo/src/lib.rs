@@ -8,6 +8,8 @@
 //! - [`open_window`] opens a window and waits for its size and its dma-buf feedback.
 //! - [`negotiation`] finds buffers that this process's devices and the compositor can share. It uses [`tranche_request`], which
 //!   converts feedback into participants, [`planning`], and [`wl_buffers`], which creates `wl_buffer`s of the planned buffers.
+//! - [`replanning`] plans again after new feedback, and [`buffer_sets`] tracks the `wl_buffer`s of a stream whose buffers are
+//!   replaced while it runs.
 //! - [`shm_copy`] copies frames into shared memory where the compositor cannot read the buffers of the devices. [`xrgb`] converts
 //!   the frames' pixels, and [`xrgb_reader`] reads a picture row by row.
 //! - [`snapshot`] writes a frame to a PNG file. [`recorder`] writes the raw frames of a stream to a file, and [`encoder`] writes
@@ -21,6 +23,7 @@
 //! - [`pattern`] draws frames whose number can be read from the pixels. [`latency`] computes the percentiles of the reports.
 //!   [`log`] and [`frame_trace`] write the log and the trace.
 
+pub mod buffer_sets;
 pub mod buffers;
 pub mod camera_size;
 pub mod command_line;
@@ -52,6 +55,7 @@ pub mod presentation;
 pub mod print;
 pub mod readers;
 pub mod recorder;
+pub mod replanning;
 pub mod shm;
 pub mod shm_copy;
 pub mod signal_pipe;

@@ -11,7 +11,8 @@ use covalent_client_demo::explicit_sync::SyncKind;
 ///
 /// The program plans the buffers from the constraints of the camera, the compositor and every memory source of this machine; the
 /// plan names the source that allocates. Where camera and display cannot share a buffer, every frame is copied once into shared
-/// memory, and the program says why; with --no-copy that is an error.
+/// memory, and the program says why; with --no-copy that is an error. The program plans again when the compositor wants other
+/// buffers, for example for a window that became fullscreen, except with --encode, --share or --record.
 #[derive(Debug, Parser)]
 #[command(
     name = "covalent-camera",

@@ -69,7 +69,9 @@ struct Report {
     latency_ms: Option<Percentiles>,
     /// The number of frames whose timestamp was later than their commit; their latency is measured from the commit.
     timestamps_ahead: u64,
-    /// Inode of each buffer's first dma-buf, by its index in the camera's queue.
+    /// How often the buffers were replaced after new dma-buf feedback.
+    reallocations: u64,
+    /// Inode of each current buffer's first dma-buf, by its index in the camera's queue.
     buffers: Vec<u64>,
     /// How the run of the program ended.
     ended: Ending,
@@ -90,6 +92,7 @@ pub(crate) struct ReportInputs<'a> {
     pub(crate) shm_bytes: u64,
     pub(crate) copied: Option<CopyReport>,
     pub(crate) consumers: ConsumerReports,
+    pub(crate) reallocations: u64,
     pub(crate) ended: Ending,
 }
 
@@ -104,6 +107,7 @@ impl Report {
             shm_bytes,
             copied,
             consumers,
+            reallocations,
             ended,
         } = inputs;
         let layout = camera_buffers.layout();
@@ -147,6 +151,7 @@ impl Report {
             size: layout.visible().extent().to_string(),
             latency_ms: stats.latency_ms(),
             timestamps_ahead: stats.timestamps_ahead(),
+            reallocations,
             buffers: camera_buffers
                 .buffers()
                 .iter()

@@ -394,6 +394,7 @@ impl<'a> Session<'a> {
                 shared: self.server.as_ref().map(|(server, _)| server.shared()),
                 ..ConsumerReports::default()
             },
+            reallocations: 0,
             ended,
         };
         report::print(inputs, self.options.json).map_err(Failure::unexpected)
@@ -494,16 +495,8 @@ fn plan(options: &Options, queue: &Queue, screen: &Screen) -> Result<Planned, Fa
             Ok((buffers, stream, framebuffers)) => {
                 let copies = HostTransfer::of(&plan, &buffers)
                     .map_err(|error| Failure::new(Exit::Allocation, error))?;
-                let camera = options.device.display().to_string();
-                let colours = queue.colours().map_err(exit_code::camera_failure)?;
                 return Ok(Planned {
-                    camera_buffers: CameraBuffers::new(
-                        camera,
-                        plan.clone(),
-                        buffers,
-                        copies,
-                        colours,
-                    ),
+                    camera_buffers: CameraBuffers::new(queue, plan.clone(), buffers, copies)?,
                     plan,
                     stream,
                     framebuffers,
