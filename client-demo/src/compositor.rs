@@ -14,12 +14,14 @@ use wayland_client::protocol::wl_output::{self, WlOutput};
 use wayland_client::protocol::wl_registry::{self, WlRegistry};
 use wayland_client::protocol::wl_shm::{self, WlShm};
 use wayland_client::{Connection, Dispatch, Proxy, QueueHandle, WEnum};
+use wayland_protocols::wp::color_representation::v1::client::wp_color_representation_manager_v1::WpColorRepresentationManagerV1;
 use wayland_protocols::wp::linux_dmabuf::zv1::client::zwp_linux_dmabuf_v1::ZwpLinuxDmabufV1;
 use wayland_protocols::wp::linux_drm_syncobj::v1::client::wp_linux_drm_syncobj_manager_v1::WpLinuxDrmSyncobjManagerV1;
 use wayland_protocols::wp::presentation_time::client::wp_presentation::WpPresentation;
 use wayland_protocols::wp::viewporter::client::wp_viewporter::WpViewporter;
 use wayland_protocols::xdg::shell::client::xdg_wm_base::{self, XdgWmBase};
 
+use crate::color_representation::SupportedColours;
 use crate::dmabuf::LOWEST_VERSION;
 use crate::listed_formats::ListedFormats;
 use crate::presentation::PresentationInfo;
@@ -92,6 +94,8 @@ pub struct Globals {
     pub dmabuf: Option<ZwpLinuxDmabufV1>,
     /// Explicit synchronisation by timeline points.
     pub syncobj: Option<WpLinuxDrmSyncobjManagerV1>,
+    /// Sets the matrix and the range of YUV buffers.
+    pub color_representation: Option<WpColorRepresentationManagerV1>,
     /// Creates `wl_buffer`s of shared memory.
     pub shm: Option<WlShm>,
 }
@@ -122,6 +126,7 @@ pub struct Compositor {
     pub window_feedback: Option<Feedback>,
     pub(crate) collectors: [Collector; 2],
     pub(crate) listed_formats: ListedFormats,
+    pub(crate) supported_colours: SupportedColours,
     outputs: Vec<Output>,
     releases_by_points: bool,
     synced: u32,
@@ -203,6 +208,10 @@ impl Compositor {
             }
             "wp_linux_drm_syncobj_manager_v1" => {
                 self.globals.syncobj = Some(registry.bind(name, 1, handle, ()));
+            }
+            "wp_color_representation_manager_v1" => {
+                let manager = registry.bind(name, 1, handle, ());
+                self.globals.color_representation = Some(manager);
             }
             "wl_shm" => self.globals.shm = Some(registry.bind(name, 1, handle, ())),
             "wl_output" => {

@@ -4,7 +4,8 @@
 //!
 //! - [`events`] connects to the compositor and runs the event loop. [`poller`] waits for file descriptors, [`completions`] for
 //!   other threads, and [`signal_pipe`] for signals. [`compositor`] stores the state that the compositor's events report.
-//! - [`window`], [`feedback`], [`presentation`], [`shm`], [`dmabuf`], [`explicit_sync`] implement the Wayland protocols.
+//! - [`window`], [`feedback`], [`presentation`], [`shm`], [`dmabuf`], [`explicit_sync`], [`color_representation`] implement the
+//!   Wayland protocols.
 //! - [`open_window`] opens a window and waits for its size and its dma-buf feedback.
 //! - [`negotiation`] finds buffers that this process's devices and the compositor can share. It uses [`tranche_request`], which
 //!   converts feedback into participants, [`planning`], and [`wl_buffers`], which creates `wl_buffer`s of the planned buffers.
@@ -26,6 +27,7 @@
 pub mod buffer_sets;
 pub mod buffers;
 pub mod camera_size;
+pub mod color_representation;
 pub mod command_line;
 pub mod completions;
 pub mod compositor;

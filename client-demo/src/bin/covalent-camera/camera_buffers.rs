@@ -1,7 +1,7 @@
 //! The camera's buffers, and the plan from which they were allocated.
 
 use covalent_alloc::backend::drm::HostTransfer;
-use covalent_alloc::backend::v4l2::{Colours, Queue};
+use covalent_alloc::backend::v4l2::{Colours, Queue, TransferFunction};
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::Layout;
 use covalent_alloc::solve::Plan;
@@ -16,6 +16,7 @@ pub(crate) struct CameraBuffers {
     buffers: Vec<Buffer>,
     copies: Option<HostTransfer>,
     colours: Colours,
+    transfer_function: TransferFunction,
 }
 
 impl CameraBuffers {
@@ -33,6 +34,9 @@ impl CameraBuffers {
             buffers,
             copies,
             colours: queue.colours().map_err(exit_code::camera_failure)?,
+            transfer_function: queue
+                .transfer_function()
+                .map_err(exit_code::camera_failure)?,
         })
     }
 
@@ -66,6 +70,17 @@ impl CameraBuffers {
     /// Returns the colour encoding of the camera's pixels.
     pub(crate) fn colours(&self) -> Colours {
         self.colours
+    }
+
+    /// Returns whether the camera's pixels are YUV.
+    pub(crate) fn is_yuv(&self) -> bool {
+        let info = self.layout().format().fourcc.info();
+        info.is_some_and(|info| info.is_yuv)
+    }
+
+    /// Returns the transfer function of the camera's pixels.
+    pub(crate) fn transfer_function(&self) -> TransferFunction {
+        self.transfer_function
     }
 
     /// Returns the size of the picture in pixels.

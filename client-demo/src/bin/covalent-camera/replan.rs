@@ -318,6 +318,7 @@ impl Session<'_> {
             replacement.usage_label
         );
         self.restart_timeouts();
+        self.set_colours();
         Ok(())
     }
 

@@ -63,6 +63,10 @@ struct Report {
     modifier: String,
     /// Bytes from row to row in the first plane.
     stride_bytes: u32,
+    /// Matrix and range of YUV, such as `BT.601 limited range`; null for RGB.
+    colours: Option<String>,
+    /// Transfer function of the pixels, according to the camera.
+    transfer_function: String,
     /// Width and height of the frames in pixels.
     size: String,
     /// The time from the camera's timestamp to the presentation.
@@ -148,6 +152,10 @@ impl Report {
                 .planes()
                 .first()
                 .map_or(0, |plane| plane.stride_bytes),
+            colours: camera_buffers
+                .is_yuv()
+                .then(|| camera_buffers.colours().to_string()),
+            transfer_function: camera_buffers.transfer_function().to_string(),
             size: layout.visible().extent().to_string(),
             latency_ms: stats.latency_ms(),
             timestamps_ahead: stats.timestamps_ahead(),

@@ -14,6 +14,7 @@ use covalent_client_demo::buffer_sets::ReleasedBuffer;
 use covalent_client_demo::buffers::{
     BeginWrite, Buffers, COMPOSITOR_SILENCE, HandOverError, Holder,
 };
+use covalent_client_demo::color_representation::ColorRepresentation;
 use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::{Events, Ready};
 use covalent_client_demo::exit::{Exit, Failure};
@@ -46,6 +47,7 @@ pub(crate) struct Session<'a> {
     pub(crate) events: Events,
     pub(crate) compositor: Compositor,
     pub(crate) window: Window,
+    pub(crate) color_representation: ColorRepresentation,
     pub(crate) camera_buffers: CameraBuffers,
     /// The stream of the camera's queue. It is missing only while the buffers are replaced.
     pub(crate) stream: Option<Stream>,
@@ -120,6 +122,7 @@ impl<'a> Session<'a> {
             // A V4L2 queue can neither wait for fences nor create them.
             buffers: Buffers::new(count, Accessor::new(producer, [])),
             events,
+            color_representation: ColorRepresentation::new(setup.window.surface()),
             compositor: setup.compositor,
             window: setup.window,
             camera_buffers: setup.camera_buffers,
@@ -147,11 +150,32 @@ impl<'a> Session<'a> {
             count
         };
         begin_capture(&mut session.buffers, queued)?;
+        session.set_colours();
         session
             .stream()?
             .start()
             .map_err(exit_code::camera_failure)?;
         Ok(session)
+    }
+
+    /// Tells the compositor how the YUV of the camera is converted, from the next commit on. Frames that are copied are RGB.
+    pub(crate) fn set_colours(&mut self) {
+        if self.display.is_copied() {
+            return;
+        }
+        let (fourcc, colours) = (
+            self.camera_buffers.layout().format().fourcc,
+            self.camera_buffers.colours(),
+        );
+        let handle = self.events.handle();
+        let is_set = self
+            .color_representation
+            .set(&self.compositor, &handle, fourcc, colours);
+        if !is_set {
+            tracing::info!(
+                "the compositor cannot be told that the picture has {colours}, so it may convert {fourcc} with other colours"
+            );
+        }
     }
 
     /// Returns the stream of the camera's queue.
@@ -503,10 +527,12 @@ impl<'a> Session<'a> {
             stream,
             display,
             explicit,
+            color_representation,
             ..
         } = self;
         drop(stream);
         drop(explicit);
+        drop(color_representation);
         drop(window);
         display.destroy();
         if let Err(error) = events.roundtrip(&mut compositor) {

@@ -4,6 +4,7 @@
 //! a page flip is pending, only the newest captured frame is kept; the next page flip shows it. The buffer on the display is
 //! queued in the camera again after the page flip that replaces it, and after the other processes of `--share` have read it.
 
+mod colours;
 mod screen;
 
 use std::os::fd::AsFd as _;
@@ -126,6 +127,12 @@ impl<'a> Session<'a> {
             stream,
             framebuffers,
         } = plan(options, &queue, &screen)?;
+        if camera_buffers.is_yuv() {
+            let colours = camera_buffers.colours();
+            if let Err(error) = colours::set(screen.card(), screen.plane(), colours) {
+                tracing::warn!("the colours of the picture may be wrong: {error}");
+            }
+        }
         if options.explain {
             print::text(&format!("{}\n", plan.explain()), options.json)
                 .context("printing the plan")
