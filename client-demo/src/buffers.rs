@@ -254,6 +254,12 @@ impl Buffers {
             .position(|slot| slot.state.holder() == Holder::Client && !slot.has_pending_wait)
     }
 
+    /// Returns who holds the buffer at `index`; `None` if there is no such buffer.
+    #[must_use]
+    pub fn holder(&self, index: usize) -> Option<Holder> {
+        self.slots.get(index).map(|slot| slot.state.holder())
+    }
+
     /// Returns the number of buffers that `holder` has.
     #[must_use]
     pub fn held_by(&self, holder: Holder) -> usize {

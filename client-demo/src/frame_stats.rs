@@ -212,11 +212,31 @@ impl FrameStats {
         (self.path() == Some(DisplayPath::Direct)).then_some(client_bytes)
     }
 
+    /// Returns the number of frames that were shown: presented frames, or committed frames where none was presented or the compositor
+    /// lacks presentation-time.
+    #[must_use]
+    pub fn frames_shown(&self) -> u64 {
+        match self.frames_presented() {
+            0 => self.frames_committed(),
+            presented => presented,
+        }
+    }
+
     /// Returns the percentiles of the time from the camera's timestamp to the presentation, in milliseconds.
     #[must_use]
     pub fn latency_ms(&self) -> Option<Percentiles> {
         self.latencies.percentiles()
     }
+}
+
+/// Returns the mean of a number of bytes over a number of frames.
+#[must_use]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a mean, for which the precision of f64 suffices"
+)]
+pub fn bytes_per_frame(bytes: u64, frames: u64) -> f64 {
+    bytes as f64 / frames.max(1) as f64
 }
 
 #[cfg(test)]

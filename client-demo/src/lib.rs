@@ -4,12 +4,15 @@
 //!
 //! - [`events`] connects to the compositor and runs the event loop. [`poller`] waits for file descriptors, [`completions`] for
 //!   other threads, and [`signal_pipe`] for signals. [`compositor`] stores the state that the compositor's events report.
-//! - [`window`], [`feedback`], [`presentation`], [`shm`], [`dmabuf`], [`explicit_sync`] implement the Wayland protocols.
+//! - [`window`], [`feedback`], [`presentation`], [`shm`], [`dmabuf`], [`explicit_sync`], [`color_representation`] implement the
+//!   Wayland protocols.
 //! - [`open_window`] opens a window and waits for its size and its dma-buf feedback.
 //! - [`negotiation`] finds buffers that this process's devices and the compositor can share. It uses [`tranche_request`], which
 //!   converts feedback into participants, [`planning`], and [`wl_buffers`], which creates `wl_buffer`s of the planned buffers.
-//! - [`shm_copy`] copies frames into shared memory where the compositor cannot read the camera's buffers. [`xrgb`] converts the
-//!   frames' pixels, and [`xrgb_reader`] reads a picture row by row.
+//! - [`replanning`] plans again after new feedback, and [`buffer_sets`] tracks the `wl_buffer`s of a stream whose buffers are
+//!   replaced while it runs.
+//! - [`shm_copy`] copies frames into shared memory where the compositor cannot read the buffers of the devices. [`xrgb`] converts
+//!   the frames' pixels, and [`xrgb_reader`] reads a picture row by row.
 //! - [`snapshot`] writes a frame to a PNG file. [`recorder`] writes the raw frames of a stream to a file, and [`encoder`] writes
 //!   the bitstream of a V4L2 encoder. Both use [`file_writer`].
 //! - [`frame_sharing`] shares the frames of a stream with other processes over a socket.
@@ -21,8 +24,10 @@
 //! - [`pattern`] draws frames whose number can be read from the pixels. [`latency`] computes the percentiles of the reports.
 //!   [`log`] and [`frame_trace`] write the log and the trace.
 
+pub mod buffer_sets;
 pub mod buffers;
 pub mod camera_size;
+pub mod color_representation;
 pub mod command_line;
 pub mod completions;
 pub mod compositor;
@@ -52,6 +57,7 @@ pub mod presentation;
 pub mod print;
 pub mod readers;
 pub mod recorder;
+pub mod replanning;
 pub mod shm;
 pub mod shm_copy;
 pub mod signal_pipe;

@@ -281,8 +281,9 @@ impl Negotiation {
     }
 }
 
-/// Returns why there is no tranche to plan for.
-fn missing_formats(compositor: &Compositor) -> String {
+/// Returns why there is no tranche to plan for, in one line.
+#[must_use]
+pub fn missing_formats(compositor: &Compositor) -> String {
     match compositor.globals.dmabuf {
         Some(_) => "the compositor's dma-buf feedback has no tranche".to_owned(),
         None => format!(

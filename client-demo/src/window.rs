@@ -126,8 +126,15 @@ impl Window {
                     [visible.x(), visible.y(), visible.width(), visible.height()].map(f64::from);
                 viewport.set_source(x, y, width, height);
             }
-            // All coordinates at -1 unset the source rectangle, so that the whole buffer is shown.
-            false => viewport.set_source(-1.0, -1.0, -1.0, -1.0),
+            false => self.show_whole(),
+        }
+    }
+
+    /// Shows whole buffers from the next commit on, without the crop of an earlier layout.
+    pub fn show_whole(&self) {
+        if let Some(viewport) = &self.viewport {
+            // All coordinates at -1 unset the source rectangle.
+            viewport.set_source(-1.0, -1.0, -1.0, -1.0);
         }
     }
 

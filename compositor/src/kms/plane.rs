@@ -365,6 +365,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_matrix_and_range_has_the_names_of_drm_plane_create_color_properties() {
+        for (matrix, name) in [
+            (YuvMatrix::Bt601, "ITU-R BT.601 YCbCr"),
+            (YuvMatrix::Bt709, "ITU-R BT.709 YCbCr"),
+            (YuvMatrix::Bt2020, "ITU-R BT.2020 YCbCr"),
+        ] {
+            assert_eq!(matrix.property_value(), name);
+            for (is_full_range, range) in
+                [(true, "YCbCr full range"), (false, "YCbCr limited range")]
+            {
+                let encoding = YuvEncoding {
+                    matrix,
+                    is_full_range,
+                };
+                assert_eq!(encoding.range_value(), range);
+            }
+        }
+    }
+
+    #[test]
     fn source_rect_has_16_fractional_bits_and_rejects_what_the_kernel_cannot_take() {
         let source = SourceRect::from_pixels((0.5, 8.0, 1920.0, 1080.25)).unwrap();
         assert_eq!((source.x, source.y), (1 << 15, 8 << 16));

@@ -72,6 +72,11 @@ pub(super) const CASES: &[Case] = &[
         kms::kms_display_is_filled_without_a_compositor,
     ),
     Case::new(
+        "camera_client::kms_display_and_second_process_read_the_same_buffers",
+        Config::Virtio,
+        kms::shares_with_processes,
+    ),
+    Case::new(
         "camera_client::kms_picture_on_vkms_is_that_of_the_compositor",
         Config::Vkms,
         kms::same_as_the_compositor,

@@ -1,11 +1,12 @@
 //! The camera's buffers, and the plan from which they were allocated.
 
 use covalent_alloc::backend::drm::HostTransfer;
-use covalent_alloc::backend::v4l2::Colours;
+use covalent_alloc::backend::v4l2::{Colours, Queue, TransferFunction};
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::Layout;
 use covalent_alloc::solve::Plan;
 use covalent_client_demo::exit::Failure;
+use covalent_client_demo::exit_code;
 
 /// The camera's buffers, and the plan from which they were allocated.
 #[derive(Debug)]
@@ -15,24 +16,33 @@ pub(crate) struct CameraBuffers {
     buffers: Vec<Buffer>,
     copies: Option<HostTransfer>,
     colours: Colours,
+    transfer_function: TransferFunction,
 }
 
 impl CameraBuffers {
-    /// Stores the buffers that were allocated for `plan` and imported into the queue of the camera with the device node `camera`.
+    /// Stores the buffers that were allocated for `plan` and imported into this queue of a camera, and reads the colours of the
+    /// queue's format.
     pub(crate) fn new(
-        camera: String,
+        queue: &Queue,
         plan: Plan,
         buffers: Vec<Buffer>,
         copies: Option<HostTransfer>,
-        colours: Colours,
-    ) -> Self {
-        Self {
-            camera,
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            camera: queue.device().path().display().to_string(),
             plan,
             buffers,
             copies,
-            colours,
-        }
+            colours: queue.colours().map_err(exit_code::camera_failure)?,
+            transfer_function: queue
+                .transfer_function()
+                .map_err(exit_code::camera_failure)?,
+        })
+    }
+
+    /// Returns the plan from which the buffers were allocated.
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.plan
     }
 
     /// Returns the name of the source that allocated the buffers.
@@ -60,6 +70,17 @@ impl CameraBuffers {
     /// Returns the colour encoding of the camera's pixels.
     pub(crate) fn colours(&self) -> Colours {
         self.colours
+    }
+
+    /// Returns whether the camera's pixels are YUV.
+    pub(crate) fn is_yuv(&self) -> bool {
+        let info = self.layout().format().fourcc.info();
+        info.is_some_and(|info| info.is_yuv)
+    }
+
+    /// Returns the transfer function of the camera's pixels.
+    pub(crate) fn transfer_function(&self) -> TransferFunction {
+        self.transfer_function
     }
 
     /// Returns the size of the picture in pixels.

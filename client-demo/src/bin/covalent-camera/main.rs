@@ -13,6 +13,7 @@ mod options;
 mod rate;
 mod reconnect;
 mod remembered;
+mod replan;
 mod report;
 mod setup;
 mod setup_links;

@@ -11,7 +11,8 @@ use covalent_client_demo::explicit_sync::SyncKind;
 ///
 /// The program plans the buffers from the constraints of the camera, the compositor and every memory source of this machine; the
 /// plan names the source that allocates. Where camera and display cannot share a buffer, every frame is copied once into shared
-/// memory, and the program says why; with --no-copy that is an error.
+/// memory, and the program says why; with --no-copy that is an error. The program plans again when the compositor wants other
+/// buffers, for example for a window that became fullscreen, except with --encode, --share or --record.
 #[derive(Debug, Parser)]
 #[command(
     name = "covalent-camera",
@@ -110,7 +111,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NODE", requires = "encode")]
     pub(crate) encoder: Option<PathBuf>,
     /// Give the frames that are shown to other processes, which connect to this socket and read the camera's buffers without a
-    /// copy. A process that is too slow misses frames; the display is not delayed.
+    /// copy. A process that is too slow misses frames; the display is not delayed. Works with --display kms too.
     #[arg(long, value_name = "SOCKET", conflicts_with = "reconnect")]
     pub(crate) share: Option<PathBuf>,
     /// Print the plan and the reasons for it: on stdout, or on stderr with --json.

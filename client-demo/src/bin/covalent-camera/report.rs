@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use covalent_alloc::buffer::{Buffer, CpuTraffic, cpu_traffic};
 use covalent_client_demo::encoder::EncodingReport;
 use covalent_client_demo::frame_sharing::SharingReport;
-use covalent_client_demo::frame_stats::{DisplayPath, Ending, FrameStats};
+use covalent_client_demo::frame_stats::{DisplayPath, Ending, FrameStats, bytes_per_frame};
 use covalent_client_demo::latency::Percentiles;
 use covalent_client_demo::print;
 use covalent_client_demo::recorder::Recording;
@@ -63,13 +63,19 @@ struct Report {
     modifier: String,
     /// Bytes from row to row in the first plane.
     stride_bytes: u32,
+    /// Matrix and range of YUV, such as `BT.601 limited range`; null for RGB.
+    colours: Option<String>,
+    /// Transfer function of the pixels, according to the camera.
+    transfer_function: String,
     /// Width and height of the frames in pixels.
     size: String,
     /// The time from the camera's timestamp to the presentation.
     latency_ms: Option<Percentiles>,
     /// The number of frames whose timestamp was later than their commit; their latency is measured from the commit.
     timestamps_ahead: u64,
-    /// Inode of each buffer's first dma-buf, by its index in the camera's queue.
+    /// How often the buffers were replaced after new dma-buf feedback.
+    reallocations: u64,
+    /// Inode of each current buffer's first dma-buf, by its index in the camera's queue.
     buffers: Vec<u64>,
     /// How the run of the program ended.
     ended: Ending,
@@ -90,6 +96,7 @@ pub(crate) struct ReportInputs<'a> {
     pub(crate) shm_bytes: u64,
     pub(crate) copied: Option<CopyReport>,
     pub(crate) consumers: ConsumerReports,
+    pub(crate) reallocations: u64,
     pub(crate) ended: Ending,
 }
 
@@ -104,6 +111,7 @@ impl Report {
             shm_bytes,
             copied,
             consumers,
+            reallocations,
             ended,
         } = inputs;
         let layout = camera_buffers.layout();
@@ -115,10 +123,6 @@ impl Report {
         let traffic = cpu_traffic().since(earlier_traffic);
         let client_bytes = traffic.total_bytes().saturating_add(shm_bytes);
         let frames = stats.frames_presented();
-        let shown = match frames {
-            0 => stats.frames_committed(),
-            presented => presented,
-        };
         Self {
             frames,
             captured: stats.frames_captured(),
@@ -131,10 +135,10 @@ impl Report {
             dropped_by_compositor: dropped_by[2],
             out_of_order: stats.frames_out_of_order(),
             path: stats.path(),
-            client_copied_bytes_per_frame: mean(client_bytes, shown),
+            client_copied_bytes_per_frame: bytes_per_frame(client_bytes, stats.frames_shown()),
             cpu_copied_bytes_per_frame: stats
                 .copied_bytes(client_bytes)
-                .map(|bytes| mean(bytes, frames)),
+                .map(|bytes| bytes_per_frame(bytes, frames)),
             copied,
             recorded: consumers.recorded,
             encoded: consumers.encoded,
@@ -148,9 +152,14 @@ impl Report {
                 .planes()
                 .first()
                 .map_or(0, |plane| plane.stride_bytes),
+            colours: camera_buffers
+                .is_yuv()
+                .then(|| camera_buffers.colours().to_string()),
+            transfer_function: camera_buffers.transfer_function().to_string(),
             size: layout.visible().extent().to_string(),
             latency_ms: stats.latency_ms(),
             timestamps_ahead: stats.timestamps_ahead(),
+            reallocations,
             buffers: camera_buffers
                 .buffers()
                 .iter()
@@ -206,12 +215,4 @@ pub(crate) fn print(inputs: ReportInputs<'_>, is_json: bool) -> anyhow::Result<(
         let line = format!("covalent-camera: {}\n", report.line());
         print::text(&line, true).context("writing the statistics on stderr")
     }
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a mean, for which the precision of f64 suffices"
-)]
-fn mean(bytes: u64, frames: u64) -> f64 {
-    bytes as f64 / frames.max(1) as f64
 }

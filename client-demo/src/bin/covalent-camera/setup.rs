@@ -7,9 +7,9 @@ use covalent_alloc::backend::drm::HostTransfer;
 use covalent_alloc::backend::v4l2::{Direction, Queue, Stream};
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::collection::BufferCollection;
-use covalent_alloc::constraint::{CpuUse, Crop, Participant, Role};
-use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
+use covalent_alloc::model::{Extent, Fourcc, Layout};
 use covalent_alloc::solve::{Plan, Solution, solve};
+use covalent_client_demo::buffer_sets::BufferSets;
 use covalent_client_demo::camera_size;
 use covalent_client_demo::compositor::Compositor;
 use covalent_client_demo::encoder::{Encoder, EncoderDevice};
@@ -20,7 +20,7 @@ use covalent_client_demo::frame_sharing::SHARED_BUFFERS;
 use covalent_client_demo::negotiation::{NegotiatedBuffers, Negotiation, no_plan};
 use covalent_client_demo::open_window::open_window;
 use covalent_client_demo::print;
-use covalent_client_demo::shm_copy::{CopyReport, ShmCopy};
+use covalent_client_demo::shm_copy::{CopyReport, ShmCopy, frame_reader};
 use covalent_client_demo::source_choice;
 use covalent_client_demo::tranche_request::tranche_requests;
 use covalent_client_demo::window::Window;
@@ -31,6 +31,7 @@ use crate::controls;
 use crate::display_buffers::DisplayBuffers;
 use crate::options::Options;
 use crate::rate;
+use crate::replan::Replanner;
 
 /// The minimum number of buffers. With fewer, the camera stalls as soon as the compositor releases a buffer one frame late.
 const BUFFERS: u32 = 4;
@@ -46,6 +47,8 @@ pub(crate) struct Setup {
     pub(crate) stream: Stream,
     pub(crate) display: DisplayBuffers,
     pub(crate) encoder: Option<Encoder>,
+    /// Replaces the buffers after new feedback; `None` where the buffers stay.
+    pub(crate) replanner: Option<Replanner>,
 }
 
 /// Opens the window, plans, allocates, and imports the buffers into the camera's queue and the compositor.
@@ -55,8 +58,7 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
         .queue(Direction::Capture)
         .map_err(exit_code::camera_failure)?;
     let (mut events, mut compositor) = Events::connect().map_err(exit_code::compositor_failure)?;
-    // The program plans once, so it drops the feedback objects and ignores later feedback.
-    let (window, _) = open_window(
+    let (window, subscriptions) = open_window(
         &mut events,
         &mut compositor,
         "camera",
@@ -86,6 +88,7 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
         display,
         copies,
         summary,
+        negotiation,
     } = plan(options, devices, extent, &mut events, &mut compositor)?;
     let (stream, pictures) = streams;
     let encoder = match (encoder, pictures) {
@@ -104,29 +107,37 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
         (extent.width(), extent.height()),
         compositor.configure.unwrap_or_default(),
     );
-    match options.fps {
-        Some(rate) => queue.set_frame_rate(rate),
-        None => {
-            let refresh = compositor.output.map(|mode| mode.refresh_millihertz);
-            rate::set_best(&queue, plan.layout(), refresh)
-        }
-    }
-    .map_err(exit_code::camera_failure)?;
+    set_frame_rate(options, &queue, plan.layout(), &compositor)?;
+    let replanner = negotiation
+        .and_then(|negotiation| Replanner::new(options, &queue, negotiation, subscriptions));
     Ok(Setup {
         events,
         compositor,
         window,
-        camera_buffers: CameraBuffers::new(
-            options.device.display().to_string(),
-            plan,
-            buffers,
-            copies,
-            queue.colours().map_err(exit_code::camera_failure)?,
-        ),
+        camera_buffers: CameraBuffers::new(&queue, plan, buffers, copies)?,
         stream,
         display,
         encoder,
+        replanner,
     })
+}
+
+/// Sets the frame rate of `--fps`, or the highest rate that the display can show.
+pub(crate) fn set_frame_rate(
+    options: &Options,
+    queue: &Queue,
+    layout: &Layout,
+    compositor: &Compositor,
+) -> Result<(), Failure> {
+    match options.fps {
+        Some(rate) => queue.set_frame_rate(rate),
+        None => {
+            let refresh = compositor.output.map(|mode| mode.refresh_millihertz);
+            rate::set_best(queue, layout, refresh)
+        }
+    }
+    .map(|_| ())
+    .map_err(exit_code::camera_failure)
 }
 
 /// The devices of this process that share the buffers.
@@ -180,6 +191,8 @@ struct Planned {
     display: DisplayBuffers,
     copies: Option<HostTransfer>,
     summary: String,
+    /// The negotiation, with which a plan can be made again; `None` where every frame is copied.
+    negotiation: Option<Negotiation>,
 }
 
 /// Negotiates buffers that the camera and the compositor share. If no plan for both exists and `--no-copy` is not given, plans
@@ -213,9 +226,10 @@ fn plan(
             plan,
             buffers,
             streams,
-            display: DisplayBuffers::Shared(wl_buffers),
+            display: DisplayBuffers::Shared(BufferSets::new(wl_buffers)),
             copies,
             summary,
+            negotiation: Some(negotiation),
         }),
         Err(failure) if failure.exit() == Exit::NoPlan && !options.no_copy => {
             let reason = negotiation.why_no_plan(compositor);
@@ -270,15 +284,8 @@ fn plan_with_copy(
     reason: String,
 ) -> Result<Planned, Failure> {
     let mut collection = devices.collection(extent, options.format)?;
-    let mut processor = Participant::processor(Role::CpuRead);
-    processor.for_each_choice(|own| {
-        let formats = xrgb::FORMATS.map(FormatModifier::linear);
-        own.formats = Some(formats.into());
-        own.memory.cpu = CpuUse::Often;
-        own.image.crop = Crop::Anywhere;
-    });
     collection
-        .add(&processor)
+        .add(&frame_reader())
         .map_err(exit_code::backend_failure)?;
     let mut request = collection.request();
     request.sources = source_choice::chosen(options.source.as_deref(), &request.sources)?;
@@ -311,17 +318,11 @@ fn plan_with_copy(
         .camera
         .colours()
         .map_err(exit_code::camera_failure)?;
-    let copy = ShmCopy::new(compositor, &events.handle(), &buffers, colours, BUFFERS)
+    let handle = events.handle();
+    let copy = ShmCopy::new(compositor, &handle, &buffers, colours, (0, BUFFERS))
         .map_err(|error| Failure::new(Exit::Allocation, error))?;
-    let report = CopyReport {
-        reason,
-        bytes_per_frame: copy.frame_bytes(),
-        from: plan.layout().format().fourcc.to_string(),
-        to: Fourcc::XRGB8888.to_string(),
-    };
-    print::text(&format!("covalent-camera: {}\n", report.line()), true)
-        .context("printing why frames are copied")
-        .map_err(Failure::unexpected)?;
+    let report = CopyReport::new(reason, &copy, plan.layout());
+    report.print("covalent-camera")?;
     let summary = format!(
         "{without_copy}\n\nThe frames in these buffers are copied into shared memory.\n{}",
         plan.explain()
@@ -333,6 +334,7 @@ fn plan_with_copy(
         display: DisplayBuffers::Copied(Box::new(copy), report),
         copies: None,
         summary,
+        negotiation: None,
     })
 }
 
@@ -385,7 +387,7 @@ fn preferred_extent(options: &Options, compositor: &Compositor) -> Extent {
 }
 
 /// Prints the summary of the negotiation where `--explain` was given.
-fn explain(options: &Options, summary: &str) -> Result<(), Failure> {
+pub(crate) fn explain(options: &Options, summary: &str) -> Result<(), Failure> {
     if !options.explain {
         return Ok(());
     }

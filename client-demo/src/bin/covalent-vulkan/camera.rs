@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use covalent_alloc::backend::BackendError;
-use covalent_alloc::backend::v4l2::{
-    Colours, Device, Direction, Encoding, FrameInfo, Queue, Stream,
-};
+use covalent_alloc::backend::v4l2::{Colours, Device, Direction, FrameInfo, Queue, Stream};
 use covalent_alloc::backend::vulkan::{Gpu, Purpose};
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::collection::BufferCollection;
@@ -207,14 +205,8 @@ impl Camera {
     /// Returns the YUV matrix and the range of the pixels, for messages; `None` for RGB.
     pub(crate) fn conversion(&self) -> Option<String> {
         let info = self.layout().format().fourcc.info()?;
-        let is_ycbcr = info.planes.len() > 1
-            || [Fourcc::YUYV, Fourcc::UYVY].contains(&self.layout().format().fourcc);
-        is_ycbcr.then(|| {
-            let encoding = match self.colours.encoding {
-                Encoding::Bt709 => "BT.709",
-                Encoding::Bt2020 => "BT.2020",
-                _ => "BT.601",
-            };
+        info.is_yuv.then(|| {
+            let encoding = self.colours.encoding;
             let range = if self.colours.is_full_range {
                 "full"
             } else {

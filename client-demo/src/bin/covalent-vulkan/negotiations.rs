@@ -5,6 +5,8 @@ use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::negotiation::Negotiation;
+use covalent_client_demo::planning::Alternative;
+use covalent_client_demo::shm_copy::{COPIED, frame_reader};
 
 use crate::gpus::display_name;
 
@@ -30,6 +32,14 @@ pub(crate) fn open(
     Ok(Negotiation::new(collection, participants_label)
         .with_only_source(source)
         .with_trial_import(trial_participant))
+}
+
+/// Returns the request for buffers that the device renders to and the CPU reads. This process copies their frames to shared memory.
+///
+/// # Errors
+/// [`Exit::Usage`] where the source that the command line names does not exist.
+pub(crate) fn copied(negotiation: &mut Negotiation) -> Result<Alternative, Failure> {
+    negotiation.alternative(COPIED, &[frame_reader()])
 }
 
 /// Sets the size of the buffers, and queries the device's constraints for that size.

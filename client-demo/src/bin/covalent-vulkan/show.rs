@@ -24,6 +24,7 @@ use covalent_client_demo::feedback::Subscription;
 use covalent_client_demo::frame_stats::{Ending, FrameStats};
 use covalent_client_demo::negotiation::Negotiation;
 use covalent_client_demo::print;
+use covalent_client_demo::shm_copy::CopyReport;
 use covalent_client_demo::window::Window;
 
 use crate::camera::Camera;
@@ -66,6 +67,12 @@ pub(crate) struct App<'a> {
     pub(crate) pending_plan: Option<(Vec<String>, SwapchainReason)>,
     /// Why a new plan has to be requested; `None` if no new plan is needed.
     pub(crate) replan_reason: Option<SwapchainReason>,
+    /// Whether so many imports of plans without a copy have failed that no more are tried until the compositor sends new feedback.
+    pub(crate) has_refused_all: bool,
+    /// Why the frames of the current swapchain are copied to shared memory; `None` where they are not.
+    pub(crate) copied: Option<CopyReport>,
+    /// The bytes that were written to shared memory.
+    pub(crate) shm_bytes: u64,
     pub(crate) planned_for: Extent,
     pub(crate) next_buffer_number: usize,
     pub(crate) stats: FrameStats,
@@ -140,6 +147,9 @@ impl<'a> App<'a> {
             gpu,
             pending_plan: None,
             replan_reason: None,
+            has_refused_all: false,
+            copied: None,
+            shm_bytes: 0,
             planned_for,
             next_buffer_number: 0,
             stats: FrameStats::default(),
@@ -299,6 +309,8 @@ impl<'a> App<'a> {
                 }),
             imports: self.renderer.imports(),
             imports_at_first_frame: self.imports_at_first_frame,
+            shm_bytes: self.shm_bytes,
+            copied: self.copied.as_ref(),
             ended,
         });
         print::json(&report)
