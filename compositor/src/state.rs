@@ -24,6 +24,7 @@ use smithay::wayland::xdg_activation::XdgActivationState;
 
 use crate::backend::Backend;
 use crate::blocked_commits::BlockedCommits;
+use crate::capture::Captures;
 use crate::clock;
 use crate::commits::UnreleasedBuffers;
 use crate::connection::{Connections, ShmPools};
@@ -88,6 +89,8 @@ pub struct State {
     pub outputs: Outputs,
     /// The frame callbacks that are not sent yet.
     pub callbacks: PendingCallbacks,
+    /// The captures of outputs that clients requested.
+    pub captures: Captures,
     /// The control socket.
     pub control: Control,
     /// The fatal error that stopped the event loop.
@@ -193,6 +196,7 @@ impl State {
         let dmabuf = Dmabuf::new(&display, supported)?;
         color_representation::create_global(&display);
         let syncobj = Syncobj::new(&display, backend.sync_device());
+        let captures = Captures::new(&display);
         let mut state = Self {
             display,
             handle,
@@ -210,6 +214,7 @@ impl State {
             shell: Shell::default(),
             outputs: Outputs::default(),
             callbacks: PendingCallbacks::default(),
+            captures,
             control: Control::default(),
             failure: None,
         };

@@ -94,6 +94,7 @@ impl State {
             screen.backend.swapchain().damage_all();
         }
         self.outputs.schedule_redraw();
+        self.check_captures();
         self.configure_for_outputs();
         let pointer = self.outputs.clamp(self.pointer.current_location());
         if pointer != self.pointer.current_location() {
@@ -158,6 +159,7 @@ impl State {
                 kms.pause();
             }
         }
+        self.check_captures();
         if let Some(devices) = &mut self.devices {
             devices.pause();
         }

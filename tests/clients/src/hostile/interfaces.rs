@@ -7,6 +7,10 @@ use wayland_client::protocol::{
     wl_data_device_manager::WlDataDeviceManager, wl_output::WlOutput, wl_seat::WlSeat,
     wl_shm::WlShm, wl_subcompositor::WlSubcompositor,
 };
+use wayland_protocols::ext::{
+    image_capture_source::v1::client::ext_output_image_capture_source_manager_v1::ExtOutputImageCaptureSourceManagerV1,
+    image_copy_capture::v1::client::ext_image_copy_capture_manager_v1::ExtImageCopyCaptureManagerV1,
+};
 use wayland_protocols::wp::{
     color_representation::v1::client::wp_color_representation_manager_v1::WpColorRepresentationManagerV1,
     cursor_shape::v1::client::wp_cursor_shape_manager_v1::WpCursorShapeManagerV1,
@@ -20,6 +24,7 @@ use wayland_protocols::xdg::{
     shell::client::xdg_wm_base::XdgWmBase,
     xdg_output::zv1::client::zxdg_output_manager_v1::ZxdgOutputManagerV1,
 };
+use wayland_protocols_wlr::screencopy::v1::client::zwlr_screencopy_manager_v1::ZwlrScreencopyManagerV1;
 
 /// Returns the interface of a global; `None` if the global is not in this list.
 pub(super) fn of_global(name: &str) -> Option<&'static Interface> {
@@ -39,6 +44,9 @@ pub(super) fn of_global(name: &str) -> Option<&'static Interface> {
         WpColorRepresentationManagerV1::interface(),
         ZwpLinuxDmabufV1::interface(),
         WpLinuxDrmSyncobjManagerV1::interface(),
+        ExtOutputImageCaptureSourceManagerV1::interface(),
+        ExtImageCopyCaptureManagerV1::interface(),
+        ZwlrScreencopyManagerV1::interface(),
     ]
     .into_iter()
     .find(|interface| interface.name == name)
