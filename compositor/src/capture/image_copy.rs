@@ -1,6 +1,4 @@
 //! `ext_image_capture_source_v1` and `ext_image_copy_capture_v1`, version 1, for outputs. Smithay 0.7 implements neither.
-//!
-//! The image of the pointer alone is not captured: such a session is stopped at once.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,9 +8,6 @@ use smithay::reexports::wayland_protocols::ext::image_capture_source::v1::server
     ext_output_image_capture_source_manager_v1::{self, ExtOutputImageCaptureSourceManagerV1},
 };
 use smithay::reexports::wayland_protocols::ext::image_copy_capture::v1::server::{
-    ext_image_copy_capture_cursor_session_v1::{
-        self, Error as CursorError, ExtImageCopyCaptureCursorSessionV1,
-    },
     ext_image_copy_capture_frame_v1::{
         self, Error as FrameError, ExtImageCopyCaptureFrameV1, FailureReason,
     },
@@ -32,7 +27,9 @@ use smithay::reexports::wayland_server::{
 };
 
 use super::buffer::CaptureBuffer;
-use super::{CaptureFrame, FORMAT, Sequence, Source};
+use super::cursor_session::CursorSessionData;
+use super::{CaptureFrame, CapturedContent, Sequence, Source};
+use crate::connection::expect_events;
 use crate::output_view::OutputId;
 use crate::region::Region;
 use crate::state::State;
@@ -120,46 +117,60 @@ impl ImageCopyFrame {
 
 impl State {
     /// Returns what a session of an output captures; `None` if the output has no display.
-    fn session_source(&self, output: Option<OutputId>, with_cursor: bool) -> Option<Source> {
+    fn session_source(&self, output: Option<OutputId>, content: CapturedContent) -> Option<Source> {
+        if content == CapturedContent::Pointer {
+            return self.pointer_source(output);
+        }
         let screen = self.outputs.get(output?)?;
         let whole = screen.mode().rect();
         let is_connected = screen.is_connected();
-        is_connected.then(|| Source::new(screen, whole, with_cursor))
+        is_connected.then(|| Source::new(screen, whole, content))
     }
 
     /// Sends the size, formats and modifiers of the buffers that a session accepts.
     fn send_constraints(&self, session: &ExtImageCopyCaptureSessionV1, source: &Source) {
         let (width, height) = source.size();
         session.buffer_size(width, height);
-        session.shm_format(wl_shm::Format::Xrgb8888);
-        let modifiers = self.capture_modifiers(source.output);
+        let format = source.format();
+        session.shm_format(if format.has_alpha() {
+            wl_shm::Format::Argb8888
+        } else {
+            wl_shm::Format::Xrgb8888
+        });
+        let modifiers = self.capture_modifiers(source);
         let device = self.dmabuf.feedback().main_device();
         if !modifiers.is_empty() && device.0 != 0 {
             session.dmabuf_device(device.to_bytes().to_vec());
             let modifiers = modifiers.into_iter().flat_map(u64::to_ne_bytes).collect();
-            session.dmabuf_format(FORMAT.fourcc(), modifiers);
+            session.dmabuf_format(format.fourcc(), modifiers);
         }
         session.done();
     }
 
-    /// Returns the modifiers of the dma-bufs into which captures of an output can be drawn. The CPU writes only linear ones.
-    fn capture_modifiers(&self, output: OutputId) -> Vec<u64> {
+    /// Returns the modifiers of the dma-bufs into which a source can be drawn. The CPU writes only linear ones.
+    fn capture_modifiers(&self, source: &Source) -> Vec<u64> {
         const LINEAR: u64 = 0;
-        let screen = self.outputs.get(output);
+        let format = source.format();
+        let screen = self.outputs.get(source.output);
         let mut modifiers = screen.map_or_else(Vec::new, |screen| {
-            screen.renderer().borrow().rendered_modifiers(FORMAT)
+            screen.renderer().borrow().rendered_modifiers(format)
         });
         if !modifiers.contains(&LINEAR) {
             modifiers.push(LINEAR);
         }
         // The client has to be able to create the buffer.
-        modifiers.retain(|modifier| self.dmabuf.planes(FORMAT.fourcc(), *modifier).is_some());
+        modifiers.retain(|modifier| self.dmabuf.planes(format.fourcc(), *modifier).is_some());
         modifiers
     }
 
     /// Starts a session: sends its constraints, or stops it if there is nothing to capture.
-    fn start_session(&mut self, object: ExtImageCopyCaptureSessionV1, data: &SessionData) {
-        let source = data.lock().source;
+    pub(super) fn start_session(
+        &mut self,
+        object: ExtImageCopyCaptureSessionV1,
+        data: &SessionData,
+        source: Option<Source>,
+    ) {
+        data.lock().source = source;
         match source {
             Some(source) => {
                 self.send_constraints(&object, &source);
@@ -171,19 +182,22 @@ impl State {
         }
     }
 
-    /// Stops the sessions of outputs that were removed, and sends new constraints to the sessions of outputs whose mode or
-    /// transform has changed.
+    /// Stops the sessions of outputs that were removed, and sends new constraints to the sessions whose size has changed.
     pub(super) fn update_sessions(&mut self) {
         let mut sessions = std::mem::take(&mut self.captures.sessions);
         sessions.retain(|_, session| {
             let Some(before) = session.data.lock().source else {
                 return false;
             };
-            let source = self.session_source(Some(before.output), before.with_cursor);
+            let source = self.session_source(Some(before.output), before.content);
             session.data.lock().source = source;
+            let is_changed = source.is_none_or(|source| source.size() != before.size());
+            if let Some(client) = session.object.client().filter(|_| is_changed) {
+                expect_events(&client);
+            }
             match source {
                 None => session.object.stopped(),
-                Some(source) if source.mode != before.mode => {
+                Some(source) if is_changed => {
                     self.send_constraints(&session.object, &source);
                 }
                 Some(_) => {}
@@ -208,7 +222,7 @@ impl State {
         let buffer = buffer.upgrade().ok();
         let buffer = buffer
             .and_then(|buffer| CaptureBuffer::new(&self.dmabuf, client, &buffer))
-            .filter(|buffer| buffer.matches(FORMAT, source.size()));
+            .filter(|buffer| buffer.matches(source.format(), source.size()));
         let Some(buffer) = buffer else {
             object.failed(FailureReason::BufferConstraints);
             return;
@@ -216,7 +230,7 @@ impl State {
         let sequence = Sequence {
             owner: data.owner.clone(),
             output: source.output,
-            with_cursor: source.with_cursor,
+            content: source.content,
         };
         // The first capture of a session has damage everywhere, so it does not wait.
         let frame = CaptureFrame::ImageCopy(ImageCopyFrame(object.clone()));
@@ -307,15 +321,18 @@ impl Dispatch<ExtImageCopyCaptureManagerV1, ()> for State {
                     return;
                 };
                 let output = source.data::<SourceData>().and_then(|source| source.0);
-                let with_cursor = options.contains(Options::PaintCursors);
-                data.lock().source = state.session_source(output, with_cursor);
-                state.start_session(session, &data);
+                let content = CapturedContent::of_output(options.contains(Options::PaintCursors));
+                let source = state.session_source(output, content);
+                state.start_session(session, &data, source);
             }
             ext_image_copy_capture_manager_v1::Request::CreatePointerCursorSession {
                 session,
+                source,
                 ..
             } => {
-                data_init.init(session, CursorSessionData::default());
+                let output = source.data::<SourceData>().and_then(|source| source.0);
+                let session = data_init.init(session, CursorSessionData::new(output));
+                state.add_cursor_session(session, output);
             }
             _ => {}
         }
@@ -415,36 +432,5 @@ impl Dispatch<ExtImageCopyCaptureFrameV1, FrameData> for State {
     ) {
         data.session.lock().frame.take_if(|id| *id == frame.id());
         state.captures.remove(&frame.id());
-    }
-}
-
-/// The user data of a cursor session: whether the client has created its capture session.
-#[derive(Debug, Default)]
-pub struct CursorSessionData(Mutex<bool>);
-
-impl Dispatch<ExtImageCopyCaptureCursorSessionV1, CursorSessionData> for State {
-    fn request(
-        state: &mut Self,
-        _client: &Client,
-        cursor: &ExtImageCopyCaptureCursorSessionV1,
-        request: ext_image_copy_capture_cursor_session_v1::Request,
-        data: &CursorSessionData,
-        _display: &DisplayHandle,
-        data_init: &mut DataInit<'_, Self>,
-    ) {
-        let ext_image_copy_capture_cursor_session_v1::Request::GetCaptureSession { session } =
-            request
-        else {
-            return;
-        };
-        let session_data = SessionData::default();
-        let session = data_init.init(session, session_data.clone());
-        let mut has_session = data.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if std::mem::replace(&mut *has_session, true) {
-            let message = "the cursor session already has a capture session";
-            cursor.post_error(CursorError::DuplicateSession, message);
-            return;
-        }
-        state.start_session(session, &session_data);
     }
 }

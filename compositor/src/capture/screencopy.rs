@@ -16,7 +16,7 @@ use smithay::reexports::wayland_server::{
 };
 
 use super::buffer::{CaptureBuffer, PIXEL_BYTES};
-use super::{CaptureFrame, FORMAT, Sequence, Source};
+use super::{CaptureFrame, CapturedContent, FORMAT, Sequence, Source};
 use crate::region::{Rect, Region};
 use crate::state::State;
 
@@ -96,7 +96,7 @@ impl State {
                     .intersection(mode)?
             }
         };
-        let source = Source::new(screen, area, with_cursor);
+        let source = Source::new(screen, area, CapturedContent::of_output(with_cursor));
         self.check_source(&source).ok().map(|()| source)
     }
 
@@ -134,7 +134,7 @@ impl State {
         let sequence = Sequence {
             owner: data.manager.clone(),
             output: source.output,
-            with_cursor: source.with_cursor,
+            content: source.content,
         };
         let frame = ScreencopyFrame {
             object: frame.clone(),

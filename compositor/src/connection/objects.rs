@@ -26,7 +26,7 @@ const FD_HOLDING_INTERFACES: [&str; 4] = [
 ];
 
 /// The interfaces to whose objects every event of a seat, an output or the registry is sent.
-const EVENT_INTERFACES: [&str; 7] = [
+const EVENT_INTERFACES: [&str; 8] = [
     "wl_registry",
     "wl_pointer",
     "wl_keyboard",
@@ -34,6 +34,7 @@ const EVENT_INTERFACES: [&str; 7] = [
     "wl_data_device",
     "zxdg_output_v1",
     "ext_image_copy_capture_session_v1",
+    "ext_image_copy_capture_cursor_session_v1",
 ];
 
 /// The opcode of `wl_surface.commit`.

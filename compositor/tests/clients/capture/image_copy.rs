@@ -282,19 +282,130 @@ fn session_of_a_removed_output_is_stopped() {
     assert_eq!(capturing.events(session, DONE).len(), 0);
 }
 
+/// A client with a cursor session of the first output.
+struct Pointing {
+    capturing: Capturing,
+    cursor: u32,
+    session: u32,
+}
+
+impl Pointing {
+    fn new(fixture: &mut Fixture) -> Self {
+        let mut capturing = Capturing::new(fixture, 0);
+        let seat = capturing.wire.bind("wl_seat");
+        let pointer = capturing.wire.make(seat, 0, &[]);
+        let arguments = [capturing.source, pointer].map(Arg::Word);
+        let cursor = capturing.wire.make(capturing.manager, 1, &arguments);
+        let session = capturing.wire.make(cursor, 1, &[]);
+        wait_for_frames(fixture, &mut capturing.wire);
+        Self {
+            capturing,
+            cursor,
+            session,
+        }
+    }
+
+    /// Returns the last announced size of the image.
+    fn size(&self) -> (u32, u32) {
+        let sizes = self.capturing.events(self.session, BUFFER_SIZE);
+        let size = sizes.last().unwrap();
+        (size.word(0), size.word(1))
+    }
+
+    /// Requests a capture of the pointer's image.
+    fn capture(&mut self) -> (u32, Buffer) {
+        const ARGB: u32 = 0;
+        let size = self.size();
+        let wire = &mut self.capturing.wire;
+        let frame = wire.make(self.session, 0, &[]);
+        let buffer = Buffer::with(wire, size, size.0 * 4, ARGB);
+        wire.send(frame, ATTACH_BUFFER, &[buffer.id.into()]);
+        wire.send(frame, CAPTURE, &[]);
+        (frame, buffer)
+    }
+
+    /// Returns the two numbers of the last event of the cursor session with that opcode.
+    fn last(&self, event: u32) -> Option<(u32, u32)> {
+        let events = self.capturing.events(self.cursor, event);
+        events.last().map(|event| (event.word(0), event.word(1)))
+    }
+}
+
+/// Opcodes of events of the cursor session.
+const ENTER: u32 = 0;
+const LEAVE: u32 = 1;
+const POSITION: u32 = 2;
+const HOTSPOT: u32 = 3;
+
 #[test]
-fn session_of_the_pointer_is_stopped() {
+fn cursor_session_has_the_position_and_the_image_of_the_pointer() {
+    let mut fixture = Fixture::new(SIZE.0, SIZE.1);
+    let mut shown = Shown::new(&mut fixture, (64, 48), RED);
+    let mut pointing = Pointing::new(&mut fixture);
+    // The pointer has not moved yet, so it is not shown, and a capture waits for it.
+    assert_eq!(pointing.size(), (1, 1));
+    assert!(pointing.capturing.events(pointing.cursor, ENTER).is_empty());
+    fixture.state.point_at((20.0, 15.0).into(), 0);
+    let displayed = fixture.displayed_pixels(&mut shown.client);
+    wait_for_frames(&mut fixture, &mut pointing.capturing.wire);
+    assert_eq!(pointing.capturing.events(pointing.cursor, ENTER).len(), 1);
+    assert_eq!(pointing.last(POSITION), Some((20, 15)));
+    let (frame, buffer) = pointing.capture();
+    assert_eq!(pointing.capturing.finish(&mut fixture, frame), Ok(()));
+    pointing.capturing.wire.send(frame, DESTROY, &[]);
+    let hotspot = pointing.last(HOTSPOT).unwrap();
+    let corner = [20, 15].map(i64::from);
+    let corner = [
+        corner[0] - i64::from(hotspot.0),
+        corner[1] - i64::from(hotspot.1),
+    ];
+    let mut opaque = 0;
+    for (index, pixel) in (0..).zip(buffer.translucent_pixels()) {
+        let width = i64::from(pointing.size().0);
+        let (x, y) = (corner[0] + index % width, corner[1] + index / width);
+        let is_on_output = (0..64).contains(&x) && (0..48).contains(&y);
+        if pixel >> 24 == 0xff && is_on_output {
+            assert_eq!(displayed[usize::try_from(y * 64 + x).unwrap()], pixel);
+            opaque += 1;
+        }
+    }
+    assert!(opaque > 0);
+    // Motion changes the position and not the image.
+    let (frame, buffer) = pointing.capture();
+    fixture.state.point_at((30.0, 20.0).into(), 0);
+    wait_for_frames(&mut fixture, &mut pointing.capturing.wire);
+    assert_eq!(pointing.last(POSITION), Some((30, 20)));
+    assert_eq!(pointing.capturing.events(pointing.cursor, ENTER).len(), 1);
+    assert!(pointing.capturing.events(frame, READY).is_empty() && buffer.is_untouched());
+    assert_eq!(pointing.capturing.wire.error, None);
+}
+
+#[test]
+fn cursor_session_of_a_removed_output_leaves() {
+    let mut fixture = Fixture::new(SIZE.0, SIZE.1);
+    let config = OutputConfig {
+        name: "HEADLESS-2".to_owned(),
+        ..OutputConfig::default()
+    };
+    let second = fixture.add_output(config, SIZE);
+    fixture.state.point_at((70.0, 15.0).into(), 0);
+    let mut pointing = Pointing::new(&mut fixture);
+    assert_eq!(pointing.last(POSITION), Some((6, 15)));
+    fixture.state.remove_output(second);
+    wait_for_frames(&mut fixture, &mut pointing.capturing.wire);
+    assert_eq!(pointing.capturing.events(pointing.cursor, LEAVE).len(), 1);
+    let stopped = pointing.capturing.events(pointing.session, STOPPED);
+    assert_eq!(stopped.len(), 1);
+}
+
+#[test]
+fn second_capture_session_of_a_cursor_session_posts_an_error() {
     const DUPLICATE_SESSION: u32 = 1;
     let mut fixture = Fixture::new(SIZE.0, SIZE.1);
-    let mut capturing = Capturing::new(&mut fixture, 0);
-    let seat = capturing.wire.bind("wl_seat");
-    let pointer = capturing.wire.make(seat, 0, &[]);
-    let arguments = [capturing.source, pointer].map(Arg::Word);
-    let cursor = capturing.wire.make(capturing.manager, 1, &arguments);
-    let session = capturing.wire.make(cursor, 1, &[]);
-    fixture.round_trip_wire(&mut capturing.wire);
-    assert_eq!(capturing.events(session, STOPPED).len(), 1);
-    capturing.wire.make(cursor, 1, &[]);
+    let mut pointing = Pointing::new(&mut fixture);
+    let cursor = pointing.cursor;
+    pointing.capturing.wire.make(cursor, 1, &[]);
+    let capturing = &mut pointing.capturing;
     capturing.assert_error(&mut fixture, cursor, DUPLICATE_SESSION);
 }
 

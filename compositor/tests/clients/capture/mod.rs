@@ -49,12 +49,18 @@ impl Buffer {
 
     /// Returns the pixels as opaque `0xAARRGGBB`.
     fn pixels(&self) -> Vec<u32> {
+        let pixels = self.translucent_pixels().into_iter();
+        pixels.map(|pixel| pixel | 0xff00_0000).collect()
+    }
+
+    /// Returns the pixels as `0xAARRGGBB`.
+    fn translucent_pixels(&self) -> Vec<u32> {
         let mut bytes = vec![0; self.bytes];
         let read = rustix::io::pread(&self.memory, &mut bytes[..], 0).unwrap();
         assert_eq!(read, self.bytes);
         bytes
             .chunks_exact(4)
-            .map(|pixel| u32::from_le_bytes(pixel.try_into().unwrap()) | 0xff00_0000)
+            .map(|pixel| u32::from_le_bytes(pixel.try_into().unwrap()))
             .collect()
     }
 
