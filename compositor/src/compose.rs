@@ -56,6 +56,21 @@ pub struct GpuReadGuard {
     _contents: Vec<Rc<Content>>,
 }
 
+impl GpuReadGuard {
+    /// Locks the contents that the GPU reads until `done` is reached.
+    pub(crate) fn new(done: SyncPoint, contents: Vec<Rc<Content>>) -> Self {
+        Self {
+            done,
+            _contents: contents,
+        }
+    }
+
+    /// Returns whether the GPU has finished.
+    pub(crate) fn is_done(&self) -> bool {
+        self.done.is_reached()
+    }
+}
+
 impl Drop for GpuReadGuard {
     fn drop(&mut self) {
         // Rust drops the contents after this function returns, which releases the buffers.

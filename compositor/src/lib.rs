@@ -7,6 +7,7 @@
 pub mod backend;
 pub mod blocked_commits;
 pub mod buffer_lock;
+pub mod capture;
 pub mod client_region;
 pub mod clock;
 pub mod command;

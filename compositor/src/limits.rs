@@ -41,6 +41,7 @@ pub enum Limit {
     MimeTypes,
     Configures,
     FramePixels,
+    Captures,
 }
 
 /// A row of the table of limits.
@@ -63,7 +64,7 @@ const fn row(limit: Limit, name: &'static str, default: u64, what: &'static str)
 }
 
 /// The number of limits.
-const COUNT: usize = 25;
+const COUNT: usize = 26;
 
 /// The table, in the order of [`Limit`]. `compositor/DESIGN.md` has the same rows with the counts of real programs.
 const TABLE: [Row; COUNT] = [
@@ -198,6 +199,13 @@ const TABLE: [Row; COUNT] = [
         "frame-pixels",
         16,
         "times the output's pixels in the surfaces that one frame shows",
+    ),
+    // Each pending capture keeps a buffer and is visited for each frame of its output.
+    row(
+        Limit::Captures,
+        "captures",
+        32,
+        "captures that wait for a frame",
     ),
 ];
 

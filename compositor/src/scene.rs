@@ -108,6 +108,26 @@ pub struct ShownScene {
 impl Scene {
     /// Returns the damage since the scene `before`, clipped to the output.
     pub fn damage(&self, before: &ShownScene, output: Rect) -> Region {
+        let mut damage = self.surface_damage(before, output);
+        damage.merge(&self.cursor_damage(before, output));
+        damage.simplify();
+        damage
+    }
+
+    /// Returns the damage of the pointer since the scene `before`, clipped to the output.
+    pub fn cursor_damage(&self, before: &ShownScene, output: Rect) -> Region {
+        let mut damage = Region::default();
+        let cursor = self.cursor.as_ref().map(CursorLayer::shown);
+        if cursor != before.cursor {
+            let places = [before.cursor, cursor].into_iter().flatten();
+            places.for_each(|cursor| damage.add(cursor.destination()));
+        }
+        damage.clip(output);
+        damage
+    }
+
+    /// Returns the damage of the background and the surfaces since the scene `before`, clipped to the output.
+    pub fn surface_damage(&self, before: &ShownScene, output: Rect) -> Region {
         let mut damage = Region::default();
         let order = |id: &ObjectId| before.layers.iter().position(|(other, _)| other == id);
         let places: Vec<_> = self
@@ -138,11 +158,6 @@ impl Scene {
             if !self.layers.iter().any(|layer| layer.surface.id() == *id) {
                 damage.add(view.destination);
             }
-        }
-        let cursor = self.cursor.as_ref().map(CursorLayer::shown);
-        if cursor != before.cursor {
-            let places = [before.cursor, cursor].into_iter().flatten();
-            places.for_each(|cursor| damage.add(cursor.destination()));
         }
         damage.clip(output);
         damage.simplify();

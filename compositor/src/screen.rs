@@ -46,7 +46,7 @@ use crate::output_view::{OutputId, OutputView};
 use crate::outputs::SharedRenderer;
 use crate::render::view::Transform;
 use crate::report::FrameRecord;
-use crate::scene::ShownScene;
+use crate::scene::{Scene, ShownScene};
 use crate::state::State;
 use crate::writeback::Writeback;
 
@@ -241,6 +241,17 @@ impl Screen {
     pub(crate) fn surface_destroyed(&mut self, surface: &WlSurface) {
         self.output.leave(surface);
         self.entered.remove(&surface.id());
+    }
+
+    /// Returns the colour (`0xAARRGGBB`) that the display shows where no surface is.
+    pub(crate) fn background_of(&self, scene: &Scene) -> u32 {
+        let shows_blank =
+            self.backend.has_blank_buffer() && scene.visible(self.mode().rect()).is_empty();
+        if shows_blank {
+            submit::BLANK
+        } else {
+            scene.background
+        }
     }
 
     /// Schedules a frame for the next refresh.

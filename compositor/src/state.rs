@@ -25,6 +25,7 @@ use smithay::wayland::xdg_activation::XdgActivationState;
 
 use crate::backend::Backend;
 use crate::blocked_commits::BlockedCommits;
+use crate::capture::Captures;
 use crate::clock;
 use crate::commits::UnreleasedBuffers;
 use crate::config::Configuration;
@@ -93,6 +94,8 @@ pub struct State {
     pub outputs: Outputs,
     /// The frame callbacks that are not sent yet.
     pub callbacks: PendingCallbacks,
+    /// The captures of outputs that clients requested.
+    pub captures: Captures,
     /// The control socket.
     pub control: Control,
     /// The fatal error that stopped the event loop.
@@ -201,6 +204,7 @@ impl State {
         color_representation::create_global(&display);
         session_lock::create_global(&display);
         let syncobj = Syncobj::new(&display, backend.sync_device());
+        let captures = Captures::new(&display);
         let mut state = Self {
             display,
             handle,
@@ -219,6 +223,7 @@ impl State {
             configuration: Configuration::default(),
             outputs: Outputs::default(),
             callbacks: PendingCallbacks::default(),
+            captures,
             control: Control::default(),
             failure: None,
         };

@@ -26,13 +26,15 @@ const FD_HOLDING_INTERFACES: [&str; 4] = [
 ];
 
 /// The interfaces to whose objects every event of a seat, an output or the registry is sent.
-const EVENT_INTERFACES: [&str; 6] = [
+const EVENT_INTERFACES: [&str; 8] = [
     "wl_registry",
     "wl_pointer",
     "wl_keyboard",
     "wl_touch",
     "wl_data_device",
     "zxdg_output_v1",
+    "ext_image_copy_capture_session_v1",
+    "ext_image_copy_capture_cursor_session_v1",
 ];
 
 /// The opcode of `wl_surface.commit`.

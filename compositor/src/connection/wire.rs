@@ -6,6 +6,10 @@
 
 use covalent_protocols::linux_dmabuf::server::zwp_linux_dmabuf_v1::ZwpLinuxDmabufV1;
 use smithay::reexports::wayland_protocols::ext::session_lock::v1::server::ext_session_lock_manager_v1::ExtSessionLockManagerV1;
+use smithay::reexports::wayland_protocols::ext::{
+    image_capture_source::v1::server::ext_output_image_capture_source_manager_v1::ExtOutputImageCaptureSourceManagerV1,
+    image_copy_capture::v1::server::ext_image_copy_capture_manager_v1::ExtImageCopyCaptureManagerV1,
+};
 use smithay::reexports::wayland_protocols::wp::{
     color_representation::v1::server::wp_color_representation_manager_v1::WpColorRepresentationManagerV1,
     cursor_shape::v1::server::wp_cursor_shape_manager_v1::WpCursorShapeManagerV1,
@@ -19,6 +23,7 @@ use smithay::reexports::wayland_protocols::xdg::{
     xdg_output::zv1::server::zxdg_output_manager_v1::ZxdgOutputManagerV1,
 };
 use smithay::reexports::wayland_protocols_wlr::layer_shell::v1::server::zwlr_layer_shell_v1::ZwlrLayerShellV1;
+use smithay::reexports::wayland_protocols_wlr::screencopy::v1::server::zwlr_screencopy_manager_v1::ZwlrScreencopyManagerV1;
 use smithay::reexports::wayland_server::Resource;
 use smithay::reexports::wayland_server::backend::protocol::{AllowNull, ArgumentType, Interface};
 use smithay::reexports::wayland_server::protocol::{
@@ -75,6 +80,9 @@ pub(super) fn global_interface(name: &[u8]) -> Option<&'static Interface> {
         WpPresentation::interface(),
         ZwpLinuxDmabufV1::interface(),
         WpLinuxDrmSyncobjManagerV1::interface(),
+        ExtOutputImageCaptureSourceManagerV1::interface(),
+        ExtImageCopyCaptureManagerV1::interface(),
+        ZwlrScreencopyManagerV1::interface(),
     ]
     .into_iter()
     .find(|interface| interface.name.as_bytes() == name)

@@ -113,6 +113,7 @@ impl State {
         self.outputs.schedule_redraw();
         self.arrange_all_layer_surfaces();
         self.configure_lock_surfaces();
+        self.check_captures();
         self.configure_for_outputs();
         let pointer = self.outputs.clamp(self.pointer.current_location());
         if pointer != self.pointer.current_location() {
@@ -176,6 +177,7 @@ impl State {
                 kms.pause();
             }
         }
+        self.check_captures();
         if let Some(devices) = &mut self.devices {
             devices.pause();
         }

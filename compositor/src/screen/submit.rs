@@ -27,7 +27,7 @@ use crate::transient::FaultKind;
 const PLANS_MAX: usize = 4;
 
 /// The colour of the blank output buffer (`0xAARRGGBB`).
-const BLANK: u32 = 0xff00_0000;
+pub(super) const BLANK: u32 = 0xff00_0000;
 
 /// The result of submitting a frame.
 #[derive(Debug)]

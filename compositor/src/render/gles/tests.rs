@@ -345,3 +345,29 @@ fn copy_by_the_gpu_has_the_pixels_of_the_buffer() {
     let found = crate::screenshot::decode(&copied, ColorRepresentation::default()).unwrap();
     assert_eq!(found, expected);
 }
+
+#[test]
+fn pixels_that_are_mapped_after_the_draw_match_the_cpu_renderer_and_have_its_alpha() {
+    let mut gles = gles();
+    for alpha in [0xff, 0x80] {
+        let picture = Picture::new(10, 6, alpha);
+        let place = Rect::new(-3, 20, 10, 6);
+        let source = (0.0, 0.0, 10.0, 6.0);
+        let layers = [layer(&picture, source, place, Transform::Normal)];
+        let (pending, failed) = gles.start_read(SIZE, 0, &layers).unwrap();
+        assert!(failed.is_empty());
+        pending.done.wait().unwrap();
+        let found = gles.finish_read(&pending).unwrap();
+        let mut target = Target::memory(32, 24);
+        let drawn = Software::default().draw(&mut target, &whole(), 0, &layers);
+        assert!(drawn.unwrap().is_empty());
+        let expected = target.read().unwrap();
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(&expected) {
+            for shift in [0, 8, 16, 24] {
+                let (found, expected) = (found >> shift & 0xff, expected >> shift & 0xff);
+                assert!(found.abs_diff(expected) <= 2, "{found} {expected} {shift}");
+            }
+        }
+    }
+}

@@ -8,6 +8,10 @@ use wayland_client::protocol::{
     wl_shm::WlShm, wl_subcompositor::WlSubcompositor,
 };
 use wayland_protocols::ext::session_lock::v1::client::ext_session_lock_manager_v1::ExtSessionLockManagerV1;
+use wayland_protocols::ext::{
+    image_capture_source::v1::client::ext_output_image_capture_source_manager_v1::ExtOutputImageCaptureSourceManagerV1,
+    image_copy_capture::v1::client::ext_image_copy_capture_manager_v1::ExtImageCopyCaptureManagerV1,
+};
 use wayland_protocols::wp::{
     color_representation::v1::client::wp_color_representation_manager_v1::WpColorRepresentationManagerV1,
     cursor_shape::v1::client::wp_cursor_shape_manager_v1::WpCursorShapeManagerV1,
@@ -22,6 +26,7 @@ use wayland_protocols::xdg::{
     xdg_output::zv1::client::zxdg_output_manager_v1::ZxdgOutputManagerV1,
 };
 use wayland_protocols_wlr::layer_shell::v1::client::zwlr_layer_shell_v1::ZwlrLayerShellV1;
+use wayland_protocols_wlr::screencopy::v1::client::zwlr_screencopy_manager_v1::ZwlrScreencopyManagerV1;
 
 /// Returns the interface of a global; `None` if the global is not in this list.
 pub(super) fn of_global(name: &str) -> Option<&'static Interface> {
@@ -43,6 +48,9 @@ pub(super) fn of_global(name: &str) -> Option<&'static Interface> {
         WpColorRepresentationManagerV1::interface(),
         ZwpLinuxDmabufV1::interface(),
         WpLinuxDrmSyncobjManagerV1::interface(),
+        ExtOutputImageCaptureSourceManagerV1::interface(),
+        ExtImageCopyCaptureManagerV1::interface(),
+        ZwlrScreencopyManagerV1::interface(),
     ]
     .into_iter()
     .find(|interface| interface.name == name)

@@ -13,6 +13,8 @@ const TREE_SURFACES: usize = 200;
 const TREE_LEVELS: usize = 24;
 /// The number of rectangles of each region.
 const RECTANGLES: i32 = 400;
+/// The number of captures that wait for a frame at the same time.
+const CAPTURES: usize = 8;
 /// The number of objects that are created and then destroyed together.
 const OBJECTS: usize = 200;
 
@@ -140,6 +142,24 @@ impl ExpensiveClient {
             connection.call(*surface, "commit", &[], &[]);
         }
         self.window.show(connection);
+        self.capture(connection);
+    }
+
+    /// Requests a capture of a part of the output, and destroys the oldest one.
+    fn capture(&mut self, connection: &mut Connection) {
+        let managers = connection.objects_of("zwlr_screencopy_manager_v1");
+        let outputs = connection.objects_of("wl_output");
+        let (Some(manager), Some(output)) = (managers.first(), outputs.first()) else {
+            return;
+        };
+        let (width, height) = self.window.size;
+        let area = [1, *output, 0, 0, width, height].map(Argument::Word);
+        let frame = connection.call(*manager, "capture_output_region", &area, &[]);
+        connection.call(frame, "copy", &[self.window.buffer.into()], &[]);
+        self.objects.push(frame);
+        if self.objects.len() > CAPTURES {
+            connection.call(self.objects.remove(0), "destroy", &[], &[]);
+        }
     }
 
     /// Destroys the objects that the last call created, and creates as many new ones: surface feedback, pools with file
