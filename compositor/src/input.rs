@@ -18,6 +18,7 @@ use crate::clock;
 use crate::event_loop::LoopHandle;
 use crate::scene::SceneLayer;
 use crate::session::Seat;
+use crate::stack::to_pixel;
 use crate::state::State;
 
 /// The range to which an absolute device's coordinates are scaled, before they are converted to fractions of the output's size.
@@ -149,6 +150,7 @@ impl State {
             self.surface_at(to)
         };
         let pointer = self.pointer.clone();
+        self.stack.move_drag_icon(to_pixel(to));
         pointer.motion(
             self,
             focus,

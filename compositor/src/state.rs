@@ -17,6 +17,8 @@ use smithay::wayland::cursor_shape::CursorShapeManagerState;
 use smithay::wayland::output::OutputManagerState;
 use smithay::wayland::presentation::PresentationState;
 use smithay::wayland::selection::data_device::DataDeviceState;
+use smithay::wayland::selection::primary_selection::PrimarySelectionState;
+use smithay::wayland::selection::{ext_data_control, wlr_data_control};
 use smithay::wayland::shell::xdg::XdgShellState;
 use smithay::wayland::shm::{ShmState, fourcc_to_shm_format};
 use smithay::wayland::viewporter::ViewporterState;
@@ -36,11 +38,13 @@ use crate::input::Devices;
 use crate::limits::{Limit, Usage};
 use crate::options::OutputConfig;
 use crate::outputs::Outputs;
+use crate::privilege::is_privileged;
 use crate::region::Rect;
 use crate::render::{PixelFormat, Renderer};
 use crate::run::{Failure, exit};
 use crate::scene::{Scene, SceneLayer};
 use crate::screen::PendingCallbacks;
+use crate::selections::Selections;
 use crate::shell::Shell;
 use crate::stack::Stack;
 use crate::syncobj::Syncobj;
@@ -76,6 +80,8 @@ pub struct State {
     pub pointer: PointerHandle<Self>,
     /// The image of the pointer.
     pub cursor: Cursor,
+    /// The sources and devices of the selections.
+    pub selections: Selections,
     /// The key and button events that clients received.
     pub user_acts: UserActs,
     /// The input devices; `None` on a virtual output.
@@ -106,6 +112,9 @@ pub struct Protocols {
     pub viewporter: ViewporterState,
     pub presentation: PresentationState,
     pub data_device: DataDeviceState,
+    pub primary_selection: PrimarySelectionState,
+    pub ext_data_control: ext_data_control::DataControlState,
+    pub wlr_data_control: wlr_data_control::DataControlState,
     pub activation: XdgActivationState,
     pub cursor_shape: CursorShapeManagerState,
 }
@@ -117,6 +126,8 @@ pub struct ClientState {
     pub compositor: CompositorClientState,
     /// The process id of the client's socket. wayland-backend cannot provide it, because its socket is connected to this process.
     pub pid: Option<i32>,
+    /// Whether the client belongs to a security context, so that it sees no privileged protocol.
+    pub is_sandboxed: bool,
     /// The number by which the control socket identifies the client.
     pub number: ClientNumber,
     /// The committed buffers of the client that are not released yet.
@@ -174,6 +185,7 @@ impl State {
         if let Err(error) = seat.add_keyboard(Default::default(), 400, 25) {
             tracing::warn!(%error, "the keyboard is not available because the keymap cannot be loaded; install xkb-data");
         }
+        let primary_selection = PrimarySelectionState::new::<Self>(&display);
         let protocols = Protocols {
             compositor: CompositorState::new_v6::<Self>(&display),
             shell: XdgShellState::new_with_capabilities::<Self>(&display, CAPABILITIES),
@@ -183,6 +195,17 @@ impl State {
             viewporter: ViewporterState::new::<Self>(&display),
             presentation: PresentationState::new::<Self>(&display, clock::CLOCK_ID),
             data_device: DataDeviceState::new::<Self>(&display),
+            ext_data_control: ext_data_control::DataControlState::new::<Self, _>(
+                &display,
+                Some(&primary_selection),
+                is_privileged,
+            ),
+            wlr_data_control: wlr_data_control::DataControlState::new::<Self, _>(
+                &display,
+                Some(&primary_selection),
+                is_privileged,
+            ),
+            primary_selection,
             activation: XdgActivationState::new::<Self>(&display),
             cursor_shape: CursorShapeManagerState::new::<Self>(&display),
         };
@@ -204,6 +227,7 @@ impl State {
             seat,
             pointer,
             cursor: Cursor::default(),
+            selections: Selections::default(),
             user_acts: UserActs::default(),
             devices: None,
             stack: Stack::default(),

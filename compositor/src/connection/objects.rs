@@ -26,13 +26,16 @@ const FD_HOLDING_INTERFACES: [&str; 4] = [
 ];
 
 /// The interfaces to whose objects every event of a seat, an output or the registry is sent.
-const EVENT_INTERFACES: [&str; 6] = [
+const EVENT_INTERFACES: [&str; 9] = [
     "wl_registry",
     "wl_pointer",
     "wl_keyboard",
     "wl_touch",
     "wl_data_device",
     "zxdg_output_v1",
+    "zwp_primary_selection_device_v1",
+    "ext_data_control_device_v1",
+    "zwlr_data_control_device_v1",
 ];
 
 /// The opcode of `wl_surface.commit`.

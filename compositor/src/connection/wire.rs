@@ -5,11 +5,13 @@
 //! receives them.
 
 use covalent_protocols::linux_dmabuf::server::zwp_linux_dmabuf_v1::ZwpLinuxDmabufV1;
+use smithay::reexports::wayland_protocols::ext::data_control::v1::server::ext_data_control_manager_v1::ExtDataControlManagerV1;
 use smithay::reexports::wayland_protocols::wp::{
     color_representation::v1::server::wp_color_representation_manager_v1::WpColorRepresentationManagerV1,
     cursor_shape::v1::server::wp_cursor_shape_manager_v1::WpCursorShapeManagerV1,
     linux_drm_syncobj::v1::server::wp_linux_drm_syncobj_manager_v1::WpLinuxDrmSyncobjManagerV1,
     presentation_time::server::wp_presentation::WpPresentation,
+    primary_selection::zv1::server::zwp_primary_selection_device_manager_v1::ZwpPrimarySelectionDeviceManagerV1,
     viewporter::server::wp_viewporter::WpViewporter,
 };
 use smithay::reexports::wayland_protocols::xdg::{
@@ -17,6 +19,7 @@ use smithay::reexports::wayland_protocols::xdg::{
     shell::server::xdg_wm_base::XdgWmBase,
     xdg_output::zv1::server::zxdg_output_manager_v1::ZxdgOutputManagerV1,
 };
+use smithay::reexports::wayland_protocols_wlr::data_control::v1::server::zwlr_data_control_manager_v1::ZwlrDataControlManagerV1;
 use smithay::reexports::wayland_server::Resource;
 use smithay::reexports::wayland_server::backend::protocol::{AllowNull, ArgumentType, Interface};
 use smithay::reexports::wayland_server::protocol::{
@@ -62,6 +65,9 @@ pub(super) fn global_interface(name: &[u8]) -> Option<&'static Interface> {
         WlSeat::interface(),
         WlOutput::interface(),
         WlDataDeviceManager::interface(),
+        ZwpPrimarySelectionDeviceManagerV1::interface(),
+        ExtDataControlManagerV1::interface(),
+        ZwlrDataControlManagerV1::interface(),
         XdgWmBase::interface(),
         ZxdgOutputManagerV1::interface(),
         XdgActivationV1::interface(),

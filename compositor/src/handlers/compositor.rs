@@ -86,6 +86,7 @@ impl CompositorHandler for State {
             tracing::warn!(surface = ?surface.id(), %error, "a buffer cannot be shown");
         }
         self.cursor_committed(surface);
+        self.drag_icon_committed(surface);
         self.handle_shell_commit(&root_of(surface).0);
         for surface in mapping_changes {
             self.mapping_changed(&surface);
@@ -97,6 +98,9 @@ impl CompositorHandler for State {
         let had_content = self.stack.has_content(surface);
         self.callbacks.remove(surface);
         self.surface_destroyed(surface);
+        if self.stack.is_drag_icon(surface) {
+            self.stack.hide_drag_icon();
+        }
         if had_content {
             self.update_keyboard_focus();
             self.update_pointer_focus();

@@ -7,6 +7,7 @@ mod compositor;
 mod cursor_shape;
 mod popup;
 mod seat;
+mod selection;
 mod shell;
 mod unmapping;
 
@@ -21,7 +22,7 @@ use smithay::{delegate_output, delegate_presentation};
 use crate::state::State;
 
 /// Returns the root of a surface's tree, and the number of levels from the root to the surface, which is 1 for the root.
-fn root_of(surface: &WlSurface) -> (WlSurface, usize) {
+pub(crate) fn root_of(surface: &WlSurface) -> (WlSurface, usize) {
     let mut root = surface.clone();
     let mut levels = 1_usize;
     while let Some(parent) = get_parent(&root) {

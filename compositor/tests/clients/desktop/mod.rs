@@ -3,6 +3,7 @@
 mod keys;
 mod placement;
 mod popups;
+mod selections;
 mod switcher;
 mod window_drag;
 

@@ -7,12 +7,14 @@ use wayland_client::protocol::{
     wl_data_device_manager::WlDataDeviceManager, wl_output::WlOutput, wl_seat::WlSeat,
     wl_shm::WlShm, wl_subcompositor::WlSubcompositor,
 };
+use wayland_protocols::ext::data_control::v1::client::ext_data_control_manager_v1::ExtDataControlManagerV1;
 use wayland_protocols::wp::{
     color_representation::v1::client::wp_color_representation_manager_v1::WpColorRepresentationManagerV1,
     cursor_shape::v1::client::wp_cursor_shape_manager_v1::WpCursorShapeManagerV1,
     linux_dmabuf::zv1::client::zwp_linux_dmabuf_v1::ZwpLinuxDmabufV1,
     linux_drm_syncobj::v1::client::wp_linux_drm_syncobj_manager_v1::WpLinuxDrmSyncobjManagerV1,
     presentation_time::client::wp_presentation::WpPresentation,
+    primary_selection::zv1::client::zwp_primary_selection_device_manager_v1::ZwpPrimarySelectionDeviceManagerV1,
     viewporter::client::wp_viewporter::WpViewporter,
 };
 use wayland_protocols::xdg::{
@@ -20,6 +22,8 @@ use wayland_protocols::xdg::{
     shell::client::xdg_wm_base::XdgWmBase,
     xdg_output::zv1::client::zxdg_output_manager_v1::ZxdgOutputManagerV1,
 };
+
+use wayland_protocols_wlr::data_control::v1::client::zwlr_data_control_manager_v1::ZwlrDataControlManagerV1;
 
 /// Returns the interface of a global; `None` if the global is not in this list.
 pub(super) fn of_global(name: &str) -> Option<&'static Interface> {
@@ -30,6 +34,9 @@ pub(super) fn of_global(name: &str) -> Option<&'static Interface> {
         WlSeat::interface(),
         WlOutput::interface(),
         WlDataDeviceManager::interface(),
+        ZwpPrimarySelectionDeviceManagerV1::interface(),
+        ExtDataControlManagerV1::interface(),
+        ZwlrDataControlManagerV1::interface(),
         XdgWmBase::interface(),
         XdgActivationV1::interface(),
         ZxdgOutputManagerV1::interface(),

@@ -1,0 +1,251 @@
+//! Validation of the requests of data sources and data devices: `wl_data_device`, the primary selection and data-control.
+//!
+//! Smithay accepts any number of MIME types of any length, a source that is used twice, and types that are added to a source after
+//! its use. It checks that the client has keyboard focus, which a client can have without a key or button press.
+
+use smithay::reexports::wayland_protocols::ext::data_control::v1::server::{
+    ext_data_control_device_v1::{self, ExtDataControlDeviceV1},
+    ext_data_control_source_v1::{self, ExtDataControlSourceV1},
+};
+use smithay::reexports::wayland_protocols::wp::primary_selection::zv1::server::{
+    zwp_primary_selection_device_v1::{self, ZwpPrimarySelectionDeviceV1},
+    zwp_primary_selection_source_v1::{self, ZwpPrimarySelectionSourceV1},
+};
+use smithay::reexports::wayland_protocols_wlr::data_control::v1::server::{
+    zwlr_data_control_device_v1::{self, ZwlrDataControlDeviceV1},
+    zwlr_data_control_source_v1::{self, ZwlrDataControlSourceV1},
+};
+use smithay::reexports::wayland_server::protocol::{
+    wl_data_device::{self, WlDataDevice},
+    wl_data_source::{self, WlDataSource},
+};
+use smithay::reexports::wayland_server::{Client, Resource};
+use smithay::wayland::selection::data_device::{
+    DataDeviceUserData, DataSourceUserData, with_source_metadata,
+};
+use smithay::wayland::selection::ext_data_control::{
+    ExtDataControlDeviceUserData, ExtDataControlSourceUserData,
+};
+use smithay::wayland::selection::primary_selection::{
+    PrimaryDeviceUserData, PrimarySourceUserData,
+};
+use smithay::wayland::selection::wlr_data_control::{
+    DataControlDeviceUserData, DataControlSourceUserData,
+};
+
+use crate::limits::{Limit, amount};
+use crate::selections::MIME_TYPE_MAX;
+use crate::state::{State, usage_of};
+
+/// Returns whether a source may offer a MIME type. `count` is the number of its types with the new one. A client whose source has
+/// too many types is disconnected, and a type that is too long is ignored.
+fn is_type_permitted(state: &State, client: &Client, mime_type: &str, count: u64) -> bool {
+    if let Err(exceeded) = usage_of(client).check(Limit::MimeTypes, count) {
+        state
+            .connections
+            .disconnect(&state.display, client, exceeded);
+        return false;
+    }
+    if mime_type.len() > MIME_TYPE_MAX {
+        tracing::debug!(
+            ?client,
+            length = mime_type.len(),
+            "a MIME type is ignored because it is longer than {MIME_TYPE_MAX} bytes"
+        );
+        return false;
+    }
+    true
+}
+
+/// Returns whether a selection may be set with this serial.
+fn is_act_of_user(state: &State, client: &Client, serial: u32) -> bool {
+    let is_act = state.user_acts.contains(serial.into(), &client.id());
+    if !is_act {
+        tracing::debug!(
+            ?client,
+            "a selection is ignored because its serial is not that of a key or button event of its client"
+        );
+    }
+    is_act
+}
+
+pub(super) fn data_source(
+    state: &mut State,
+    client: &Client,
+    source: &WlDataSource,
+    request: wl_data_source::Request,
+    _data: &DataSourceUserData,
+) -> Option<wl_data_source::Request> {
+    if let wl_data_source::Request::Offer { mime_type } = &request {
+        let count = with_source_metadata(source, |metadata| metadata.mime_types.len());
+        let count = amount(count.unwrap_or(0)).saturating_add(1);
+        if !is_type_permitted(state, client, mime_type, count) {
+            return None;
+        }
+    }
+    Some(request)
+}
+
+pub(super) fn data_device(
+    state: &mut State,
+    client: &Client,
+    _device: &WlDataDevice,
+    request: wl_data_device::Request,
+    _data: &DataDeviceUserData,
+) -> Option<wl_data_device::Request> {
+    if let wl_data_device::Request::SetSelection { source, serial } = &request {
+        if !is_act_of_user(state, client, *serial) {
+            return None;
+        }
+        state.selections.request(source.as_ref().map(Resource::id));
+    }
+    if let wl_data_device::Request::StartDrag { .. } = request {
+        // Smithay compares only the serial, which another client can guess while a button is pressed.
+        let grab = state.pointer.grab_start_data();
+        let focus = grab.and_then(|grab| grab.focus);
+        let holder = focus.and_then(|(surface, _)| surface.client());
+        if holder.as_ref() != Some(client) {
+            tracing::debug!(
+                ?client,
+                "a drag is ignored because its client does not have the pointer grab"
+            );
+            return None;
+        }
+    }
+    Some(request)
+}
+
+pub(super) fn data_source_destroyed(
+    state: &mut State,
+    source: &WlDataSource,
+    _data: &DataSourceUserData,
+) {
+    state.source_destroyed(&source.id());
+}
+
+pub(super) fn data_device_destroyed(
+    state: &mut State,
+    device: &WlDataDevice,
+    _data: &DataDeviceUserData,
+) {
+    state.selections.closed.data.push(device.clone());
+}
+
+pub(super) fn primary_source(
+    state: &mut State,
+    client: &Client,
+    source: &ZwpPrimarySelectionSourceV1,
+    request: zwp_primary_selection_source_v1::Request,
+    _data: &PrimarySourceUserData,
+) -> Option<zwp_primary_selection_source_v1::Request> {
+    if let zwp_primary_selection_source_v1::Request::Offer { mime_type } = &request {
+        let count = state.selections.add_type(source.id());
+        if !is_type_permitted(state, client, mime_type, count) {
+            return None;
+        }
+    }
+    Some(request)
+}
+
+pub(super) fn primary_device(
+    state: &mut State,
+    client: &Client,
+    _device: &ZwpPrimarySelectionDeviceV1,
+    request: zwp_primary_selection_device_v1::Request,
+    _data: &PrimaryDeviceUserData,
+) -> Option<zwp_primary_selection_device_v1::Request> {
+    if let zwp_primary_selection_device_v1::Request::SetSelection { source, serial } = &request {
+        if !is_act_of_user(state, client, *serial) {
+            return None;
+        }
+        state.selections.request(source.as_ref().map(Resource::id));
+    }
+    Some(request)
+}
+
+pub(super) fn primary_source_destroyed(
+    state: &mut State,
+    source: &ZwpPrimarySelectionSourceV1,
+    _data: &PrimarySourceUserData,
+) {
+    state.source_destroyed(&source.id());
+}
+
+pub(super) fn primary_device_destroyed(
+    state: &mut State,
+    device: &ZwpPrimarySelectionDeviceV1,
+    _data: &PrimaryDeviceUserData,
+) {
+    state.selections.closed.primary.push(device.clone());
+}
+
+/// Defines the checks of one version of data-control. Both versions have the same requests and errors.
+macro_rules! data_control_checks {
+    (
+        source: $source_check:ident, $source_destroyed:ident, $source:ty, $source_data:ty, $source_module:ident;
+        device: $device_check:ident, $device_destroyed:ident, $device:ty, $device_data:ty, $device_module:ident, $closed:ident
+    ) => {
+        pub(super) fn $source_check(
+            state: &mut State,
+            client: &Client,
+            source: &$source,
+            request: $source_module::Request,
+            _data: &$source_data,
+        ) -> Option<$source_module::Request> {
+            if let $source_module::Request::Offer { mime_type } = &request {
+                if state.selections.is_used(&source.id()) {
+                    let message = "a MIME type is offered after the source was used";
+                    source.post_error($source_module::Error::InvalidOffer, message);
+                    return None;
+                }
+                let count = state.selections.add_type(source.id());
+                if !is_type_permitted(state, client, mime_type, count) {
+                    return None;
+                }
+            }
+            Some(request)
+        }
+
+        pub(super) fn $device_check(
+            state: &mut State,
+            _client: &Client,
+            device: &$device,
+            request: $device_module::Request,
+            _data: &$device_data,
+        ) -> Option<$device_module::Request> {
+            let ($device_module::Request::SetSelection { source }
+            | $device_module::Request::SetPrimarySelection { source }) = &request
+            else {
+                return Some(request);
+            };
+            let source = source.as_ref().map(Resource::id);
+            if let Some(source) = source.clone() {
+                if state.selections.is_used(&source) {
+                    let message = "the source was used before";
+                    device.post_error($device_module::Error::UsedSource, message);
+                    return None;
+                }
+                state.selections.mark_used(source);
+            }
+            state.selections.request(source);
+            Some(request)
+        }
+
+        pub(super) fn $source_destroyed(state: &mut State, source: &$source, _data: &$source_data) {
+            state.source_destroyed(&source.id());
+        }
+
+        pub(super) fn $device_destroyed(state: &mut State, device: &$device, _data: &$device_data) {
+            state.selections.closed.$closed.push(device.clone());
+        }
+    };
+}
+
+data_control_checks! {
+    source: ext_source, ext_source_destroyed, ExtDataControlSourceV1, ExtDataControlSourceUserData, ext_data_control_source_v1;
+    device: ext_device, ext_device_destroyed, ExtDataControlDeviceV1, ExtDataControlDeviceUserData, ext_data_control_device_v1, ext
+}
+data_control_checks! {
+    source: wlr_source, wlr_source_destroyed, ZwlrDataControlSourceV1, DataControlSourceUserData, zwlr_data_control_source_v1;
+    device: wlr_device, wlr_device_destroyed, ZwlrDataControlDeviceV1, DataControlDeviceUserData, zwlr_data_control_device_v1, wlr
+}
