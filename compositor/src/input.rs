@@ -1,5 +1,7 @@
 //! Keyboard and pointer input from libinput.
 
+mod gestures;
+
 use smithay::backend::input::{
     AbsolutePositionEvent, Axis, AxisSource, ButtonState, Event, InputBackend, InputEvent,
     KeyState, KeyboardKeyEvent, PointerAxisEvent, PointerButtonEvent, PointerMotionEvent,
@@ -7,7 +9,7 @@ use smithay::backend::input::{
 use smithay::backend::libinput::{LibinputInputBackend, LibinputSessionInterface};
 use smithay::backend::session::Session;
 use smithay::input::keyboard::{FilterResult, Keycode};
-use smithay::input::pointer::{AxisFrame, ButtonEvent, MotionEvent};
+use smithay::input::pointer::{AxisFrame, ButtonEvent, MotionEvent, RelativeMotionEvent};
 use smithay::reexports::input::Libinput;
 use smithay::reexports::wayland_server::Resource;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
@@ -16,6 +18,7 @@ use smithay::utils::{Logical, Point, SERIAL_COUNTER};
 use crate::client_region::accepts_input;
 use crate::clock;
 use crate::event_loop::LoopHandle;
+use crate::region::Rect;
 use crate::scene::SceneLayer;
 use crate::session::Seat;
 use crate::stack::to_pixel;
@@ -79,8 +82,12 @@ impl State {
         match event {
             InputEvent::Keyboard { event } => self.key(&event),
             InputEvent::PointerMotion { event } => {
-                let to = self.pointer.current_location() + event.delta();
-                self.point_at(to, event.time_msec());
+                let motion = RelativeMotionEvent {
+                    delta: event.delta(),
+                    delta_unaccel: event.delta_unaccel(),
+                    utime: event.time(),
+                };
+                self.pointer_moved_by(&motion, event.time_msec());
             }
             InputEvent::PointerMotionAbsolute { event } => {
                 // The coordinates of an absolute device, such as the tablet of a virtual machine, refer to the first output.
@@ -90,12 +97,12 @@ impl State {
                 );
                 let fraction = (x / f64::from(ABSOLUTE_RANGE), y / f64::from(ABSOLUTE_RANGE));
                 if let Some(output) = self.stack.outputs().first() {
-                    self.point_at(output.point(fraction).into(), event.time_msec());
+                    self.pointer_moved_to(output.point(fraction).into(), event.time_msec());
                 }
             }
             InputEvent::PointerButton { event } => self.button(&event),
             InputEvent::PointerAxis { event } => self.scroll(&event),
-            _ => {}
+            other => self.gesture(other),
         }
     }
 
@@ -122,7 +129,11 @@ impl State {
                     key_handle.raw_latin_sym_or_raw_current_sym(),
                     key_handle.modified_sym(),
                 );
-                let result = state.shell.filter_key((key, pressed), modifiers, symbols);
+                let is_inhibited = state.shortcut_inhibitors.is_active(focus.as_ref());
+                let key = (key, pressed);
+                let result = state
+                    .shell
+                    .filter_key(key, modifiers, symbols, is_inhibited);
                 if matches!(result, FilterResult::Forward) {
                     state.user_acts.record(serial, focus.as_ref());
                 }
@@ -131,6 +142,25 @@ impl State {
         );
         if let Some(action) = action.flatten() {
             self.perform(action);
+        }
+    }
+
+    /// Handles a motion of a device such as a mouse: sends it to the client with pointer focus, and moves the pointer unless it is
+    /// locked.
+    pub fn pointer_moved_by(&mut self, motion: &RelativeMotionEvent, time: u32) {
+        let pointer = self.pointer.clone();
+        let from = pointer.current_location();
+        pointer.relative_motion(self, self.surface_at(from), motion);
+        match self.constrained(from + motion.delta) {
+            Some(to) => self.point_at(to, time),
+            None => pointer.frame(self),
+        }
+    }
+
+    /// Handles a position of a device such as the tablet of a virtual machine: moves the pointer unless it is locked.
+    pub fn pointer_moved_to(&mut self, to: Point<f64, Logical>, time: u32) {
+        if let Some(to) = self.constrained(to) {
+            self.point_at(to, time);
         }
     }
 
@@ -161,6 +191,7 @@ impl State {
             },
         );
         pointer.frame(self);
+        self.pointer_constraints.mark_changed();
     }
 
     /// Updates the pointer focus if another surface is under the pointer, although the pointer did not move. A pointer without
@@ -260,11 +291,23 @@ impl State {
     }
 
     /// Returns the surface that gets the pointer focus at a point, and the position of its upper left corner.
-    fn surface_at(&self, at: Point<f64, Logical>) -> Option<(WlSurface, Point<f64, Logical>)> {
+    pub(crate) fn surface_at(
+        &self,
+        at: Point<f64, Logical>,
+    ) -> Option<(WlSurface, Point<f64, Logical>)> {
         let (layer, origin) = self.layer_at(at)?;
         let grabbing = self.grabbing_client();
         let is_reached = grabbing.is_none() || grabbing == layer.surface.client();
         is_reached.then_some((layer.surface, origin))
+    }
+
+    /// Returns the rectangle of a surface on the desktop; `None` if the output at the pointer does not show its window.
+    pub(crate) fn place_of(&self, surface: &WlSurface) -> Option<Rect> {
+        let output = self.outputs.at(self.pointer.current_location())?;
+        let scene = self.stack.logical_scene(output.id);
+        let mut layers = scene.layers.into_iter();
+        let layer = layers.find(|layer| layer.surface == *surface)?;
+        Some(layer.view.destination)
     }
 
     /// Returns the highest surface whose input region contains a point, and the position of its upper left corner.

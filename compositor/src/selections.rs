@@ -2,7 +2,7 @@
 //!
 //! Smithay 0.7 forgets a device only at the request that destroys it. A client that disconnects without this request leaves the
 //! device in the list of the seat, which would grow with each connection. The destroyed devices are therefore collected here, and
-//! [`handlers::selection`](crate::handlers) removes them from Smithay's list before a device is added.
+//! `handlers/selection.rs` removes them from Smithay's list before a device is added.
 
 use std::collections::HashMap;
 

@@ -15,7 +15,9 @@ use smithay::reexports::wayland_server::{Client, DisplayHandle, Resource};
 use smithay::wayland::compositor::{CompositorClientState, CompositorState};
 use smithay::wayland::cursor_shape::CursorShapeManagerState;
 use smithay::wayland::output::OutputManagerState;
+use smithay::wayland::pointer_gestures::PointerGesturesState;
 use smithay::wayland::presentation::PresentationState;
+use smithay::wayland::relative_pointer::RelativePointerManagerState;
 use smithay::wayland::selection::data_device::DataDeviceState;
 use smithay::wayland::selection::primary_selection::PrimarySelectionState;
 use smithay::wayland::selection::{ext_data_control, wlr_data_control};
@@ -33,11 +35,12 @@ use crate::control::{ClientNumber, Control};
 use crate::cursor::Cursor;
 use crate::dmabuf::{Dmabuf, SupportedFormats};
 use crate::event_loop::LoopHandle;
-use crate::handlers::color_representation;
+use crate::handlers::{color_representation, pointer_constraints};
 use crate::input::Devices;
 use crate::limits::{Limit, Usage};
 use crate::options::OutputConfig;
 use crate::outputs::Outputs;
+use crate::pointer_constraints::PointerConstraints;
 use crate::privilege::is_privileged;
 use crate::region::Rect;
 use crate::render::{PixelFormat, Renderer};
@@ -46,6 +49,7 @@ use crate::scene::{Scene, SceneLayer};
 use crate::screen::PendingCallbacks;
 use crate::selections::Selections;
 use crate::shell::Shell;
+use crate::shortcut_inhibitors::{self, ShortcutInhibitors};
 use crate::stack::Stack;
 use crate::syncobj::Syncobj;
 use crate::user_acts::UserActs;
@@ -80,6 +84,10 @@ pub struct State {
     pub pointer: PointerHandle<Self>,
     /// The image of the pointer.
     pub cursor: Cursor,
+    /// The constraints of the pointer.
+    pub pointer_constraints: PointerConstraints,
+    /// The inhibitors of key bindings.
+    pub shortcut_inhibitors: ShortcutInhibitors,
     /// The sources and devices of the selections.
     pub selections: Selections,
     /// The key and button events that clients received.
@@ -117,6 +125,8 @@ pub struct Protocols {
     pub wlr_data_control: wlr_data_control::DataControlState,
     pub activation: XdgActivationState,
     pub cursor_shape: CursorShapeManagerState,
+    pub relative_pointer: RelativePointerManagerState,
+    pub pointer_gestures: PointerGesturesState,
 }
 
 /// The data of each client.
@@ -208,6 +218,8 @@ impl State {
             primary_selection,
             activation: XdgActivationState::new::<Self>(&display),
             cursor_shape: CursorShapeManagerState::new::<Self>(&display),
+            relative_pointer: RelativePointerManagerState::new::<Self>(&display),
+            pointer_gestures: PointerGesturesState::new::<Self>(&display),
         };
         let supported = SupportedFormats {
             sampled: renderer.sampled(),
@@ -215,6 +227,8 @@ impl State {
         };
         let dmabuf = Dmabuf::new(&display, supported)?;
         color_representation::create_global(&display);
+        pointer_constraints::create_global(&display);
+        shortcut_inhibitors::create_global(&display);
         let syncobj = Syncobj::new(&display, backend.sync_device());
         let mut state = Self {
             display,
@@ -227,6 +241,8 @@ impl State {
             seat,
             pointer,
             cursor: Cursor::default(),
+            pointer_constraints: PointerConstraints::default(),
+            shortcut_inhibitors: ShortcutInhibitors::default(),
             selections: Selections::default(),
             user_acts: UserActs::default(),
             devices: None,
@@ -294,6 +310,8 @@ impl State {
 
     /// Draws frames that are due, and flushes the clients' events. It is called at the end of each event-loop iteration.
     pub fn after_dispatch(&mut self) {
+        self.update_pointer_constraint();
+        self.update_shortcut_inhibitors();
         self.redraw();
         self.send_hidden_callbacks();
         if let Err(error) = self.display.flush_clients() {

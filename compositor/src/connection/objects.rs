@@ -26,7 +26,7 @@ const FD_HOLDING_INTERFACES: [&str; 4] = [
 ];
 
 /// The interfaces to whose objects every event of a seat, an output or the registry is sent.
-const EVENT_INTERFACES: [&str; 9] = [
+const EVENT_INTERFACES: [&str; 13] = [
     "wl_registry",
     "wl_pointer",
     "wl_keyboard",
@@ -36,6 +36,10 @@ const EVENT_INTERFACES: [&str; 9] = [
     "zwp_primary_selection_device_v1",
     "ext_data_control_device_v1",
     "zwlr_data_control_device_v1",
+    "zwp_relative_pointer_v1",
+    "zwp_pointer_gesture_swipe_v1",
+    "zwp_pointer_gesture_pinch_v1",
+    "zwp_pointer_gesture_hold_v1",
 ];
 
 /// The opcode of `wl_surface.commit`.

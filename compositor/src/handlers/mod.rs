@@ -5,6 +5,7 @@ mod checked;
 pub(crate) mod color_representation;
 mod compositor;
 mod cursor_shape;
+pub(crate) mod pointer_constraints;
 mod popup;
 mod seat;
 mod selection;
@@ -17,7 +18,9 @@ use smithay::reexports::wayland_server::{delegate_dispatch, delegate_global_disp
 use smithay::wayland::compositor::get_parent;
 use smithay::wayland::output::OutputHandler;
 use smithay::wayland::viewporter::ViewporterState;
-use smithay::{delegate_output, delegate_presentation};
+use smithay::{
+    delegate_output, delegate_pointer_gestures, delegate_presentation, delegate_relative_pointer,
+};
 
 use crate::state::State;
 
@@ -35,7 +38,9 @@ pub(crate) fn root_of(surface: &WlSurface) -> (WlSurface, usize) {
 impl OutputHandler for State {}
 
 delegate_output!(State);
+delegate_pointer_gestures!(State);
 delegate_presentation!(State);
+delegate_relative_pointer!(State);
 // The requests of viewports are validated in `checked` first.
 delegate_global_dispatch!(State: [WpViewporter: ()] => ViewporterState);
 delegate_dispatch!(State: [WpViewporter: ()] => ViewporterState);

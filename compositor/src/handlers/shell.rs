@@ -110,6 +110,7 @@ impl State {
                 window.toplevel.send_pending_configure();
             }
         }
+        self.pointer_constraints.mark_changed();
         if let Some(keyboard) = self.seat.get_keyboard() {
             let surface = self.keyboard_target();
             if keyboard.current_focus() != surface {

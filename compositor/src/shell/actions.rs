@@ -29,6 +29,8 @@ pub(crate) enum Action {
     NextWindow,
     /// Selects the previous window of the switcher.
     PreviousWindow,
+    /// Takes the keys of bindings back from the focused window, or gives them to it again.
+    ToggleInhibitor,
 }
 
 impl State {
@@ -40,6 +42,7 @@ impl State {
             Action::Quit => self.handle.stop(),
             Action::NextWindow => self.switch_window(true),
             Action::PreviousWindow => self.switch_window(false),
+            Action::ToggleInhibitor => self.toggle_shortcut_inhibitor(),
             _ => {
                 let focused = self.stack.top_visible();
                 if let Some(toplevel) = focused.map(|window| window.toplevel.clone()) {

@@ -60,7 +60,7 @@ const fn binding(
 }
 
 /// All bindings. The help text and `compositor/README.md` have the same rows.
-const BINDINGS: [Binding; 12] = [
+const BINDINGS: [Binding; 13] = [
     binding(
         SUPER,
         Keysym::Return,
@@ -137,6 +137,13 @@ const BINDINGS: [Binding; 12] = [
         Action::PreviousWindow,
         "Alt+Shift+Tab",
         "the same in the other direction",
+    ),
+    binding(
+        SUPER,
+        Keysym::Escape,
+        Action::ToggleInhibitor,
+        "Super+Escape",
+        "take these keys back from a window that gets them itself, or give them to it again",
     ),
     // Many layouts have another symbol on the key of Tab with Shift.
     binding(

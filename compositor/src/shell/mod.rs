@@ -54,12 +54,13 @@ impl Shell {
     }
 
     /// Decides whether the client with keyboard focus receives a key event, or which action the key has. `symbol` is the key
-    /// without modifiers, and `modified` with them.
+    /// without modifiers, and `modified` with them. While bindings are inhibited, only those remain by which the user gets them back.
     pub(crate) fn filter_key(
         &mut self,
         (key, pressed): (Keycode, bool),
         modifiers: &ModifiersState,
         (symbol, modified): (Option<Keysym>, Keysym),
+        is_inhibited: bool,
     ) -> FilterResult<Option<Action>> {
         if !modifiers.alt {
             self.switcher = None;
@@ -74,7 +75,8 @@ impl Shell {
         let console = bindings::console(modified).map(Action::SwitchConsole);
         let bound = symbol
             .filter(|_| !self.is_kiosk)
-            .and_then(|symbol| bindings::action(modifiers, symbol));
+            .and_then(|symbol| bindings::action(modifiers, symbol))
+            .filter(|action| !is_inhibited || *action == Action::ToggleInhibitor);
         match console.or(bound) {
             Some(action) => {
                 self.bound_keys.insert(key);

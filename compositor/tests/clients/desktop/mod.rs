@@ -2,6 +2,7 @@
 
 mod keys;
 mod placement;
+mod pointer;
 mod popups;
 mod selections;
 mod switcher;

@@ -11,10 +11,14 @@ use wayland_protocols::ext::data_control::v1::client::ext_data_control_manager_v
 use wayland_protocols::wp::{
     color_representation::v1::client::wp_color_representation_manager_v1::WpColorRepresentationManagerV1,
     cursor_shape::v1::client::wp_cursor_shape_manager_v1::WpCursorShapeManagerV1,
+    keyboard_shortcuts_inhibit::zv1::client::zwp_keyboard_shortcuts_inhibit_manager_v1::ZwpKeyboardShortcutsInhibitManagerV1,
     linux_dmabuf::zv1::client::zwp_linux_dmabuf_v1::ZwpLinuxDmabufV1,
     linux_drm_syncobj::v1::client::wp_linux_drm_syncobj_manager_v1::WpLinuxDrmSyncobjManagerV1,
+    pointer_constraints::zv1::client::zwp_pointer_constraints_v1::ZwpPointerConstraintsV1,
+    pointer_gestures::zv1::client::zwp_pointer_gestures_v1::ZwpPointerGesturesV1,
     presentation_time::client::wp_presentation::WpPresentation,
     primary_selection::zv1::client::zwp_primary_selection_device_manager_v1::ZwpPrimarySelectionDeviceManagerV1,
+    relative_pointer::zv1::client::zwp_relative_pointer_manager_v1::ZwpRelativePointerManagerV1,
     viewporter::client::wp_viewporter::WpViewporter,
 };
 use wayland_protocols::xdg::{
@@ -37,6 +41,10 @@ pub(super) fn of_global(name: &str) -> Option<&'static Interface> {
         ZwpPrimarySelectionDeviceManagerV1::interface(),
         ExtDataControlManagerV1::interface(),
         ZwlrDataControlManagerV1::interface(),
+        ZwpRelativePointerManagerV1::interface(),
+        ZwpPointerConstraintsV1::interface(),
+        ZwpPointerGesturesV1::interface(),
+        ZwpKeyboardShortcutsInhibitManagerV1::interface(),
         XdgWmBase::interface(),
         XdgActivationV1::interface(),
         ZxdgOutputManagerV1::interface(),
