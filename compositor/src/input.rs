@@ -79,6 +79,13 @@ impl Devices {
 impl State {
     /// Handles one input event.
     pub fn input<B: InputBackend>(&mut self, event: InputEvent<B>) {
+        let is_act = !matches!(
+            event,
+            InputEvent::DeviceAdded { .. } | InputEvent::DeviceRemoved { .. }
+        );
+        if is_act {
+            self.user_is_active();
+        }
         match event {
             InputEvent::Keyboard { event } => self.key(&event),
             InputEvent::PointerMotion { event } => {

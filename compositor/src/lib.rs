@@ -25,6 +25,7 @@ pub mod event_loop;
 pub mod faults;
 pub mod frame_trace;
 mod handlers;
+pub mod idle;
 pub mod input;
 pub mod kms;
 pub mod limits;

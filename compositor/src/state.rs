@@ -36,6 +36,7 @@ use crate::cursor::Cursor;
 use crate::dmabuf::{Dmabuf, SupportedFormats};
 use crate::event_loop::LoopHandle;
 use crate::handlers::{color_representation, pointer_constraints};
+use crate::idle::{self, Idle};
 use crate::input::Devices;
 use crate::limits::{Limit, Usage};
 use crate::options::OutputConfig;
@@ -88,6 +89,8 @@ pub struct State {
     pub pointer_constraints: PointerConstraints,
     /// The inhibitors of key bindings.
     pub shortcut_inhibitors: ShortcutInhibitors,
+    /// The notifications of an inactive user, and their inhibitors.
+    pub idle: Idle,
     /// The sources and devices of the selections.
     pub selections: Selections,
     /// The key and button events that clients received.
@@ -229,6 +232,7 @@ impl State {
         color_representation::create_global(&display);
         pointer_constraints::create_global(&display);
         shortcut_inhibitors::create_global(&display);
+        idle::create_globals(&display);
         let syncobj = Syncobj::new(&display, backend.sync_device());
         let mut state = Self {
             display,
@@ -243,6 +247,7 @@ impl State {
             cursor: Cursor::default(),
             pointer_constraints: PointerConstraints::default(),
             shortcut_inhibitors: ShortcutInhibitors::default(),
+            idle: Idle::default(),
             selections: Selections::default(),
             user_acts: UserActs::default(),
             devices: None,
@@ -314,6 +319,7 @@ impl State {
         self.update_shortcut_inhibitors();
         self.redraw();
         self.send_hidden_callbacks();
+        self.update_idle_inhibition();
         if let Err(error) = self.display.flush_clients() {
             tracing::warn!(%error, "events cannot be sent to clients");
         }

@@ -26,7 +26,7 @@ const FD_HOLDING_INTERFACES: [&str; 4] = [
 ];
 
 /// The interfaces to whose objects every event of a seat, an output or the registry is sent.
-const EVENT_INTERFACES: [&str; 13] = [
+const EVENT_INTERFACES: [&str; 15] = [
     "wl_registry",
     "wl_pointer",
     "wl_keyboard",
@@ -40,6 +40,8 @@ const EVENT_INTERFACES: [&str; 13] = [
     "zwp_pointer_gesture_swipe_v1",
     "zwp_pointer_gesture_pinch_v1",
     "zwp_pointer_gesture_hold_v1",
+    "ext_idle_notification_v1",
+    "zwp_idle_inhibitor_v1",
 ];
 
 /// The opcode of `wl_surface.commit`.

@@ -7,11 +7,13 @@
 use covalent_protocols::linux_dmabuf::server::zwp_linux_dmabuf_v1::ZwpLinuxDmabufV1;
 use smithay::reexports::wayland_protocols::ext::{
     data_control::v1::server::ext_data_control_manager_v1::ExtDataControlManagerV1,
+    idle_notify::v1::server::ext_idle_notifier_v1::ExtIdleNotifierV1,
 };
 use smithay::reexports::wayland_protocols::wp::{
     color_representation::v1::server::wp_color_representation_manager_v1::WpColorRepresentationManagerV1,
     cursor_shape::v1::server::wp_cursor_shape_manager_v1::WpCursorShapeManagerV1,
     linux_drm_syncobj::v1::server::wp_linux_drm_syncobj_manager_v1::WpLinuxDrmSyncobjManagerV1,
+    idle_inhibit::zv1::server::zwp_idle_inhibit_manager_v1::ZwpIdleInhibitManagerV1,
     keyboard_shortcuts_inhibit::zv1::server::zwp_keyboard_shortcuts_inhibit_manager_v1::ZwpKeyboardShortcutsInhibitManagerV1,
     pointer_constraints::zv1::server::zwp_pointer_constraints_v1::ZwpPointerConstraintsV1,
     pointer_gestures::zv1::server::zwp_pointer_gestures_v1::ZwpPointerGesturesV1,
@@ -74,6 +76,8 @@ pub(super) fn global_interface(name: &[u8]) -> Option<&'static Interface> {
         ZwpPrimarySelectionDeviceManagerV1::interface(),
         ExtDataControlManagerV1::interface(),
         ZwlrDataControlManagerV1::interface(),
+        ExtIdleNotifierV1::interface(),
+        ZwpIdleInhibitManagerV1::interface(),
         ZwpRelativePointerManagerV1::interface(),
         ZwpPointerConstraintsV1::interface(),
         ZwpPointerGesturesV1::interface(),

@@ -1,5 +1,6 @@
 //! The desktop shell: placement, focus, keys, moving and resizing, and popups with grabs.
 
+mod idle;
 mod keys;
 mod placement;
 mod pointer;

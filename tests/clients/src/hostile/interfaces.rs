@@ -7,10 +7,14 @@ use wayland_client::protocol::{
     wl_data_device_manager::WlDataDeviceManager, wl_output::WlOutput, wl_seat::WlSeat,
     wl_shm::WlShm, wl_subcompositor::WlSubcompositor,
 };
-use wayland_protocols::ext::data_control::v1::client::ext_data_control_manager_v1::ExtDataControlManagerV1;
+use wayland_protocols::ext::{
+    data_control::v1::client::ext_data_control_manager_v1::ExtDataControlManagerV1,
+    idle_notify::v1::client::ext_idle_notifier_v1::ExtIdleNotifierV1,
+};
 use wayland_protocols::wp::{
     color_representation::v1::client::wp_color_representation_manager_v1::WpColorRepresentationManagerV1,
     cursor_shape::v1::client::wp_cursor_shape_manager_v1::WpCursorShapeManagerV1,
+    idle_inhibit::zv1::client::zwp_idle_inhibit_manager_v1::ZwpIdleInhibitManagerV1,
     keyboard_shortcuts_inhibit::zv1::client::zwp_keyboard_shortcuts_inhibit_manager_v1::ZwpKeyboardShortcutsInhibitManagerV1,
     linux_dmabuf::zv1::client::zwp_linux_dmabuf_v1::ZwpLinuxDmabufV1,
     linux_drm_syncobj::v1::client::wp_linux_drm_syncobj_manager_v1::WpLinuxDrmSyncobjManagerV1,
@@ -41,6 +45,8 @@ pub(super) fn of_global(name: &str) -> Option<&'static Interface> {
         ZwpPrimarySelectionDeviceManagerV1::interface(),
         ExtDataControlManagerV1::interface(),
         ZwlrDataControlManagerV1::interface(),
+        ExtIdleNotifierV1::interface(),
+        ZwpIdleInhibitManagerV1::interface(),
         ZwpRelativePointerManagerV1::interface(),
         ZwpPointerConstraintsV1::interface(),
         ZwpPointerGesturesV1::interface(),
