@@ -38,6 +38,7 @@ pub enum Limit {
     Rectangles,
     MappedBytes,
     MimeTypes,
+    SecurityContexts,
     Configures,
     FramePixels,
 }
@@ -62,7 +63,7 @@ const fn row(limit: Limit, name: &'static str, default: u64, what: &'static str)
 }
 
 /// The number of limits.
-const COUNT: usize = 24;
+const COUNT: usize = 25;
 
 /// The table, in the order of [`Limit`]. `compositor/DESIGN.md` has the same rows with the counts of real programs.
 const TABLE: [Row; COUNT] = [
@@ -183,6 +184,13 @@ const TABLE: [Row; COUNT] = [
         "mime-types",
         256,
         "types of one data source",
+    ),
+    // A thread accepts the connections of each.
+    row(
+        Limit::SecurityContexts,
+        "security-contexts",
+        64,
+        "security contexts that accept connections",
     ),
     row(
         Limit::Configures,

@@ -10,5 +10,5 @@ use crate::state::ClientState;
 pub fn is_privileged(client: &Client) -> bool {
     client
         .get_data::<ClientState>()
-        .is_some_and(|data| !data.is_sandboxed)
+        .is_some_and(|data| data.security_context.is_none())
 }

@@ -48,11 +48,13 @@ use crate::render::{PixelFormat, Renderer};
 use crate::run::{Failure, exit};
 use crate::scene::{Scene, SceneLayer};
 use crate::screen::PendingCallbacks;
+use crate::security_context::{self, SecurityContext, SecurityContexts};
 use crate::selections::Selections;
 use crate::shell::Shell;
 use crate::shortcut_inhibitors::{self, ShortcutInhibitors};
 use crate::stack::Stack;
 use crate::syncobj::Syncobj;
+use crate::toplevel_list::{self, ToplevelList};
 use crate::user_acts::UserActs;
 
 /// What this compositor can do with windows. It has no window menu.
@@ -91,6 +93,10 @@ pub struct State {
     pub shortcut_inhibitors: ShortcutInhibitors,
     /// The notifications of an inactive user, and their inhibitors.
     pub idle: Idle,
+    /// The lists of windows for task bars.
+    pub toplevel_list: ToplevelList,
+    /// The sockets of sandboxes.
+    pub security_contexts: SecurityContexts,
     /// The sources and devices of the selections.
     pub selections: Selections,
     /// The key and button events that clients received.
@@ -139,8 +145,8 @@ pub struct ClientState {
     pub compositor: CompositorClientState,
     /// The process id of the client's socket. wayland-backend cannot provide it, because its socket is connected to this process.
     pub pid: Option<i32>,
-    /// Whether the client belongs to a security context, so that it sees no privileged protocol.
-    pub is_sandboxed: bool,
+    /// The security context of the client. A client that has one sees no privileged protocol.
+    pub security_context: Option<Arc<SecurityContext>>,
     /// The number by which the control socket identifies the client.
     pub number: ClientNumber,
     /// The committed buffers of the client that are not released yet.
@@ -233,6 +239,8 @@ impl State {
         pointer_constraints::create_global(&display);
         shortcut_inhibitors::create_global(&display);
         idle::create_globals(&display);
+        toplevel_list::create_global(&display);
+        security_context::create_global(&display);
         let syncobj = Syncobj::new(&display, backend.sync_device());
         let mut state = Self {
             display,
@@ -248,6 +256,8 @@ impl State {
             pointer_constraints: PointerConstraints::default(),
             shortcut_inhibitors: ShortcutInhibitors::default(),
             idle: Idle::default(),
+            toplevel_list: ToplevelList::default(),
+            security_contexts: SecurityContexts::default(),
             selections: Selections::default(),
             user_acts: UserActs::default(),
             devices: None,
@@ -272,7 +282,7 @@ impl State {
         stream: std::os::unix::net::UnixStream,
     ) -> std::io::Result<Client> {
         self.connections
-            .add(&mut self.display, &self.handle, stream)
+            .add(&mut self.display, &self.handle, stream, None)
     }
 
     /// Disconnects the client of `surface` if `amount` exceeds a limit.
@@ -320,6 +330,7 @@ impl State {
         self.redraw();
         self.send_hidden_callbacks();
         self.update_idle_inhibition();
+        self.update_toplevel_list();
         if let Err(error) = self.display.flush_clients() {
             tracing::warn!(%error, "events cannot be sent to clients");
         }

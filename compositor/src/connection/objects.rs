@@ -18,11 +18,12 @@ use super::wire::{
 use crate::limits::{Charge, Limit, Usage};
 
 /// The interfaces whose objects each hold at least one file descriptor of the compositor.
-const FD_HOLDING_INTERFACES: [&str; 4] = [
+const FD_HOLDING_INTERFACES: [&str; 5] = [
     "wl_shm_pool",
     "wl_buffer",
     "zwp_linux_buffer_params_v1",
     "wp_linux_drm_syncobj_timeline_v1",
+    "wp_security_context_v1",
 ];
 
 /// The interfaces to whose objects every event of a seat, an output or the registry is sent.

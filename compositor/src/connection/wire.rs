@@ -7,6 +7,7 @@
 use covalent_protocols::linux_dmabuf::server::zwp_linux_dmabuf_v1::ZwpLinuxDmabufV1;
 use smithay::reexports::wayland_protocols::ext::{
     data_control::v1::server::ext_data_control_manager_v1::ExtDataControlManagerV1,
+    foreign_toplevel_list::v1::server::ext_foreign_toplevel_list_v1::ExtForeignToplevelListV1,
     idle_notify::v1::server::ext_idle_notifier_v1::ExtIdleNotifierV1,
 };
 use smithay::reexports::wayland_protocols::wp::{
@@ -20,6 +21,7 @@ use smithay::reexports::wayland_protocols::wp::{
     presentation_time::server::wp_presentation::WpPresentation,
     relative_pointer::zv1::server::zwp_relative_pointer_manager_v1::ZwpRelativePointerManagerV1,
     primary_selection::zv1::server::zwp_primary_selection_device_manager_v1::ZwpPrimarySelectionDeviceManagerV1,
+    security_context::v1::server::wp_security_context_manager_v1::WpSecurityContextManagerV1,
     viewporter::server::wp_viewporter::WpViewporter,
 };
 use smithay::reexports::wayland_protocols::xdg::{
@@ -78,6 +80,8 @@ pub(super) fn global_interface(name: &[u8]) -> Option<&'static Interface> {
         ZwlrDataControlManagerV1::interface(),
         ExtIdleNotifierV1::interface(),
         ZwpIdleInhibitManagerV1::interface(),
+        ExtForeignToplevelListV1::interface(),
+        WpSecurityContextManagerV1::interface(),
         ZwpRelativePointerManagerV1::interface(),
         ZwpPointerConstraintsV1::interface(),
         ZwpPointerGesturesV1::interface(),

@@ -5,6 +5,7 @@ mod keys;
 mod placement;
 mod pointer;
 mod popups;
+mod sandbox;
 mod selections;
 mod switcher;
 mod window_drag;

@@ -9,6 +9,7 @@ use wayland_client::protocol::{
 };
 use wayland_protocols::ext::{
     data_control::v1::client::ext_data_control_manager_v1::ExtDataControlManagerV1,
+    foreign_toplevel_list::v1::client::ext_foreign_toplevel_list_v1::ExtForeignToplevelListV1,
     idle_notify::v1::client::ext_idle_notifier_v1::ExtIdleNotifierV1,
 };
 use wayland_protocols::wp::{
@@ -23,6 +24,7 @@ use wayland_protocols::wp::{
     presentation_time::client::wp_presentation::WpPresentation,
     primary_selection::zv1::client::zwp_primary_selection_device_manager_v1::ZwpPrimarySelectionDeviceManagerV1,
     relative_pointer::zv1::client::zwp_relative_pointer_manager_v1::ZwpRelativePointerManagerV1,
+    security_context::v1::client::wp_security_context_manager_v1::WpSecurityContextManagerV1,
     viewporter::client::wp_viewporter::WpViewporter,
 };
 use wayland_protocols::xdg::{
@@ -47,6 +49,8 @@ pub(super) fn of_global(name: &str) -> Option<&'static Interface> {
         ZwlrDataControlManagerV1::interface(),
         ExtIdleNotifierV1::interface(),
         ZwpIdleInhibitManagerV1::interface(),
+        ExtForeignToplevelListV1::interface(),
+        WpSecurityContextManagerV1::interface(),
         ZwpRelativePointerManagerV1::interface(),
         ZwpPointerConstraintsV1::interface(),
         ZwpPointerGesturesV1::interface(),
