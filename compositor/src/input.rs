@@ -1,9 +1,10 @@
-//! Keyboard and pointer input from libinput.
+//! Keyboard, pointer and touch input from libinput.
 
 mod gestures;
+mod touch;
 
 use smithay::backend::input::{
-    AbsolutePositionEvent, Axis, AxisSource, ButtonState, Event, InputBackend, InputEvent,
+    AbsolutePositionEvent, Axis, AxisSource, ButtonState, Device, Event, InputBackend, InputEvent,
     KeyState, KeyboardKeyEvent, PointerAxisEvent, PointerButtonEvent, PointerMotionEvent,
 };
 use smithay::backend::libinput::{LibinputInputBackend, LibinputSessionInterface};
@@ -14,6 +15,7 @@ use smithay::reexports::input::Libinput;
 use smithay::reexports::wayland_server::Resource;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::utils::{Logical, Point, SERIAL_COUNTER};
+use smithay::wayland::shell::xdg::ToplevelSurface;
 
 use crate::client_region::accepts_input;
 use crate::clock;
@@ -23,6 +25,8 @@ use crate::scene::SceneLayer;
 use crate::session::Seat;
 use crate::stack::to_pixel;
 use crate::state::State;
+
+pub use touch::TouchScreens;
 
 /// The range to which an absolute device's coordinates are scaled, before they are converted to fractions of the output's size.
 const ABSOLUTE_RANGE: i32 = 1 << 20;
@@ -86,7 +90,10 @@ impl State {
         if is_act {
             self.user_is_active();
         }
+        self.touch(&event);
         match event {
+            InputEvent::DeviceAdded { device } => self.device_changed(&device, true),
+            InputEvent::DeviceRemoved { device } => self.device_changed(&device, false),
             InputEvent::Keyboard { event } => self.key(&event),
             InputEvent::PointerMotion { event } => {
                 let motion = RelativeMotionEvent {
@@ -111,6 +118,11 @@ impl State {
             InputEvent::PointerAxis { event } => self.scroll(&event),
             other => self.gesture(other),
         }
+    }
+
+    /// Adds or removes what the seat can do by a device.
+    fn device_changed(&mut self, device: &impl Device, is_added: bool) {
+        self.touch_device_changed(device, is_added);
     }
 
     fn key<B: InputBackend>(&mut self, event: &impl KeyboardKeyEvent<B>) {
@@ -258,7 +270,12 @@ impl State {
     /// Dismisses popups if a button is pressed outside of their client's surfaces, raises the window under the pointer, and
     /// returns whether the window follows the pointer from now on.
     fn press_on_window(&mut self, button: u32) -> bool {
-        let at = self.pointer.current_location();
+        let pressed = self.press_at(self.pointer.current_location());
+        pressed.is_some_and(|toplevel| self.start_drag_with_super(&toplevel, button))
+    }
+
+    /// Dismisses popups if the user presses outside of their client's surfaces, and raises and focuses the window at a point.
+    fn press_at(&mut self, at: Point<f64, Logical>) -> Option<ToplevelSurface> {
         let clicked = self.layer_at(at);
         let owner = clicked
             .as_ref()
@@ -266,12 +283,9 @@ impl State {
         if owner.is_none() || owner != self.grabbing_client() {
             self.dismiss_popups();
         }
-        let Some((layer, _)) = clicked else {
-            return false;
-        };
-        let toplevel = layer.window.toplevel;
+        let toplevel = clicked?.0.window.toplevel;
         self.activate(&toplevel);
-        self.start_drag_with_super(&toplevel, button)
+        Some(toplevel)
     }
 
     fn scroll<B: InputBackend>(&mut self, event: &impl PointerAxisEvent<B>) {

@@ -37,7 +37,7 @@ use crate::dmabuf::{Dmabuf, SupportedFormats};
 use crate::event_loop::LoopHandle;
 use crate::handlers::{color_representation, pointer_constraints};
 use crate::idle::{self, Idle};
-use crate::input::Devices;
+use crate::input::{Devices, TouchScreens};
 use crate::limits::{Limit, Usage};
 use crate::options::OutputConfig;
 use crate::outputs::Outputs;
@@ -103,6 +103,8 @@ pub struct State {
     pub user_acts: UserActs,
     /// The input devices; `None` on a virtual output.
     pub devices: Option<Devices>,
+    /// The connected touch screens.
+    pub touch_screens: TouchScreens,
     /// The windows and surfaces of all clients.
     pub stack: Stack,
     /// The state of the desktop shell.
@@ -261,6 +263,7 @@ impl State {
             selections: Selections::default(),
             user_acts: UserActs::default(),
             devices: None,
+            touch_screens: TouchScreens::default(),
             stack: Stack::default(),
             shell: Shell::default(),
             outputs: Outputs::default(),

@@ -67,11 +67,20 @@ impl Stack {
 }
 
 impl State {
-    /// Shows the icon of a drag that starts in the window with the pointer grab.
+    /// Shows the icon of a drag that starts in the window with the grab of the pointer or of a touch.
     pub(crate) fn show_drag_icon(&mut self, surface: WlSurface) {
         let grab = self.pointer.grab_start_data();
-        let Some((origin, _)) = grab.and_then(|grab| grab.focus) else {
+        let of_pointer = grab.and_then(|grab| Some((grab.focus?.0, grab.location)));
+        let touch = self.seat.get_touch();
+        let grab = touch.and_then(|touch| touch.grab_start_data());
+        let of_touch = grab.and_then(|grab| Some((grab.focus?.0, grab.location)));
+        let Some((origin, began_at)) = of_pointer.or(of_touch) else {
             return;
+        };
+        let place = if self.pointer.is_grabbed() {
+            self.pointer.current_location()
+        } else {
+            began_at
         };
         let (root, _) = root_of(&origin);
         let of_popup = self.stack.popup(&root);
@@ -83,7 +92,7 @@ impl State {
         self.stack.drag_icon = Some(DragIcon {
             surface,
             window,
-            position: to_pixel(self.pointer.current_location()),
+            position: to_pixel(place),
             offset: (0, 0),
         });
         self.outputs.schedule_redraw();

@@ -20,6 +20,7 @@ use smithay::reexports::wayland_server::protocol::{
     wl_data_source::{self, WlDataSource},
 };
 use smithay::reexports::wayland_server::{Client, Resource};
+use smithay::utils::Serial;
 use smithay::wayland::selection::data_device::{
     DataDeviceUserData, DataSourceUserData, with_source_metadata,
 };
@@ -69,6 +70,18 @@ fn is_act_of_user(state: &State, client: &Client, serial: u32) -> bool {
     is_act
 }
 
+/// Returns the client whose surface got the press or touch with this serial, while the button is pressed or the finger touches.
+fn grab_holder(state: &State, serial: Serial) -> Option<Client> {
+    let surface = if state.pointer.has_grab(serial) {
+        state.pointer.grab_start_data()?.focus?.0
+    } else {
+        let touch = state.seat.get_touch()?;
+        let grab = touch.has_grab(serial).then(|| touch.grab_start_data());
+        grab??.focus?.0
+    };
+    surface.client()
+}
+
 pub(super) fn data_source(
     state: &mut State,
     client: &Client,
@@ -99,15 +112,12 @@ pub(super) fn data_device(
         }
         state.selections.request(source.as_ref().map(Resource::id));
     }
-    if let wl_data_device::Request::StartDrag { .. } = request {
+    if let wl_data_device::Request::StartDrag { serial, .. } = request {
         // Smithay compares only the serial, which another client can guess while a button is pressed.
-        let grab = state.pointer.grab_start_data();
-        let focus = grab.and_then(|grab| grab.focus);
-        let holder = focus.and_then(|(surface, _)| surface.client());
-        if holder.as_ref() != Some(client) {
+        if grab_holder(state, serial.into()).as_ref() != Some(client) {
             tracing::debug!(
                 ?client,
-                "a drag is ignored because its client does not have the pointer grab"
+                "a drag is ignored because its client does not have the grab of the pointer or of a touch"
             );
             return None;
         }

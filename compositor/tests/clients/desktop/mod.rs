@@ -8,6 +8,7 @@ mod popups;
 mod sandbox;
 mod selections;
 mod switcher;
+mod touch;
 mod window_drag;
 
 use covalent_compositor::region::Rect;
