@@ -1,6 +1,7 @@
-//! Keyboard, pointer and touch input from libinput.
+//! Keyboard, pointer, touch and tablet input from libinput.
 
 mod gestures;
+mod tablet;
 mod touch;
 
 use smithay::backend::input::{
@@ -26,6 +27,7 @@ use crate::session::Seat;
 use crate::stack::to_pixel;
 use crate::state::State;
 
+pub use tablet::TabletClients;
 pub use touch::TouchScreens;
 
 /// The range to which an absolute device's coordinates are scaled, before they are converted to fractions of the output's size.
@@ -91,6 +93,7 @@ impl State {
             self.user_is_active();
         }
         self.touch(&event);
+        self.tablet(&event);
         match event {
             InputEvent::DeviceAdded { device } => self.device_changed(&device, true),
             InputEvent::DeviceRemoved { device } => self.device_changed(&device, false),
@@ -123,6 +126,7 @@ impl State {
     /// Adds or removes what the seat can do by a device.
     fn device_changed(&mut self, device: &impl Device, is_added: bool) {
         self.touch_device_changed(device, is_added);
+        self.tablet_device_changed(device, is_added);
     }
 
     fn key<B: InputBackend>(&mut self, event: &impl KeyboardKeyEvent<B>) {

@@ -23,6 +23,7 @@ use smithay::wayland::selection::primary_selection::PrimarySelectionState;
 use smithay::wayland::selection::{ext_data_control, wlr_data_control};
 use smithay::wayland::shell::xdg::XdgShellState;
 use smithay::wayland::shm::{ShmState, fourcc_to_shm_format};
+use smithay::wayland::tablet_manager::TabletManagerState;
 use smithay::wayland::viewporter::ViewporterState;
 use smithay::wayland::xdg_activation::XdgActivationState;
 
@@ -37,7 +38,7 @@ use crate::dmabuf::{Dmabuf, SupportedFormats};
 use crate::event_loop::LoopHandle;
 use crate::handlers::{color_representation, pointer_constraints};
 use crate::idle::{self, Idle};
-use crate::input::{Devices, TouchScreens};
+use crate::input::{Devices, TabletClients, TouchScreens};
 use crate::limits::{Limit, Usage};
 use crate::options::OutputConfig;
 use crate::outputs::Outputs;
@@ -103,6 +104,8 @@ pub struct State {
     pub user_acts: UserActs,
     /// The input devices; `None` on a virtual output.
     pub devices: Option<Devices>,
+    /// The clients that receive tablet tools.
+    pub tablet_clients: TabletClients,
     /// The connected touch screens.
     pub touch_screens: TouchScreens,
     /// The windows and surfaces of all clients.
@@ -138,6 +141,7 @@ pub struct Protocols {
     pub cursor_shape: CursorShapeManagerState,
     pub relative_pointer: RelativePointerManagerState,
     pub pointer_gestures: PointerGesturesState,
+    pub tablet_manager: TabletManagerState,
 }
 
 /// The data of each client.
@@ -231,6 +235,7 @@ impl State {
             cursor_shape: CursorShapeManagerState::new::<Self>(&display),
             relative_pointer: RelativePointerManagerState::new::<Self>(&display),
             pointer_gestures: PointerGesturesState::new::<Self>(&display),
+            tablet_manager: TabletManagerState::new::<Self>(&display),
         };
         let supported = SupportedFormats {
             sampled: renderer.sampled(),
@@ -263,6 +268,7 @@ impl State {
             selections: Selections::default(),
             user_acts: UserActs::default(),
             devices: None,
+            tablet_clients: TabletClients::default(),
             touch_screens: TouchScreens::default(),
             stack: Stack::default(),
             shell: Shell::default(),

@@ -27,7 +27,7 @@ const FD_HOLDING_INTERFACES: [&str; 5] = [
 ];
 
 /// The interfaces to whose objects every event of a seat, an output or the registry is sent.
-const EVENT_INTERFACES: [&str; 15] = [
+const EVENT_INTERFACES: [&str; 16] = [
     "wl_registry",
     "wl_pointer",
     "wl_keyboard",
@@ -42,6 +42,7 @@ const EVENT_INTERFACES: [&str; 15] = [
     "zwp_pointer_gesture_pinch_v1",
     "zwp_pointer_gesture_hold_v1",
     "ext_idle_notification_v1",
+    "zwp_tablet_seat_v2",
     "zwp_idle_inhibitor_v1",
 ];
 

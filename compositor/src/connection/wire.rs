@@ -22,6 +22,7 @@ use smithay::reexports::wayland_protocols::wp::{
     relative_pointer::zv1::server::zwp_relative_pointer_manager_v1::ZwpRelativePointerManagerV1,
     primary_selection::zv1::server::zwp_primary_selection_device_manager_v1::ZwpPrimarySelectionDeviceManagerV1,
     security_context::v1::server::wp_security_context_manager_v1::WpSecurityContextManagerV1,
+    tablet::zv2::server::zwp_tablet_manager_v2::ZwpTabletManagerV2,
     viewporter::server::wp_viewporter::WpViewporter,
 };
 use smithay::reexports::wayland_protocols::xdg::{
@@ -82,6 +83,7 @@ pub(super) fn global_interface(name: &[u8]) -> Option<&'static Interface> {
         ZwpIdleInhibitManagerV1::interface(),
         ExtForeignToplevelListV1::interface(),
         WpSecurityContextManagerV1::interface(),
+        ZwpTabletManagerV2::interface(),
         ZwpRelativePointerManagerV1::interface(),
         ZwpPointerConstraintsV1::interface(),
         ZwpPointerGesturesV1::interface(),

@@ -10,6 +10,7 @@ mod popup;
 mod seat;
 mod selection;
 mod shell;
+mod tablet;
 mod unmapping;
 
 use smithay::reexports::wayland_protocols::wp::viewporter::server::wp_viewporter::WpViewporter;

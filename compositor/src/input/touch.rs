@@ -79,8 +79,8 @@ impl State {
         }
     }
 
-    /// Returns the point of the desktop that a touch screen reports. The coordinates refer to the first output.
-    fn place_on_screen<B: InputBackend>(
+    /// Returns the point of the desktop that a touch screen or tablet reports. The coordinates refer to the first output.
+    pub(super) fn place_on_screen<B: InputBackend>(
         &self,
         event: &impl AbsolutePositionEvent<B>,
     ) -> Option<Point<f64, Logical>> {

@@ -21,6 +21,9 @@ use smithay::reexports::wayland_protocols::wp::primary_selection::zv1::server::{
     zwp_primary_selection_device_v1::ZwpPrimarySelectionDeviceV1,
     zwp_primary_selection_source_v1::ZwpPrimarySelectionSourceV1,
 };
+use smithay::reexports::wayland_protocols::wp::tablet::zv2::server::zwp_tablet_tool_v2::{
+    self, ZwpTabletToolV2,
+};
 use smithay::reexports::wayland_protocols::wp::viewporter::server::wp_viewport::{
     self, WpViewport,
 };
@@ -66,6 +69,7 @@ use smithay::wayland::shell::xdg::{
     XdgPositionerUserData, XdgShellState, XdgShellSurfaceUserData, XdgSurfaceUserData,
 };
 use smithay::wayland::shm::{ShmPoolUserData, ShmState};
+use smithay::wayland::tablet_manager::{TabletManagerState, TabletToolUserData};
 use smithay::wayland::viewporter::ViewportState;
 
 use super::unmapping::subsurface_destroyed;
@@ -136,6 +140,7 @@ checked_dispatch!(ZwlrDataControlSourceV1: DataControlSourceUserData => wlr_data
 checked_dispatch!(ZwlrDataControlDeviceV1: DataControlDeviceUserData => wlr_data_control::DataControlState,
     selection::wlr_device, ended by selection::wlr_device_destroyed);
 checked_dispatch!(WlPointer: PointerUserData<State> => SeatState<State>, pointer);
+checked_dispatch!(ZwpTabletToolV2: TabletToolUserData => TabletManagerState, tablet_tool);
 checked_dispatch!(WpCursorShapeDeviceV1: CursorShapeDeviceUserData<State> => CursorShapeManagerState, cursor_shape_device);
 
 /// Clamps a coordinate.
@@ -328,6 +333,29 @@ fn pointer(
             hotspot_x,
             hotspot_y,
         } => wl_pointer::Request::SetCursor {
+            serial,
+            surface,
+            hotspot_x: coordinate(hotspot_x),
+            hotspot_y: coordinate(hotspot_y),
+        },
+        other => other,
+    })
+}
+
+fn tablet_tool(
+    _state: &State,
+    _client: &Client,
+    _tool: &ZwpTabletToolV2,
+    request: zwp_tablet_tool_v2::Request,
+    _data: &TabletToolUserData,
+) -> Option<zwp_tablet_tool_v2::Request> {
+    Some(match request {
+        zwp_tablet_tool_v2::Request::SetCursor {
+            serial,
+            surface,
+            hotspot_x,
+            hotspot_y,
+        } => zwp_tablet_tool_v2::Request::SetCursor {
             serial,
             surface,
             hotspot_x: coordinate(hotspot_x),

@@ -8,6 +8,7 @@ mod popups;
 mod sandbox;
 mod selections;
 mod switcher;
+mod tablet;
 mod touch;
 mod window_drag;
 

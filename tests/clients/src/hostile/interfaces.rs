@@ -25,6 +25,7 @@ use wayland_protocols::wp::{
     primary_selection::zv1::client::zwp_primary_selection_device_manager_v1::ZwpPrimarySelectionDeviceManagerV1,
     relative_pointer::zv1::client::zwp_relative_pointer_manager_v1::ZwpRelativePointerManagerV1,
     security_context::v1::client::wp_security_context_manager_v1::WpSecurityContextManagerV1,
+    tablet::zv2::client::zwp_tablet_manager_v2::ZwpTabletManagerV2,
     viewporter::client::wp_viewporter::WpViewporter,
 };
 use wayland_protocols::xdg::{
@@ -51,6 +52,7 @@ pub(super) fn of_global(name: &str) -> Option<&'static Interface> {
         ZwpIdleInhibitManagerV1::interface(),
         ExtForeignToplevelListV1::interface(),
         WpSecurityContextManagerV1::interface(),
+        ZwpTabletManagerV2::interface(),
         ZwpRelativePointerManagerV1::interface(),
         ZwpPointerConstraintsV1::interface(),
         ZwpPointerGesturesV1::interface(),
