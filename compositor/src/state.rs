@@ -50,7 +50,7 @@ use crate::run::{Failure, exit};
 use crate::scene::{Scene, SceneLayer};
 use crate::screen::PendingCallbacks;
 use crate::security_context::{self, SecurityContext, SecurityContexts};
-use crate::selections::Selections;
+use crate::selections::{SelectionAllowance, Selections};
 use crate::shell::Shell;
 use crate::shortcut_inhibitors::{self, ShortcutInhibitors};
 use crate::stack::Stack;
@@ -151,6 +151,8 @@ pub struct ClientState {
     pub compositor: CompositorClientState,
     /// The process id of the client's socket. wayland-backend cannot provide it, because its socket is connected to this process.
     pub pid: Option<i32>,
+    /// How many selections the client may set now.
+    pub selection_allowance: SelectionAllowance,
     /// The security context of the client. A client that has one sees no privileged protocol.
     pub security_context: Option<Arc<SecurityContext>>,
     /// The number by which the control socket identifies the client.

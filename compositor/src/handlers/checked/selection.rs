@@ -34,9 +34,10 @@ use smithay::wayland::selection::wlr_data_control::{
     DataControlDeviceUserData, DataControlSourceUserData,
 };
 
+use crate::clock;
 use crate::limits::{Limit, amount};
 use crate::selections::MIME_TYPE_MAX;
-use crate::state::{State, usage_of};
+use crate::state::{ClientState, State, usage_of};
 
 /// Returns whether a source may offer a MIME type. `count` is the number of its types with the new one. A client whose source has
 /// too many types is disconnected, and a type that is too long is ignored.
@@ -56,6 +57,20 @@ fn is_type_permitted(state: &State, client: &Client, mime_type: &str, count: u64
         return false;
     }
     true
+}
+
+/// Returns whether a client may set a selection with that many bytes of MIME types now. The source of a selection that is not set
+/// is cancelled, as that of one that is replaced at once.
+fn is_allowed(client: &Client, bytes: u64) -> bool {
+    let data = client.get_data::<ClientState>();
+    let is_allowed = data.is_some_and(|data| data.selection_allowance.take(bytes, clock::now()));
+    if !is_allowed {
+        tracing::debug!(
+            ?client,
+            "a selection is ignored because its client sets selections too fast"
+        );
+    }
+    is_allowed
 }
 
 /// Returns whether a selection may be set with this serial.
@@ -110,6 +125,19 @@ pub(super) fn data_device(
         if !is_act_of_user(state, client, *serial) {
             return None;
         }
+        let bytes = source.as_ref().map_or(0, |source| {
+            let of_types = with_source_metadata(source, |metadata| {
+                let lengths = metadata.mime_types.iter().map(String::len);
+                amount(lengths.sum())
+            });
+            of_types.unwrap_or(0)
+        });
+        if !is_allowed(client, bytes) {
+            if let Some(source) = source {
+                source.cancelled();
+            }
+            return None;
+        }
         state.selections.request(source.as_ref().map(Resource::id));
     }
     if let wl_data_device::Request::StartDrag { serial, .. } = request {
@@ -149,7 +177,7 @@ pub(super) fn primary_source(
     _data: &PrimarySourceUserData,
 ) -> Option<zwp_primary_selection_source_v1::Request> {
     if let zwp_primary_selection_source_v1::Request::Offer { mime_type } = &request {
-        let count = state.selections.add_type(source.id());
+        let count = state.selections.add_type(source.id(), mime_type);
         if !is_type_permitted(state, client, mime_type, count) {
             return None;
         }
@@ -166,6 +194,14 @@ pub(super) fn primary_device(
 ) -> Option<zwp_primary_selection_device_v1::Request> {
     if let zwp_primary_selection_device_v1::Request::SetSelection { source, serial } = &request {
         if !is_act_of_user(state, client, *serial) {
+            return None;
+        }
+        let bytes = source.as_ref().map(Resource::id);
+        let bytes = bytes.map_or(0, |source| state.selections.type_bytes(&source));
+        if !is_allowed(client, bytes) {
+            if let Some(source) = source {
+                source.cancelled();
+            }
             return None;
         }
         state.selections.request(source.as_ref().map(Resource::id));
@@ -208,7 +244,7 @@ macro_rules! data_control_checks {
                     source.post_error($source_module::Error::InvalidOffer, message);
                     return None;
                 }
-                let count = state.selections.add_type(source.id());
+                let count = state.selections.add_type(source.id(), mime_type);
                 if !is_type_permitted(state, client, mime_type, count) {
                     return None;
                 }
@@ -218,7 +254,7 @@ macro_rules! data_control_checks {
 
         pub(super) fn $device_check(
             state: &mut State,
-            _client: &Client,
+            client: &Client,
             device: &$device,
             request: $device_module::Request,
             _data: &$device_data,
@@ -228,7 +264,8 @@ macro_rules! data_control_checks {
             else {
                 return Some(request);
             };
-            let source = source.as_ref().map(Resource::id);
+            let object = source.as_ref();
+            let source = object.map(Resource::id);
             if let Some(source) = source.clone() {
                 if state.selections.is_used(&source) {
                     let message = "the source was used before";
@@ -236,6 +273,14 @@ macro_rules! data_control_checks {
                     return None;
                 }
                 state.selections.mark_used(source);
+            }
+            let bytes = source.as_ref();
+            let bytes = bytes.map_or(0, |source| state.selections.type_bytes(source));
+            if !is_allowed(client, bytes) {
+                if let Some(source) = object {
+                    source.cancelled();
+                }
+                return None;
             }
             state.selections.request(source);
             Some(request)

@@ -321,3 +321,33 @@ fn icon_of_a_drag_ends_with_its_surface_and_with_its_window() {
         assert_eq!(app.wire.error, None, "{what}");
     }
 }
+
+#[test]
+fn client_that_sets_selections_in_a_loop_does_not_flood_a_reader() {
+    let mut fixture = Fixture::desktop();
+    let mut reader = Selecting::new(&mut fixture, EXT);
+    let mut hostile = Selecting::new(&mut fixture, WLR);
+    let long = "x".repeat(255);
+    for _ in 0..40 {
+        let source = hostile.wire.make(hostile.manager, 0, &[]);
+        for _ in 0..256 {
+            hostile.wire.send(source, OFFER, &[long.as_str().into()]);
+        }
+        hostile
+            .wire
+            .send(hostile.device, SET_SELECTION, &[source.into()]);
+        for _ in 0..4 {
+            fixture.step_wire(&mut hostile.wire);
+            reader.wire.read();
+        }
+    }
+    fixture.round_trip_wire(&mut hostile.wire);
+    fixture.round_trip_wire(&mut reader.wire);
+    assert_eq!(
+        (reader.wire.error.clone(), hostile.wire.error.clone()),
+        (None, None)
+    );
+    assert!(!reader.wire.closed);
+    let selections = reader.wire.events_of(reader.device, DATA_OFFER).len();
+    assert!(selections > 0 && selections < 40, "{selections}");
+}
