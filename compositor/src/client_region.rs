@@ -166,7 +166,8 @@ pub fn accepts_input(surface: &WlSurface, x: i32, y: i32) -> bool {
     region.is_none_or(|region| region.contains(x, y))
 }
 
-fn region_of(region: &WlRegion) -> Option<Arc<ClientRegion>> {
+/// Returns the rectangles that a region has now.
+pub(crate) fn region_of(region: &WlRegion) -> Option<Arc<ClientRegion>> {
     region.data::<RegionData>().map(RegionData::region)
 }
 

@@ -39,6 +39,7 @@ pub enum Limit {
     Rectangles,
     MappedBytes,
     MimeTypes,
+    SecurityContexts,
     Configures,
     FramePixels,
     Captures,
@@ -64,7 +65,7 @@ const fn row(limit: Limit, name: &'static str, default: u64, what: &'static str)
 }
 
 /// The number of limits.
-const COUNT: usize = 26;
+const COUNT: usize = 27;
 
 /// The table, in the order of [`Limit`]. `compositor/DESIGN.md` has the same rows with the counts of real programs.
 const TABLE: [Row; COUNT] = [
@@ -187,6 +188,13 @@ const TABLE: [Row; COUNT] = [
         "mime-types",
         256,
         "types of one data source",
+    ),
+    // A thread accepts the connections of each.
+    row(
+        Limit::SecurityContexts,
+        "security-contexts",
+        64,
+        "security contexts that accept connections",
     ),
     row(
         Limit::Configures,

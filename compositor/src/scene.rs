@@ -25,6 +25,8 @@ pub enum Role {
     Subsurface,
     /// A popup.
     Popup,
+    /// The icon of a drag, which is above all windows.
+    DragIcon,
 }
 
 /// What a surface of a scene belongs to.

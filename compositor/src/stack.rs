@@ -1,5 +1,6 @@
 //! The window stack: the windows with their stacking order and positions, and their surfaces.
 
+mod drag_icon;
 mod popups;
 
 use std::collections::{HashMap, HashSet};
@@ -21,6 +22,9 @@ use crate::scene::{Owner, Role, Scene, SceneLayer};
 use crate::session_lock::SessionLock;
 use crate::surface::Surface;
 use crate::window::{Arrangement, Window};
+use drag_icon::DragIcon;
+
+pub(crate) use drag_icon::to_pixel;
 
 /// The background colour (`0xAARRGGBB`) without a configuration.
 pub(crate) const BACKGROUND: u32 = 0xff30_3840;
@@ -42,6 +46,8 @@ pub struct Stack {
     /// The popups that are not shown any more, and that their clients have not destroyed yet.
     dismissed_popups: HashSet<ObjectId>,
     surfaces: HashMap<ObjectId, Surface>,
+    /// The icon of the current drag.
+    drag_icon: Option<DragIcon>,
     /// The outputs that are on.
     outputs: Vec<OutputView>,
     /// The configured background colour (`0xAARRGGBB`).
@@ -137,6 +143,8 @@ impl Stack {
     /// Removes a window.
     pub fn remove_window(&mut self, toplevel: &ToplevelSurface) {
         self.windows.retain(|window| window.toplevel != *toplevel);
+        let icon = self.drag_icon.take();
+        self.drag_icon = icon.filter(|icon| icon.window.toplevel != *toplevel);
     }
 
     /// Raises a window to the top.
@@ -217,9 +225,10 @@ impl Stack {
         self.output_of(window).is_some_and(|view| view.id == output)
     }
 
-    /// Builds the scene of an output, in pixels of the output.
+    /// Builds the scene of an output, in pixels of the output. It contains the icon of a drag.
     pub fn scene(&self, view: &OutputView) -> Scene {
         let mut scene = self.logical_scene(view.id);
+        self.add_drag_icon(&mut scene.layers, view.id);
         for layer in &mut scene.layers {
             layer.view = view.view(layer.view, layer.content.size());
             layer.opaque = view.inner_region(&layer.opaque);

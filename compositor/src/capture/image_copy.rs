@@ -31,6 +31,7 @@ use super::cursor_session::CursorSessionData;
 use super::{CaptureFrame, CapturedContent, Sequence, Source};
 use crate::connection::expect_events;
 use crate::output_view::OutputId;
+use crate::privilege::is_privileged;
 use crate::region::Region;
 use crate::state::State;
 
@@ -249,6 +250,10 @@ impl GlobalDispatch<ExtOutputImageCaptureSourceManagerV1, ()> for State {
     ) {
         data_init.init(resource, ());
     }
+
+    fn can_view(client: Client, _data: &()) -> bool {
+        is_privileged(&client)
+    }
 }
 
 impl Dispatch<ExtOutputImageCaptureSourceManagerV1, ()> for State {
@@ -294,6 +299,10 @@ impl GlobalDispatch<ExtImageCopyCaptureManagerV1, ()> for State {
         data_init: &mut DataInit<'_, Self>,
     ) {
         data_init.init(resource, ());
+    }
+
+    fn can_view(client: Client, _data: &()) -> bool {
+        is_privileged(&client)
     }
 }
 

@@ -17,6 +17,7 @@ use smithay::reexports::wayland_server::{
 
 use super::buffer::{CaptureBuffer, PIXEL_BYTES};
 use super::{CaptureFrame, CapturedContent, FORMAT, Sequence, Source};
+use crate::privilege::is_privileged;
 use crate::region::{Rect, Region};
 use crate::state::State;
 
@@ -155,6 +156,10 @@ impl GlobalDispatch<ZwlrScreencopyManagerV1, ()> for State {
         data_init: &mut DataInit<'_, Self>,
     ) {
         data_init.init(resource, ());
+    }
+
+    fn can_view(client: Client, _data: &()) -> bool {
+        is_privileged(&client)
     }
 }
 

@@ -118,7 +118,7 @@ impl State {
         self.apply_outputs();
         self.configure_devices();
         if new.idle != old.idle {
-            self.restart_idle_timer();
+            self.restart_idle_command_timer();
         }
         if new.kiosk != old.kiosk {
             log_restart("kiosk");

@@ -18,15 +18,16 @@ use super::wire::{
 use crate::limits::{Charge, Limit, Usage};
 
 /// The interfaces whose objects each hold at least one file descriptor of the compositor.
-const FD_HOLDING_INTERFACES: [&str; 4] = [
+const FD_HOLDING_INTERFACES: [&str; 5] = [
     "wl_shm_pool",
     "wl_buffer",
     "zwp_linux_buffer_params_v1",
     "wp_linux_drm_syncobj_timeline_v1",
+    "wp_security_context_v1",
 ];
 
 /// The interfaces to whose objects every event of a seat, an output or the registry is sent.
-const EVENT_INTERFACES: [&str; 8] = [
+const EVENT_INTERFACES: [&str; 18] = [
     "wl_registry",
     "wl_pointer",
     "wl_keyboard",
@@ -35,6 +36,16 @@ const EVENT_INTERFACES: [&str; 8] = [
     "zxdg_output_v1",
     "ext_image_copy_capture_session_v1",
     "ext_image_copy_capture_cursor_session_v1",
+    "zwp_primary_selection_device_v1",
+    "ext_data_control_device_v1",
+    "zwlr_data_control_device_v1",
+    "zwp_relative_pointer_v1",
+    "zwp_pointer_gesture_swipe_v1",
+    "zwp_pointer_gesture_pinch_v1",
+    "zwp_pointer_gesture_hold_v1",
+    "ext_idle_notification_v1",
+    "zwp_tablet_seat_v2",
+    "zwp_idle_inhibitor_v1",
 ];
 
 /// The opcode of `wl_surface.commit`.

@@ -87,6 +87,8 @@ impl CompositorHandler for State {
             tracing::warn!(surface = ?surface.id(), %error, "a buffer cannot be shown");
         }
         self.cursor_committed(surface);
+        self.drag_icon_committed(surface);
+        self.pointer_constraints.mark_changed();
         self.handle_shell_commit(&root_of(surface).0);
         for surface in mapping_changes {
             self.mapping_changed(&surface);
@@ -97,7 +99,12 @@ impl CompositorHandler for State {
     fn destroyed(&mut self, surface: &WlSurface) {
         let had_content = self.stack.has_content(surface);
         self.callbacks.remove(surface);
+        self.pointer_constraints.surface_destroyed(surface);
+        self.shortcut_inhibitors.surface_destroyed(surface);
         self.surface_destroyed(surface);
+        if self.stack.is_drag_icon(surface) {
+            self.stack.hide_drag_icon();
+        }
         if had_content {
             self.update_keyboard_focus();
             self.update_pointer_focus();

@@ -64,6 +64,7 @@ impl State {
 
     /// Updates stacking and focus after a surface was mapped or unmapped.
     pub(super) fn mapping_changed(&mut self, surface: &WlSurface) {
+        self.toplevel_list.mark_changed();
         if let Some(window) = self.stack.window(surface).cloned() {
             if self.stack.has_content(surface) {
                 self.stack.raise(&window.toplevel);
@@ -114,6 +115,7 @@ impl State {
                 window.toplevel.send_pending_configure();
             }
         }
+        self.pointer_constraints.mark_changed();
         if let Some(keyboard) = self.seat.get_keyboard() {
             let surface = self.keyboard_target();
             if keyboard.current_focus() != surface {
@@ -145,11 +147,20 @@ impl XdgShellHandler for State {
 
     fn toplevel_destroyed(&mut self, surface: ToplevelSurface) {
         self.stack.remove_window(&surface);
+        self.toplevel_list.mark_changed();
         self.cancel_drag_of(&surface);
         self.role_destroyed(surface.wl_surface());
         self.update_keyboard_focus();
         self.update_pointer_focus();
         self.outputs.schedule_redraw();
+    }
+
+    fn title_changed(&mut self, _surface: ToplevelSurface) {
+        self.toplevel_list.mark_changed();
+    }
+
+    fn app_id_changed(&mut self, _surface: ToplevelSurface) {
+        self.toplevel_list.mark_changed();
     }
 
     fn new_popup(&mut self, surface: PopupSurface, positioner: PositionerState) {

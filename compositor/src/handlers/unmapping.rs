@@ -3,7 +3,9 @@
 //! Smithay has callbacks for destroyed surfaces, toplevels and popups, but not for subsurfaces. The requests of subsurfaces are
 //! validated in `checked`, which calls [`subsurface_destroyed`].
 
-use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
+use smithay::reexports::wayland_server::protocol::{
+    wl_subsurface::WlSubsurface, wl_surface::WlSurface,
+};
 use smithay::wayland::compositor::{
     SubsurfaceUserData, SurfaceAttributes, get_children, with_states,
 };
@@ -38,6 +40,10 @@ impl State {
 }
 
 /// Releases the buffers of a surface whose `wl_subsurface` was destroyed.
-pub(super) fn subsurface_destroyed(state: &mut State, data: &SubsurfaceUserData) {
+pub(super) fn subsurface_destroyed(
+    state: &mut State,
+    _subsurface: &WlSubsurface,
+    data: &SubsurfaceUserData,
+) {
     state.role_destroyed(data.surface());
 }

@@ -14,6 +14,7 @@ use smithay::reexports::wayland_server::{
 use smithay::wayland::compositor::{SurfaceAttributes, give_role, with_states};
 
 use super::LockSurface;
+use crate::privilege::is_privileged;
 use crate::state::State;
 
 /// The version of the protocol that is implemented.
@@ -41,6 +42,10 @@ impl GlobalDispatch<ExtSessionLockManagerV1, ()> for State {
         data_init: &mut DataInit<'_, Self>,
     ) {
         data_init.init(resource, ());
+    }
+
+    fn can_view(client: Client, _data: &()) -> bool {
+        is_privileged(&client)
     }
 }
 

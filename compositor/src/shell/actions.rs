@@ -36,10 +36,12 @@ pub(crate) enum Action {
     NextWindow,
     /// Selects the previous window of the switcher.
     PreviousWindow,
+    /// Takes the keys of bindings back from the focused window, or gives them to it again.
+    ToggleInhibitor,
 }
 
 /// The actions by their names in the configuration.
-static NAMES: [(&str, Action); 13] = [
+static NAMES: [(&str, Action); 14] = [
     ("start-terminal", Action::StartTerminal),
     ("close", Action::Close),
     ("quit", Action::Quit),
@@ -53,6 +55,7 @@ static NAMES: [(&str, Action); 13] = [
     ("previous-window", Action::PreviousWindow),
     ("next-layout", Action::NextLayout),
     ("reload-configuration", Action::ReloadConfiguration),
+    ("toggle-inhibitor", Action::ToggleInhibitor),
 ];
 
 impl Action {
@@ -80,6 +83,7 @@ impl State {
             Action::Quit => self.handle.stop(),
             Action::NextWindow => self.switch_window(true),
             Action::PreviousWindow => self.switch_window(false),
+            Action::ToggleInhibitor => self.toggle_shortcut_inhibitor(),
             _ => {
                 let focused = self.focused_window();
                 if let Some(toplevel) = focused.map(|window| window.toplevel.clone()) {

@@ -54,7 +54,7 @@ const fn binding(
 
 /// The bindings without a configuration. The help text, `compositor/README.md` and `compositor/compositor.toml` have the same
 /// rows.
-static BINDINGS: [Binding; 11] = [
+static BINDINGS: [Binding; 12] = [
     binding(
         SUPER,
         Keysym::Return,
@@ -131,6 +131,13 @@ static BINDINGS: [Binding; 11] = [
         Action::PreviousWindow,
         "Alt+Shift+Tab",
         "the same in the other direction",
+    ),
+    binding(
+        SUPER,
+        Keysym::Escape,
+        Action::ToggleInhibitor,
+        "Super+Escape",
+        "take these keys back from a window that gets them itself, or give them to it again",
     ),
 ];
 

@@ -79,12 +79,13 @@ impl Shell {
     }
 
     /// Decides whether the client with keyboard focus receives a key event, or which action the key has. `symbol` is the key
-    /// without modifiers, and `modified` with them.
+    /// without modifiers, and `modified` with them. While bindings are inhibited, only those remain by which the user gets them back.
     pub(crate) fn filter_key(
         &mut self,
         (key, pressed): (Keycode, bool),
         modifiers: &ModifiersState,
         (symbol, modified): (Option<Keysym>, Keysym),
+        is_inhibited: bool,
     ) -> FilterResult<Option<Action>> {
         if !self.switcher_modifiers.is_held(modifiers) {
             self.switcher = None;
@@ -99,7 +100,8 @@ impl Shell {
         let console = bindings::console(modified).map(Action::SwitchConsole);
         let bound = symbol
             .filter(|_| !self.is_kiosk && !self.is_locked)
-            .and_then(|symbol| self.bindings.action(modifiers, symbol));
+            .and_then(|symbol| self.bindings.action(modifiers, symbol))
+            .filter(|action| !is_inhibited || *action == Action::ToggleInhibitor);
         match console.or(bound) {
             Some(action) => {
                 if matches!(action, Action::NextWindow | Action::PreviousWindow) {

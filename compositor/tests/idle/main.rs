@@ -77,6 +77,17 @@ impl Compositor {
         wire
     }
 
+    /// Connects a client that requests a notification of an inactive user; returns the object id of the notification.
+    fn notified(&self) -> (Wire, u32) {
+        let socket = self.folder.path().join("idle");
+        let mut wire = Wire::new(UnixStream::connect(socket).unwrap());
+        wire.wait();
+        let (seat, notifier) = (wire.bind("wl_seat"), wire.bind("ext_idle_notifier_v1"));
+        let notification = wire.make(notifier, 1, &[500.into(), seat.into()]);
+        wire.wait();
+        (wire, notification)
+    }
+
     /// Returns the number of voluntary and involuntary context switches of each thread.
     fn context_switches(&self) -> Vec<String> {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap();
@@ -123,12 +134,16 @@ fn idle_compositor_makes_no_system_call() {
         unmapped.surface.commit();
     }
     client.until(|events| events.frames.len() > 31);
+    let mut notified = compositor.notified();
     // During this time the last frame is shown and all running timers expire.
     std::thread::sleep(Duration::from_secs(2));
     let before = compositor.context_switches();
     assert!(!before.is_empty());
     std::thread::sleep(Duration::from_secs(5));
     assert_eq!(compositor.context_switches(), before);
+    // A notification of an inactive user that is idle causes no wake-up either.
+    notified.0.wait();
+    assert_eq!(notified.0.events_of(notified.1, 0).len(), 1);
     // The compositor still replies to requests.
     let start = Instant::now();
     client.round_trip();

@@ -324,9 +324,11 @@ impl Kms {
         if candidates.layers.len() > 1 {
             let highest = rejections.last().and_then(Option::as_ref);
             return match highest {
-                Some(role @ (ScanoutRejection::Subsurface | ScanoutRejection::Popup)) => {
-                    role.to_string()
-                }
+                Some(
+                    role @ (ScanoutRejection::Subsurface
+                    | ScanoutRejection::Popup
+                    | ScanoutRejection::DragIcon),
+                ) => role.to_string(),
                 _ => "another surface above the surface is drawn".to_owned(),
             };
         }

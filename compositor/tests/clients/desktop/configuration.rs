@@ -339,7 +339,7 @@ fn command_of_the_idle_time_is_started_once_after_the_last_input() {
     while begin.elapsed() < Duration::from_millis(700) {
         configured.app.sync(&mut configured.fixture);
     }
-    configured.fixture.state.user_active();
+    configured.fixture.state.user_is_active();
     let last = Instant::now();
     configured.until("the command", |_| started.exists());
     assert!(last.elapsed() >= Duration::from_millis(990));
@@ -347,7 +347,7 @@ fn command_of_the_idle_time_is_started_once_after_the_last_input() {
     configured.until("the line", |_| {
         fs::read_to_string(&started).is_ok_and(|text| text.lines().count() == 1)
     });
-    configured.fixture.state.user_active();
+    configured.fixture.state.user_is_active();
     configured.until("the second command", |_| {
         fs::read_to_string(&started).is_ok_and(|text| text.lines().count() == 2)
     });

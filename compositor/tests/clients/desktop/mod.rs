@@ -1,12 +1,18 @@
 //! The desktop shell: placement, focus, keys, moving and resizing, and popups with grabs.
 
 mod configuration;
+mod idle;
 mod keys;
 mod layer_shell;
 mod placement;
+mod pointer;
 mod popups;
+mod sandbox;
+mod selections;
 mod session_lock;
 mod switcher;
+mod tablet;
+mod touch;
 mod window_drag;
 
 use covalent_compositor::region::Rect;
