@@ -1,8 +1,8 @@
 //! Pointer constraints: a client locks the pointer in place, or confines it to a region of its surface.
 //!
 //! This is not Smithay's implementation. That of Smithay 0.7 reads the rectangles of a `wl_region` from data that the regions of
-//! this compositor do not have (`client_region.rs`), and panics without it. It also removes the newer constraint of a surface when
-//! an older one, which has ended, is destroyed.
+//! this compositor do not have (`client_region.rs`), and panics without it. It also removes the newer constraint of a surface
+//! when an older one, which has ended, is destroyed.
 //!
 //! A constraint is active only while its surface has pointer focus and its client has keyboard focus. So a window under the
 //! pointer cannot hold it before the user has chosen the window, and the user can always leave it by a key.
@@ -330,8 +330,8 @@ impl State {
         }
     }
 
-    /// Ends the constraint of an object that was destroyed. The pointer moves to the position at which the client of an active lock
-    /// showed a cursor.
+    /// Ends the constraint of an object that was destroyed. The pointer moves to the position at which the client of an active
+    /// lock showed a cursor.
     pub(crate) fn constraint_destroyed(&mut self, surface: &WlSurface, object: &ObjectId) {
         if !self.pointer_constraints.is_current(surface, object) {
             return;

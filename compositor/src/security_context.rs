@@ -111,8 +111,8 @@ fn is_listening(file: &OwnedFd) -> bool {
         && rustix::net::sockopt::socket_acceptconn(file) == Ok(true)
 }
 
-/// Returns whether a file is the read end of a pipe, as Flatpak passes it. With another file, such as an eventfd or both ends of a
-/// socket pair, a client could make a context that never ends.
+/// Returns whether a file is the read end of a pipe, as Flatpak passes it. With another file, such as an eventfd or both ends of
+/// a socket pair, a client could make a context that never ends.
 fn is_read_end(file: &OwnedFd) -> bool {
     let flags = rustix::fs::fcntl_getfl(file).unwrap_or(OFlags::WRONLY);
     FileKind::of(file) == FileKind::Pipe && flags & OFlags::RWMODE == OFlags::RDONLY

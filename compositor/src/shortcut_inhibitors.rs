@@ -4,8 +4,8 @@
 //! This is not Smithay's implementation. That of Smithay 0.7 keeps an entry for each `wl_seat` object that a client has used, of
 //! which some are never removed, and does not notice a second inhibitor of a surface if it names another `wl_seat` object.
 //!
-//! An inhibitor is active only while its surface has keyboard focus. Super+Escape takes the keys back until the focus changes, and
-//! the keys that show another virtual console are never inhibited.
+//! An inhibitor is active only while its surface has keyboard focus. Super+Escape takes the keys back until the focus changes,
+//! and the keys that show another virtual console are never inhibited.
 
 use std::collections::HashMap;
 

@@ -1,8 +1,9 @@
-//! `ext_foreign_toplevel_list_v1`: lists the mapped windows of all clients, for task bars and for the choice of a window to capture.
+//! `ext_foreign_toplevel_list_v1`: lists the mapped windows of all clients, for task bars and for the choice of a window to
+//! capture.
 //!
 //! This is not Smithay's implementation. That of Smithay 0.7 sends each change at once, so that a client that changes its title
-//! again and again fills the socket of a task bar, which is disconnected then. Here the changes are compared and sent together, at
-//! most ten times a second. Smithay also sends events when its last reference to a window is dropped, which can be while
+//! again and again fills the socket of a task bar, which is disconnected then. Here the changes are compared and sent together,
+//! at most ten times a second. Smithay also sends events when its last reference to a window is dropped, which can be while
 //! wayland-backend removes the objects of a client.
 
 use std::collections::{HashMap, HashSet};

@@ -106,8 +106,8 @@ impl ServerDndGrabHandler for State {
 }
 
 impl State {
-    /// Forgets a destroyed source. A selection that it provided is empty from now on; Smithay alone would send this to the clients
-    /// only when the focus changes.
+    /// Forgets a destroyed source. A selection that it provided is empty from now on; Smithay alone would send this to the
+    /// clients only when the focus changes.
     pub(super) fn source_destroyed(&mut self, source: &ObjectId) {
         for target in self.selections.source_destroyed(source) {
             match target {
