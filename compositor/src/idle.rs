@@ -1,9 +1,9 @@
 //! `ext_idle_notifier_v1` and `zwp_idle_inhibit_manager_v1`: tells clients when the user has been inactive for some time.
 //!
 //! This is not Smithay's implementation. That of Smithay 0.7 starts a timer anew for each notification and each event of a
-//! device, and keeps the timer of a destroyed notification for up to 49 days. Here an event of a device stores a time, and one timer runs
-//! for the notification that is due first. When it expires too early, it is started again for the rest. While every notification
-//! is idle or inhibited, no timer runs.
+//! device, and keeps the timer of a destroyed notification for up to 49 days. Here an event of a device stores a time, and one
+//! timer runs for the notification that is due first. When it expires too early, it is started again for the rest. While every
+//! notification is idle or inhibited, no timer runs.
 //!
 //! An inhibitor counts only while an output shows its surface.
 
