@@ -14,7 +14,7 @@ use smithay::wayland::compositor::{
 use smithay::wayland::shell::wlr_layer::Layer;
 use smithay::wayland::shell::xdg::{PopupSurface, SurfaceCachedState, ToplevelSurface};
 
-use crate::layer_shell::LayerSurfaces;
+use crate::layer_shell::{AnchoredSurface, LayerSurfaces};
 use crate::output_view::{OutputId, OutputView};
 use crate::region::Rect;
 use crate::render::Pixels as _;
@@ -144,7 +144,19 @@ impl Stack {
     pub fn remove_window(&mut self, toplevel: &ToplevelSurface) {
         self.windows.retain(|window| window.toplevel != *toplevel);
         let icon = self.drag_icon.take();
-        self.drag_icon = icon.filter(|icon| icon.window.toplevel != *toplevel);
+        self.drag_icon = icon.filter(|icon| {
+            let window = icon.owner.window();
+            window.is_none_or(|window| window.toplevel != *toplevel)
+        });
+    }
+
+    /// Returns the window or layer surface with this surface as its root.
+    fn owner(&self, root: &WlSurface) -> Option<Owner> {
+        let window = self.window(root).cloned().map(Owner::Window);
+        window.or_else(|| {
+            let layer_surface = self.layer_surfaces.find(root);
+            layer_surface.map(AnchoredSurface::owner)
+        })
     }
 
     /// Raises a window to the top.

@@ -65,6 +65,14 @@ impl AnchoredSurface {
         }
     }
 
+    /// Returns what the surfaces of its tree belong to.
+    pub(crate) fn owner(&self) -> Owner {
+        Owner::LayerSurface {
+            surface: self.surface.wl_surface().clone(),
+            namespace: Rc::clone(&self.namespace),
+        }
+    }
+
     /// Returns whether and when the surface gets keyboard focus.
     fn interactivity(&self) -> KeyboardInteractivity {
         committed(self.surface.wl_surface()).keyboard_interactivity
@@ -228,10 +236,7 @@ impl Stack {
         known: &AnchoredSurface,
         output: OutputId,
     ) {
-        let owner = Owner::LayerSurface {
-            surface: known.surface.wl_surface().clone(),
-            namespace: known.namespace.clone(),
-        };
+        let owner = known.owner();
         let tree = Tree {
             owner: &owner,
             output,

@@ -179,6 +179,7 @@ impl State {
             self.shell.withhold(button);
         }
         pointer.frame(self);
+        self.touch_cancelled();
         self.set_cursor(CursorImageStatus::default_named());
         self.update_keyboard_focus();
         self.point_at_now(pointer.current_location());

@@ -8,16 +8,15 @@ use smithay::wayland::compositor::{SurfaceAttributes, with_states};
 use super::{POPUP_DEPTH_MAX, Stack, Tree};
 use crate::handlers::root_of;
 use crate::output_view::OutputId;
-use crate::scene::{Role, SceneLayer};
+use crate::scene::{Owner, Role, SceneLayer};
 use crate::state::State;
-use crate::window::Window;
 
 /// The icon of the current drag.
 #[derive(Debug)]
 pub(super) struct DragIcon {
     surface: WlSurface,
-    /// The window in which the drag started. The report names it as the window of the icon.
-    pub(super) window: Window,
+    /// What the drag started in. The report names it as the owner of the icon.
+    pub(super) owner: Owner,
     /// The position of the pointer.
     position: (i32, i32),
     /// The offset of the icon from the pointer, which is the sum of the offsets of its commits.
@@ -43,12 +42,12 @@ impl Stack {
         }
     }
 
-    /// Adds the surfaces of the icon to the layers of `output`.
+    /// Adds the surfaces of the icon to the layers of `output`, except while the session is locked.
     pub(super) fn add_drag_icon(&self, layers: &mut Vec<SceneLayer>, output: OutputId) {
         let Some(icon) = &self.drag_icon else {
             return;
         };
-        if !icon.surface.is_alive() {
+        if !icon.surface.is_alive() || self.session_lock.is_locked() {
             return;
         }
         let corner = (
@@ -56,7 +55,7 @@ impl Stack {
             icon.position.1.saturating_add(icon.offset.1),
         );
         let tree = Tree {
-            window: &icon.window,
+            owner: &icon.owner,
             output,
             role: Role::DragIcon,
             // An icon has no popups.
@@ -84,14 +83,14 @@ impl State {
         };
         let (root, _) = root_of(&origin);
         let of_popup = self.stack.popup(&root);
-        let of_popup = of_popup.and_then(|popup| self.stack.window_of_popup(popup));
-        let window = self.stack.window(&root);
-        let Some(window) = window.or(of_popup.map(|(window, _)| window)).cloned() else {
+        let of_popup = of_popup.and_then(|popup| self.stack.root_of_popup(popup));
+        let root = of_popup.map_or(root, |(parent, _)| parent);
+        let Some(owner) = self.stack.owner(&root) else {
             return;
         };
         self.stack.drag_icon = Some(DragIcon {
             surface,
-            window,
+            owner,
             position: to_pixel(place),
             offset: (0, 0),
         });
