@@ -18,6 +18,9 @@ const END: libc::c_int = 65_536;
 /// The highest number of a signal on Linux.
 const LAST_SIGNAL: libc::c_int = 64;
 
+/// The size of the kernel's set of these signals.
+const SIGNAL_SET_BYTES: usize = 8;
+
 /// Makes the child process of `command` reset itself before it runs the program. `limit` is its limit of file descriptors; with
 /// `None` it has the one of this process.
 pub(super) fn reset_in_child(command: &mut Command, limit: Option<Rlimit>) {
@@ -37,9 +40,21 @@ fn reset(limit: Option<Rlimit>) -> io::Result<()> {
 
 /// Gives each signal its default action, and unblocks all.
 fn reset_signals() {
+    // The C library's function refuses the two signals that it uses itself, which the compositor may have inherited as ignored. The
+    // kernel's structure has up to four words; zeros are SIG_DFL, no flags and an empty mask.
+    let default_action = [0_u64; 8];
     for signal in 1..=LAST_SIGNAL {
-        // SAFETY: no handler is installed. Numbers that have no action to set are rejected with EINVAL, which changes nothing.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: the kernel reads the action, which is larger than its structure, and writes nothing. Numbers that have no action
+        // to set are rejected with EINVAL, which changes nothing.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default_action.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                SIGNAL_SET_BYTES,
+            )
+        };
     }
     let mut none = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: `sigemptyset` initialises the set, which `sigprocmask` reads then. The old mask is not requested.

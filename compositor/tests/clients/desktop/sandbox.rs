@@ -9,11 +9,16 @@ use crate::fixture::wire::{Event, Wire, message};
 use crate::fixture::{Fixture, memfd};
 
 /// The globals that a client of a security context does not see.
-const PRIVILEGED: [&str; 4] = [
+const PRIVILEGED: [&str; 9] = [
     "ext_data_control_manager_v1",
     "ext_foreign_toplevel_list_v1",
+    "ext_image_copy_capture_manager_v1",
+    "ext_output_image_capture_source_manager_v1",
+    "ext_session_lock_manager_v1",
     "wp_security_context_manager_v1",
     "zwlr_data_control_manager_v1",
+    "zwlr_layer_shell_v1",
+    "zwlr_screencopy_manager_v1",
 ];
 
 /// Requests of `wp_security_context_v1`.
