@@ -4,6 +4,7 @@
 mod camera_buffers;
 mod consumers;
 mod controls;
+mod conversion;
 mod display_buffers;
 mod kms;
 mod list;

@@ -11,7 +11,8 @@ use covalent_client_demo::explicit_sync::SyncKind;
 ///
 /// The program plans the buffers from the constraints of the camera, the compositor and every memory source of this machine; the
 /// plan names the source that allocates. Where camera and display cannot share a buffer, every frame is copied once into shared
-/// memory, and the program says why; with --no-copy that is an error.
+/// memory, and the program says why; with --no-copy that is an error. So it is for frames that the processor has to convert: those
+/// of a camera that is fast enough only in JPEG, and of one that captures only raw Bayer.
 #[derive(Debug, Parser)]
 #[command(
     name = "covalent-camera",
@@ -66,7 +67,9 @@ pub(crate) struct Options {
     /// Size of the frames in pixels; by default the screen's where the camera supports it, else the camera's largest that fits.
     #[arg(long, value_name = "WIDTHxHEIGHT")]
     pub(crate) size: Option<Extent>,
-    /// Pixel format of the frames, by its four characters or its name (XR24, XRGB8888, NV12).
+    /// Pixel format of the frames, by its four characters or its name (XR24, XRGB8888, NV12). The processor converts JPEG (MJPG) and
+    /// raw Bayer (SBGGR8, SBGGR10P); by default they are used only where no raw format has the size and the rate, and Bayer only
+    /// where the camera has no other format.
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<Fourcc>,
     /// Frames a second, whole or a fraction (30, 30000/1001); the camera uses the nearest rate that it supports. By default the
@@ -91,7 +94,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SOURCE")]
     pub(crate) source: Option<String>,
     /// End with an error where the camera and the compositor can share no buffer, instead of copying every frame into shared
-    /// memory.
+    /// memory, and where the processor would have to convert every frame.
     #[arg(long)]
     pub(crate) no_copy: bool,
     /// Write the first frame to this file, and the next frame each time that SIGUSR1 arrives.

@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use covalent_alloc::buffer::{Buffer, CpuTraffic, cpu_traffic};
 use covalent_client_demo::encoder::EncodingReport;
+use covalent_client_demo::frame_converter::ConversionReport;
 use covalent_client_demo::frame_sharing::SharingReport;
 use covalent_client_demo::frame_stats::{DisplayPath, Ending, FrameStats};
 use covalent_client_demo::latency::Percentiles;
@@ -25,8 +26,8 @@ struct Report {
     dropped: u64,
     /// The number of frames that the camera dropped because no buffer was queued.
     dropped_by_camera: u64,
-    /// The number of dequeued frames that the program skipped, because they were damaged or were dequeued together with a newer
-    /// frame.
+    /// The number of dequeued frames that the program skipped, because they were damaged, were dequeued together with a newer
+    /// frame, or came while an earlier one was converted.
     dropped_by_client: u64,
     /// The number of skipped frames that had less data than their format needs, although the driver did not set
     /// `V4L2_BUF_FLAG_ERROR`.
@@ -45,6 +46,8 @@ struct Report {
     cpu_copied_bytes_per_frame: Option<f64>,
     /// Why this process copies every frame, and how many bytes it copied; null where it copies none.
     copied: Option<CopyReport>,
+    /// Why this process converts every frame, and how many bytes of pictures it writes; null where it converts none.
+    converted: Option<ConversionReport>,
     /// The recording of `--record`; null without the option.
     recorded: Option<Recording>,
     /// The encoding of `--encode`; null without the option.
@@ -89,6 +92,7 @@ pub(crate) struct ReportInputs<'a> {
     /// Bytes that were written to shared memory.
     pub(crate) shm_bytes: u64,
     pub(crate) copied: Option<CopyReport>,
+    pub(crate) converted: Option<ConversionReport>,
     pub(crate) consumers: ConsumerReports,
     pub(crate) ended: Ending,
 }
@@ -103,6 +107,7 @@ impl Report {
             earlier_traffic,
             shm_bytes,
             copied,
+            converted,
             consumers,
             ended,
         } = inputs;
@@ -136,6 +141,7 @@ impl Report {
                 .copied_bytes(client_bytes)
                 .map(|bytes| mean(bytes, frames)),
             copied,
+            converted,
             recorded: consumers.recorded,
             encoded: consumers.encoded,
             shared: consumers.shared,

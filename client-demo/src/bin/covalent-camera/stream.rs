@@ -6,18 +6,20 @@
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
-use covalent_alloc::backend::v4l2::{FrameInfo, Stream};
+use covalent_alloc::backend::v4l2::FrameInfo;
 use covalent_alloc::buffer::{CpuTraffic, cpu_traffic};
 use covalent_alloc::sync::Accessor;
 use covalent_alloc::trace::now;
 use covalent_client_demo::buffers::{
     BeginWrite, Buffers, COMPOSITOR_SILENCE, HandOverError, Holder,
 };
+use covalent_client_demo::camera_stream::{CameraStream, Captured};
 use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::{Events, Ready};
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::exit_code;
 use covalent_client_demo::explicit_sync::ExplicitSync;
+use covalent_client_demo::frame_converter::ConversionReport;
 use covalent_client_demo::frame_interval::FrameInterval;
 use covalent_client_demo::frame_size::is_incomplete;
 use covalent_client_demo::frame_stats::{Ending, FrameStats};
@@ -44,8 +46,9 @@ struct Session<'a> {
     compositor: Compositor,
     window: Window,
     camera_buffers: CameraBuffers,
-    stream: Stream,
+    stream: CameraStream,
     display: DisplayBuffers,
+    converted: Option<ConversionReport>,
     ready: Ready,
     /// The flag that SIGUSR2 sets to request the statistics.
     statistics: Ready,
@@ -117,6 +120,7 @@ impl<'a> Session<'a> {
             camera_buffers: setup.camera_buffers,
             stream: setup.stream,
             display: setup.display,
+            converted: setup.converted,
             ready,
             statistics,
             explicit,
@@ -150,7 +154,7 @@ impl<'a> Session<'a> {
                 }));
             };
         }
-        session.stream.start().map_err(exit_code::camera_failure)?;
+        session.stream.start()?;
         Ok(session)
     }
 
@@ -187,13 +191,14 @@ impl<'a> Session<'a> {
     /// Dequeues every frame that can be ready, commits the newest frame, and queues the buffers of the other frames again.
     fn capture(&mut self) -> Result<(), Failure> {
         let mut newest: Option<FrameInfo> = None;
-        while let Some(frame) = self.stream.dequeue().map_err(exit_code::camera_failure)? {
+        while let Some(Captured { info: frame, lost }) = self.stream.dequeue()? {
             // After VIDIOC_DQBUF the camera no longer writes to the buffer.
             if !self.display.is_copied() {
                 self.buffers
                     .end_write(frame.index, None)
                     .map_err(handover_failure)?;
             }
+            self.stats.lost_in_conversion(lost);
             self.stats.captured(frame.sequence);
             self.last_frame = Instant::now();
             self.warned = false;
@@ -291,7 +296,7 @@ impl<'a> Session<'a> {
             if self.consumers.hold(index) {
                 return Ok(());
             }
-            return self.stream.queue(index).map_err(exit_code::camera_failure);
+            return self.stream.queue(index);
         }
         self.give_to_camera(index)
     }
@@ -352,7 +357,7 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         match self.buffers.begin_write(index).map_err(handover_failure)? {
-            BeginWrite::Ready(_) => self.stream.queue(index).map_err(exit_code::camera_failure),
+            BeginWrite::Ready(_) => self.stream.queue(index),
             // The compositor has released the buffer, but its GPU still reads it.
             BeginWrite::Wait(wait) => {
                 self.frame_trace.wait_started(index, now());
@@ -432,6 +437,7 @@ impl<'a> Session<'a> {
             earlier_traffic: self.earlier_traffic,
             shm_bytes: self.display.written_bytes(),
             copied: self.display.copy_report().cloned(),
+            converted: self.converted.clone(),
             consumers: self.consumers.reports(),
             ended,
         };

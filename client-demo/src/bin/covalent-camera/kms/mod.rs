@@ -131,8 +131,7 @@ impl<'a> Session<'a> {
                 .map_err(exit_code::camera_failure)?;
         } else {
             let refresh = Some(screen.refresh().saturating_mul(1000));
-            crate::rate::set_best(&queue, camera_buffers.layout(), refresh)
-                .map_err(exit_code::camera_failure)?;
+            crate::rate::set_best(&queue, refresh).map_err(exit_code::camera_failure)?;
         }
         let watching = |error| Failure::unexpected(anyhow!("epoll_ctl failed: {error}"));
         let mut poller = Poller::new()
@@ -347,6 +346,7 @@ impl<'a> Session<'a> {
             earlier_traffic: self.earlier_traffic,
             shm_bytes: 0,
             copied: None,
+            converted: None,
             consumers: ConsumerReports::default(),
             ended,
         };
