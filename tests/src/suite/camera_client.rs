@@ -26,6 +26,11 @@ pub(super) const CASES: &[Case] = &[
         converted::bayer,
     ),
     Case::new(
+        "camera_client::several_cameras_have_a_window_each",
+        Config::Virtio,
+        converted::several,
+    ),
+    Case::new(
         "camera_client::list_says_how_each_format_is_shown_and_the_best_rate_is_set",
         Config::Virtio,
         choices::listed,

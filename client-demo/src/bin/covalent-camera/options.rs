@@ -13,7 +13,7 @@ use covalent_client_demo::explicit_sync::SyncKind;
 /// plan names the source that allocates. Where camera and display cannot share a buffer, every frame is copied once into shared
 /// memory, and the program says why; with --no-copy that is an error. So it is for frames that the processor has to convert: those
 /// of a camera that is fast enough only in JPEG, and of one that captures only raw Bayer.
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, Parser)]
 #[command(
     name = "covalent-camera",
     version,
@@ -25,6 +25,8 @@ use covalent_client_demo::explicit_sync::SyncKind;
     covalent-camera --display kms                without a compositor\n  \
     covalent-camera --device /dev/video6 --setup-links\n  \
                                                  link and format a media-controller camera's pipeline\n  \
+    covalent-camera --camera /dev/video0 --camera /dev/video2\n  \
+                                                 two cameras, each in a window\n  \
     covalent-camera --controls                   brightness, exposure, focus and so on, with their values\n  \
     covalent-camera --control gain=40 --remember with this gain, now and at every later start\n  \
     covalent-camera --frames 300 --json          300 frames, then one JSON object on stdout\n\n\
@@ -36,6 +38,10 @@ pub(crate) struct Options {
     /// The camera's node.
     #[arg(long, value_name = "NODE", default_value = "/dev/video0")]
     pub(crate) device: PathBuf,
+    /// The camera's node, as --device. Given several times, each camera is shown in a window of its own; --json then prints an object
+    /// for each.
+    #[arg(long = "camera", value_name = "NODE", conflicts_with = "device")]
+    pub(crate) cameras: Vec<PathBuf>,
     /// Where the frames are shown: in a window of a Wayland compositor, or by KMS on a display of a card.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) display: Display,

@@ -18,6 +18,8 @@ use crate::consumers::ConsumerReports;
 /// The object that `--json` prints.
 #[derive(Debug, Serialize)]
 struct Report {
+    /// The path of the camera's device node.
+    camera: String,
     /// The number of frames that were presented on the display.
     frames: u64,
     /// The number of frames that were dequeued from the camera.
@@ -39,8 +41,9 @@ struct Report {
     /// How the frames reached the display, as the compositor's presentation feedback reports it.
     path: Option<DisplayPath>,
     /// Bytes of the buffers that the CPU read or wrote in this process, divided by the number of presented frames. Where no frame
-    /// was presented, or the compositor lacks presentation-time, they are divided by the number of committed frames.
-    client_copied_bytes_per_frame: f64,
+    /// was presented, or the compositor lacks presentation-time, they are divided by the number of committed frames. It is null where
+    /// this process shows several cameras and copied for one of them, because the bytes are counted for the whole process.
+    client_copied_bytes_per_frame: Option<f64>,
     /// The same quotient for this process and the compositor together. It is null where the compositor composed a frame or did
     /// not report how the frame was shown, because the compositor does not tell its clients how many bytes it copied.
     cpu_copied_bytes_per_frame: Option<f64>,
@@ -89,6 +92,8 @@ pub(crate) struct ReportInputs<'a> {
     /// The bytes that the CPU had copied in this process before the stream began. With `--reconnect` a process has several
     /// streams.
     pub(crate) earlier_traffic: CpuTraffic,
+    /// Whether this process shows other cameras too.
+    pub(crate) has_other_cameras: bool,
     /// Bytes that were written to shared memory.
     pub(crate) shm_bytes: u64,
     pub(crate) copied: Option<CopyReport>,
@@ -105,6 +110,7 @@ impl Report {
             display,
             sync,
             earlier_traffic,
+            has_other_cameras,
             shm_bytes,
             copied,
             converted,
@@ -118,13 +124,16 @@ impl Report {
             stats.frames_discarded(),
         ];
         let traffic = cpu_traffic().since(earlier_traffic);
+        let is_own_traffic = !has_other_cameras || traffic.total_bytes() == 0;
         let client_bytes = traffic.total_bytes().saturating_add(shm_bytes);
+        let client_bytes = is_own_traffic.then_some(client_bytes);
         let frames = stats.frames_presented();
         let shown = match frames {
             0 => stats.frames_committed(),
             presented => presented,
         };
         Self {
+            camera: camera_buffers.camera_name().to_owned(),
             frames,
             captured: stats.frames_captured(),
             dropped: dropped_by
@@ -136,9 +145,9 @@ impl Report {
             dropped_by_compositor: dropped_by[2],
             out_of_order: stats.frames_out_of_order(),
             path: stats.path(),
-            client_copied_bytes_per_frame: mean(client_bytes, shown),
-            cpu_copied_bytes_per_frame: stats
-                .copied_bytes(client_bytes)
+            client_copied_bytes_per_frame: client_bytes.map(|bytes| mean(bytes, shown)),
+            cpu_copied_bytes_per_frame: client_bytes
+                .and_then(|bytes| stats.copied_bytes(bytes))
                 .map(|bytes| mean(bytes, frames)),
             copied,
             converted,

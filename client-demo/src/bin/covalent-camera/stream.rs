@@ -435,6 +435,7 @@ impl<'a> Session<'a> {
                 None => "implicit",
             },
             earlier_traffic: self.earlier_traffic,
+            has_other_cameras: self.options.cameras.len() > 1,
             shm_bytes: self.display.written_bytes(),
             copied: self.display.copy_report().cloned(),
             converted: self.converted.clone(),

@@ -1,4 +1,4 @@
-//! Checks frames that the client has to convert.
+//! Checks frames that the client has to convert, and several cameras in one client.
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
@@ -65,6 +65,40 @@ pub(super) fn bayer(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         "{bayer}"
     );
     compositor.check_nothing_left(context, "converted frames")?;
+    compositor.stop(context)?;
+    Ok(Outcome::Passed)
+}
+
+/// One client shows both cameras of the guest, each in a window of its own, and goes on if one of the cameras is not there.
+pub(super) fn several(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let compositor = TestCompositor::start(context)?;
+    for (second, status) in [("/dev/video2", 0), ("/dev/video99", 3)] {
+        let before = compositor.frames(context)?.len();
+        let camera = compositor.start_client(
+            context,
+            &format!(
+                "covalent-camera --camera /dev/video0 --camera {second} --size 320x240 --json"
+            ),
+        )?;
+        compositor.wait_for_frames(context, before + 20)?;
+        let exit = wait_for_exit(camera, Some(SIGTERM))?;
+        ensure!(exit.status == status, "{second}: {exit:?}");
+        let reports: Vec<Value> = exit
+            .stdout
+            .lines()
+            .map(serde_json::from_str)
+            .collect::<Result<_, _>>()?;
+        let has_captured = |camera: &str| {
+            reports.iter().any(|report| {
+                report["camera"] == camera && report["captured"].as_u64().unwrap_or(0) > 0
+            })
+        };
+        ensure!(
+            has_captured("/dev/video0") && has_captured(second) == (status == 0),
+            "{second}: {exit:?}"
+        );
+    }
+    compositor.check_nothing_left(context, "two cameras")?;
     compositor.stop(context)?;
     Ok(Outcome::Passed)
 }

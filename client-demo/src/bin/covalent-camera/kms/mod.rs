@@ -344,6 +344,7 @@ impl<'a> Session<'a> {
             display: "kms",
             sync: "implicit",
             earlier_traffic: self.earlier_traffic,
+            has_other_cameras: false,
             shm_bytes: 0,
             copied: None,
             converted: None,
