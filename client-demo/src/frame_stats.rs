@@ -72,6 +72,14 @@ impl FrameStats {
         self.last_sequence = Some(sequence);
     }
 
+    /// Counts captured frames that are not shown, because they had to be converted and the conversion was too slow. They were
+    /// captured before the frame that is counted next.
+    pub fn lost_in_conversion(&mut self, frames: u32) {
+        self.captured = self.captured.saturating_add(frames.into());
+        self.skipped = self.skipped.saturating_add(frames.into());
+        self.last_sequence = self.last_sequence.map(|last| last.wrapping_add(frames));
+    }
+
     /// Counts a captured frame that is not shown, because it is damaged or a newer one was dequeued with it.
     pub fn skipped(&mut self) {
         self.skipped = self.skipped.saturating_add(1);
@@ -259,6 +267,19 @@ mod tests {
         }
         assert_eq!(stats.frames_captured(), 7);
         assert_eq!(stats.frames_missed(), 2);
+    }
+
+    #[test]
+    fn frames_lost_in_a_conversion_are_captured_and_skipped_and_not_missed_by_the_camera() {
+        let mut stats = FrameStats::default();
+        stats.captured(7);
+        stats.lost_in_conversion(2);
+        stats.captured(10);
+        stats.lost_in_conversion(1);
+        stats.captured(13);
+        assert_eq!(stats.frames_captured(), 6);
+        assert_eq!(stats.frames_skipped(), 3);
+        assert_eq!(stats.frames_missed(), 1);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::vm::config::Config;
 
 mod choices;
 mod controls;
+mod converted;
 mod injected;
 mod kms;
 mod media;
@@ -18,6 +19,16 @@ pub(super) const CASES: &[Case] = &[
         "camera_client::frame_that_the_compositor_cannot_read_is_copied_once_and_says_why",
         Config::Virtio,
         choices::frame_that_the_compositor_cannot_read_is_copied_once_and_says_why,
+    ),
+    Case::new(
+        "camera_client::raw_bayer_frame_is_converted_with_the_colours_of_the_camera",
+        Config::Virtio,
+        converted::bayer,
+    ),
+    Case::new(
+        "camera_client::several_cameras_have_a_window_each",
+        Config::Virtio,
+        converted::several,
     ),
     Case::new(
         "camera_client::list_says_how_each_format_is_shown_and_the_best_rate_is_set",

@@ -1,4 +1,4 @@
-//! The camera's buffers, and the plan from which they were allocated.
+//! The camera's buffers, and the plan from which they were allocated. Where frames are converted, these are the pictures.
 
 use covalent_alloc::backend::drm::HostTransfer;
 use covalent_alloc::backend::v4l2::{Colours, Queue, TransferFunction};
@@ -8,7 +8,7 @@ use covalent_alloc::solve::Plan;
 use covalent_client_demo::exit::Failure;
 use covalent_client_demo::exit_code;
 
-/// The camera's buffers, and the plan from which they were allocated.
+/// The camera's buffers, and the plan from which they were allocated. Where frames are converted, these are the pictures.
 #[derive(Debug)]
 pub(crate) struct CameraBuffers {
     camera: String,
@@ -20,8 +20,8 @@ pub(crate) struct CameraBuffers {
 }
 
 impl CameraBuffers {
-    /// Stores the buffers that were allocated for `plan` and imported into this queue of a camera, and reads the colours of the
-    /// queue's format.
+    /// Stores the buffers that were allocated for `plan`, and reads the colours of the current format of a camera's queue. The
+    /// queue has imported the buffers, or its frames are converted into them.
     pub(crate) fn new(
         queue: &Queue,
         plan: Plan,
@@ -38,6 +38,12 @@ impl CameraBuffers {
                 .transfer_function()
                 .map_err(exit_code::camera_failure)?,
         })
+    }
+
+    /// Sets the range of the pixels to the full range, which converted frames have whatever the camera's format has.
+    pub(crate) fn with_full_range(mut self) -> Self {
+        self.colours.is_full_range = true;
+        self
     }
 
     /// Returns the plan from which the buffers were allocated.
@@ -62,17 +68,17 @@ impl CameraBuffers {
             .map_or_else(|| self.plan.layout(), Buffer::layout)
     }
 
-    /// Returns the buffers, by their index in the camera's queue.
+    /// Returns the buffers, by the index that a captured frame has.
     pub(crate) fn buffers(&self) -> &[Buffer] {
         &self.buffers
     }
 
-    /// Returns the colour encoding of the camera's pixels.
+    /// Returns the matrix and the range of the pixels in the buffers. The matrix has no meaning for RGB, such as converted frames.
     pub(crate) fn colours(&self) -> Colours {
         self.colours
     }
 
-    /// Returns whether the camera's pixels are YUV.
+    /// Returns whether the pixels in the buffers are YUV.
     pub(crate) fn is_yuv(&self) -> bool {
         let info = self.layout().format().fourcc.info();
         info.is_some_and(|info| info.is_yuv)

@@ -11,9 +11,11 @@ use covalent_client_demo::explicit_sync::SyncKind;
 ///
 /// The program plans the buffers from the constraints of the camera, the compositor and every memory source of this machine; the
 /// plan names the source that allocates. Where camera and display cannot share a buffer, every frame is copied once into shared
-/// memory, and the program says why; with --no-copy that is an error. The program plans again when the compositor wants other
-/// buffers, for example for a window that became fullscreen, except with --encode, --share or --record.
-#[derive(Debug, Parser)]
+/// memory, and the program says why; with --no-copy that is an error. So it is for frames that the processor has to convert: those
+/// of a camera that is fast enough only in JPEG, and of one that captures only raw Bayer. The program plans again when the
+/// compositor wants other buffers, for example for a window that became fullscreen, except for frames that are converted, and with
+/// --encode, --share or --record.
+#[derive(Clone, Debug, Parser)]
 #[command(
     name = "covalent-camera",
     version,
@@ -25,6 +27,8 @@ use covalent_client_demo::explicit_sync::SyncKind;
     covalent-camera --display kms                without a compositor\n  \
     covalent-camera --device /dev/video6 --setup-links\n  \
                                                  link and format a media-controller camera's pipeline\n  \
+    covalent-camera --camera /dev/video0 --camera /dev/video2\n  \
+                                                 two cameras, each in a window\n  \
     covalent-camera --controls                   brightness, exposure, focus and so on, with their values\n  \
     covalent-camera --control gain=40 --remember with this gain, now and at every later start\n  \
     covalent-camera --frames 300 --json          300 frames, then one JSON object on stdout\n\n\
@@ -36,6 +40,10 @@ pub(crate) struct Options {
     /// The camera's node.
     #[arg(long, value_name = "NODE", default_value = "/dev/video0")]
     pub(crate) device: PathBuf,
+    /// The camera's node, as --device. Given several times, each camera is shown in a window of its own; --json then prints an object
+    /// for each.
+    #[arg(long = "camera", value_name = "NODE", conflicts_with = "device")]
+    pub(crate) cameras: Vec<PathBuf>,
     /// Where the frames are shown: in a window of a Wayland compositor, or by KMS on a display of a card.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) display: Display,
@@ -68,7 +76,9 @@ pub(crate) struct Options {
     /// Size of the frames in pixels; by default the screen's if the camera supports it, else the camera's largest that fits.
     #[arg(long, value_name = "WIDTHxHEIGHT")]
     pub(crate) size: Option<Extent>,
-    /// Pixel format of the frames, by its four characters or its name (XR24, XRGB8888, NV12).
+    /// Pixel format of the frames, by its four characters or its name (XR24, XRGB8888, NV12). The processor converts JPEG (MJPG) and
+    /// raw Bayer (SBGGR8, SBGGR10P); by default they are used only where no raw format has the size and the rate, and Bayer only
+    /// where the camera has no other format.
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<Fourcc>,
     /// Frames a second, whole or a fraction (30, 30000/1001); the camera uses the nearest rate that it supports. By default the
@@ -93,7 +103,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SOURCE")]
     pub(crate) source: Option<String>,
     /// End with an error where the camera and the compositor can share no buffer, instead of copying every frame into shared
-    /// memory.
+    /// memory, and where the processor would have to convert every frame.
     #[arg(long)]
     pub(crate) no_copy: bool,
     /// Write the first frame to this file, and the next frame each time that SIGUSR1 arrives.

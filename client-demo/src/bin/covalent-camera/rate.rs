@@ -1,7 +1,6 @@
 //! Chooses the frame rate of the camera if the command line gives none.
 
 use covalent_alloc::backend::v4l2::{self, FrameRate, Queue};
-use covalent_alloc::model::Layout;
 
 /// Sets the highest frame rate that the display can show. Without this, the camera would keep the frame rate that the last
 /// program has set.
@@ -12,11 +11,10 @@ use covalent_alloc::model::Layout;
 /// The error of the V4L2 device if its rates cannot be listed or set.
 pub(crate) fn set_best(
     queue: &Queue,
-    layout: &Layout,
     refresh_millihertz: Option<u32>,
 ) -> Result<Option<FrameRate>, v4l2::Error> {
     let format = queue.current_format()?;
-    let rates = queue.frame_rates(format.pixel_format, layout.extent())?;
+    let rates = queue.frame_rates(format.pixel_format, format.extent)?;
     match best(&rates, refresh_millihertz) {
         Some(rate) => queue.set_frame_rate(rate),
         None => Ok(None),

@@ -4,6 +4,8 @@
 //! The stream runs with its buffers until the compositor has imported the next ones. Then the frames that are captured already are
 //! shown, the queue gets the next buffers, and the stream starts again. The last frame stays on the screen meanwhile, and is not
 //! committed again. The camera's queue can have one set of buffers only, so the camera drops the frames of this moment.
+//!
+//! A stream whose frames are converted keeps its buffers, because the thread that converts them has mapped these.
 
 use std::time::Instant;
 
@@ -13,6 +15,7 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::constraint::Source;
 use covalent_alloc::sync::Accessor;
 use covalent_client_demo::buffers::{Buffers, Holder};
+use covalent_client_demo::camera_stream::CameraStream;
 use covalent_client_demo::exit::Failure;
 use covalent_client_demo::exit_code;
 use covalent_client_demo::feedback::Subscription;
@@ -257,7 +260,7 @@ impl Session<'_> {
             }
         }
         stream.start().map_err(exit_code::camera_failure)?;
-        self.stream = Some(stream);
+        self.stream = Some(CameraStream::Direct(stream));
         self.restart_timeouts();
         Ok(())
     }
@@ -307,9 +310,9 @@ impl Session<'_> {
             self.compositor.configure.unwrap_or_default(),
         );
         // Setting the format may have changed the rate.
-        set_frame_rate(self.options, queue, layout, &self.compositor)?;
+        set_frame_rate(self.options, queue, &self.compositor)?;
         stream.start().map_err(exit_code::camera_failure)?;
-        self.stream = Some(stream);
+        self.stream = Some(CameraStream::Direct(stream));
         replanner.replaced = replanner.replaced.saturating_add(1);
         tracing::info!(
             "the buffers were replaced after new dma-buf feedback: {} from {}, {}",

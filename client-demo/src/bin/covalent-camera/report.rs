@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use covalent_alloc::buffer::{Buffer, CpuTraffic, cpu_traffic};
 use covalent_client_demo::encoder::EncodingReport;
+use covalent_client_demo::frame_converter::ConversionReport;
 use covalent_client_demo::frame_sharing::SharingReport;
 use covalent_client_demo::frame_stats::{DisplayPath, Ending, FrameStats, bytes_per_frame};
 use covalent_client_demo::latency::Percentiles;
@@ -17,6 +18,8 @@ use crate::consumers::ConsumerReports;
 /// The object that `--json` prints.
 #[derive(Debug, Serialize)]
 struct Report {
+    /// The path of the camera's device node.
+    camera: String,
     /// The number of frames that were presented on the display.
     frames: u64,
     /// The number of frames that were dequeued from the camera.
@@ -25,8 +28,8 @@ struct Report {
     dropped: u64,
     /// The number of frames that the camera dropped because no buffer was queued.
     dropped_by_camera: u64,
-    /// The number of dequeued frames that the program skipped, because they were damaged or were dequeued together with a newer
-    /// frame.
+    /// The number of dequeued frames that the program skipped, because they were damaged, were dequeued together with a newer
+    /// frame, or came while an earlier one was converted.
     dropped_by_client: u64,
     /// The number of skipped frames that had less data than their format needs, although the driver did not set
     /// `V4L2_BUF_FLAG_ERROR`.
@@ -38,13 +41,16 @@ struct Report {
     /// How the frames reached the display, as the compositor's presentation feedback reports it.
     path: Option<DisplayPath>,
     /// Bytes of the buffers that the CPU read or wrote in this process, divided by the number of presented frames. Where no frame
-    /// was presented, or the compositor lacks presentation-time, they are divided by the number of committed frames.
-    client_copied_bytes_per_frame: f64,
+    /// was presented, or the compositor lacks presentation-time, they are divided by the number of committed frames. It is null where
+    /// this process shows several cameras and copied for one of them, because the bytes are counted for the whole process.
+    client_copied_bytes_per_frame: Option<f64>,
     /// The same quotient for this process and the compositor together. It is null where the compositor composed a frame or did
     /// not report how the frame was shown, because the compositor does not tell its clients how many bytes it copied.
     cpu_copied_bytes_per_frame: Option<f64>,
     /// Why this process copies every frame, and how many bytes it copied; null if it copies none.
     copied: Option<CopyReport>,
+    /// Why this process converts every frame, and how many bytes of pictures it writes; null where it converts none.
+    converted: Option<ConversionReport>,
     /// The recording of `--record`; null without the option.
     recorded: Option<Recording>,
     /// The encoding of `--encode`; null without the option.
@@ -92,9 +98,12 @@ pub(crate) struct ReportInputs<'a> {
     /// The bytes that the CPU had copied in this process before the stream began. With `--reconnect` a process has several
     /// streams.
     pub(crate) earlier_traffic: CpuTraffic,
+    /// Whether this process shows other cameras too.
+    pub(crate) has_other_cameras: bool,
     /// Bytes that were written to shared memory.
     pub(crate) shm_bytes: u64,
     pub(crate) copied: Option<CopyReport>,
+    pub(crate) converted: Option<ConversionReport>,
     pub(crate) consumers: ConsumerReports,
     pub(crate) reallocations: u64,
     pub(crate) ended: Ending,
@@ -108,8 +117,10 @@ impl Report {
             display,
             sync,
             earlier_traffic,
+            has_other_cameras,
             shm_bytes,
             copied,
+            converted,
             consumers,
             reallocations,
             ended,
@@ -121,9 +132,12 @@ impl Report {
             stats.frames_discarded(),
         ];
         let traffic = cpu_traffic().since(earlier_traffic);
+        let is_own_traffic = !has_other_cameras || traffic.total_bytes() == 0;
         let client_bytes = traffic.total_bytes().saturating_add(shm_bytes);
+        let client_bytes = is_own_traffic.then_some(client_bytes);
         let frames = stats.frames_presented();
         Self {
+            camera: camera_buffers.camera_name().to_owned(),
             frames,
             captured: stats.frames_captured(),
             dropped: dropped_by
@@ -135,11 +149,13 @@ impl Report {
             dropped_by_compositor: dropped_by[2],
             out_of_order: stats.frames_out_of_order(),
             path: stats.path(),
-            client_copied_bytes_per_frame: bytes_per_frame(client_bytes, stats.frames_shown()),
-            cpu_copied_bytes_per_frame: stats
-                .copied_bytes(client_bytes)
+            client_copied_bytes_per_frame: client_bytes
+                .map(|bytes| bytes_per_frame(bytes, stats.frames_shown())),
+            cpu_copied_bytes_per_frame: client_bytes
+                .and_then(|bytes| stats.copied_bytes(bytes))
                 .map(|bytes| bytes_per_frame(bytes, frames)),
             copied,
+            converted,
             recorded: consumers.recorded,
             encoded: consumers.encoded,
             shared: consumers.shared,

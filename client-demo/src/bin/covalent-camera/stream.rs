@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
-use covalent_alloc::backend::v4l2::{FrameInfo, Stream};
+use covalent_alloc::backend::v4l2::FrameInfo;
 use covalent_alloc::buffer::{CpuTraffic, cpu_traffic};
 use covalent_alloc::sync::Accessor;
 use covalent_alloc::trace::now;
@@ -14,12 +14,14 @@ use covalent_client_demo::buffer_sets::ReleasedBuffer;
 use covalent_client_demo::buffers::{
     BeginWrite, Buffers, COMPOSITOR_SILENCE, HandOverError, Holder,
 };
+use covalent_client_demo::camera_stream::{CameraStream, Captured};
 use covalent_client_demo::color_representation::ColorRepresentation;
 use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::events::{Events, Ready};
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::exit_code;
 use covalent_client_demo::explicit_sync::ExplicitSync;
+use covalent_client_demo::frame_converter::ConversionReport;
 use covalent_client_demo::frame_interval::FrameInterval;
 use covalent_client_demo::frame_size::is_incomplete;
 use covalent_client_demo::frame_stats::{Ending, FrameStats};
@@ -49,9 +51,11 @@ pub(crate) struct Session<'a> {
     pub(crate) window: Window,
     pub(crate) color_representation: ColorRepresentation,
     pub(crate) camera_buffers: CameraBuffers,
-    /// The stream of the camera's queue. It is missing only while the buffers are replaced.
-    pub(crate) stream: Option<Stream>,
+    /// The frames of the camera. It is missing only while the buffers are replaced.
+    pub(crate) stream: Option<CameraStream>,
     pub(crate) display: DisplayBuffers,
+    /// Why and how every frame is converted; `None` where the camera writes the buffers that are shown.
+    converted: Option<ConversionReport>,
     /// Replaces the buffers after new feedback; `None` where the buffers stay.
     pub(crate) replanner: Option<Replanner>,
     ready: Ready,
@@ -129,6 +133,7 @@ impl<'a> Session<'a> {
             camera_buffers: setup.camera_buffers,
             stream: Some(setup.stream),
             display: setup.display,
+            converted: setup.converted,
             replanner: setup.replanner,
             ready,
             statistics,
@@ -144,7 +149,8 @@ impl<'a> Session<'a> {
             camera_waited: Instant::now(),
             warned: false,
         };
-        // The import of the buffers has already queued all of them in the camera.
+        // The import of the buffers has already queued all of them in the camera, or given them to the thread that converts its
+        // frames.
         let queued = if session.display.is_copied() {
             0
         } else {
@@ -152,14 +158,12 @@ impl<'a> Session<'a> {
         };
         begin_capture(&mut session.buffers, queued)?;
         session.set_colours();
-        session
-            .stream()?
-            .start()
-            .map_err(exit_code::camera_failure)?;
+        session.stream()?.start()?;
         Ok(session)
     }
 
-    /// Tells the compositor how the YUV of the camera is converted, from the next commit on. Frames that are copied are RGB.
+    /// Tells the compositor how the YUV in the buffers that are shown is converted, from the next commit on. Frames that this
+    /// process copies or converts are RGB.
     pub(crate) fn set_colours(&mut self) {
         if self.display.is_copied() {
             return;
@@ -179,8 +183,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Returns the stream of the camera's queue.
-    fn stream(&mut self) -> Result<&mut Stream, Failure> {
+    /// Returns the frames of the camera.
+    fn stream(&mut self) -> Result<&mut CameraStream, Failure> {
         self.stream.as_mut().ok_or_else(|| {
             Failure::unexpected(anyhow!(
                 "the camera's queue has no buffers, which is a bug of this program"
@@ -222,17 +226,14 @@ impl<'a> Session<'a> {
     /// Dequeues every frame that can be ready, commits the newest frame, and queues the buffers of the other frames again.
     pub(crate) fn capture(&mut self) -> Result<(), Failure> {
         let mut newest: Option<FrameInfo> = None;
-        while let Some(frame) = self
-            .stream()?
-            .dequeue()
-            .map_err(exit_code::camera_failure)?
-        {
+        while let Some(Captured { info: frame, lost }) = self.stream()?.dequeue()? {
             // After VIDIOC_DQBUF the camera no longer writes to the buffer.
             if !self.display.is_copied() {
                 self.buffers
                     .end_write(frame.index, None)
                     .map_err(handover_failure)?;
             }
+            self.stats.lost_in_conversion(lost);
             self.stats.captured(frame.sequence);
             self.last_frame = Instant::now();
             self.warned = false;
@@ -333,7 +334,7 @@ impl<'a> Session<'a> {
             if self.consumers.hold(index) {
                 return Ok(());
             }
-            return self.queue_in_camera(index);
+            return self.stream()?.queue(index);
         }
         self.give_to_camera(index)
     }
@@ -423,18 +424,12 @@ impl<'a> Session<'a> {
         std::iter::once(&mut self.frame_trace).chain(&mut self.earlier_trace)
     }
 
-    fn queue_in_camera(&mut self, index: usize) -> Result<(), Failure> {
-        self.stream()?
-            .queue(index)
-            .map_err(exit_code::camera_failure)
-    }
-
     fn give_to_camera(&mut self, index: usize) -> Result<(), Failure> {
         if self.consumers.hold(index) {
             return Ok(());
         }
         match self.buffers.begin_write(index).map_err(handover_failure)? {
-            BeginWrite::Ready(_) => self.queue_in_camera(index),
+            BeginWrite::Ready(_) => self.stream()?.queue(index),
             // The compositor has released the buffer, but its GPU still reads it.
             BeginWrite::Wait(wait) => {
                 self.frame_trace.wait_started(index, now());
@@ -515,8 +510,10 @@ impl<'a> Session<'a> {
                 None => "implicit",
             },
             earlier_traffic: self.earlier_traffic,
+            has_other_cameras: self.options.cameras.len() > 1,
             shm_bytes: self.display.written_bytes(),
             copied: self.display.copy_report().cloned(),
+            converted: self.converted.clone(),
             consumers: self.consumers.reports(),
             reallocations: self.replanner.as_ref().map_or(0, Replanner::replaced),
             ended,

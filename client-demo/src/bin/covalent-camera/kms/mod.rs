@@ -146,8 +146,7 @@ impl<'a> Session<'a> {
                 .map_err(exit_code::camera_failure)?;
         } else {
             let refresh = Some(screen.refresh().saturating_mul(1000));
-            crate::rate::set_best(&queue, camera_buffers.layout(), refresh)
-                .map_err(exit_code::camera_failure)?;
+            crate::rate::set_best(&queue, refresh).map_err(exit_code::camera_failure)?;
         }
         let watching = |error| Failure::unexpected(anyhow!("epoll_ctl failed: {error}"));
         let mut poller = Poller::new()
@@ -399,8 +398,10 @@ impl<'a> Session<'a> {
             display: "kms",
             sync: "implicit",
             earlier_traffic: self.earlier_traffic,
+            has_other_cameras: false,
             shm_bytes: 0,
             copied: None,
+            converted: None,
             consumers: ConsumerReports {
                 shared: self.server.as_ref().map(|(server, _)| server.shared()),
                 ..ConsumerReports::default()
