@@ -1,6 +1,6 @@
 //! Decodes the JPEG frames of a camera to XRGB8888.
 //!
-//! The bytes come from a device, so a frame is checked before the decoder gets it ([`headers`]): its size is the camera's, it is
+//! The bytes come from a device, so a frame is checked before the decoder gets it (`headers.rs`): its size is the camera's, it is
 //! baseline with one scan, and it is complete. One scan bounds the work: the decoder reads each byte once and writes each pixel
 //! once. The crate `zune-jpeg` decodes.
 
