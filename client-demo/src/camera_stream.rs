@@ -1,6 +1,7 @@
 //! The frames of a camera: its own buffers, or pictures that a thread makes of them.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Instant;
 
 use covalent_alloc::backend::v4l2::{FrameInfo, Stream};
 
@@ -76,6 +77,16 @@ impl CameraStream {
         match self {
             Self::Direct(stream) => stream.queue(index).map_err(exit_code::camera_failure),
             Self::Converted(camera) => camera.give_back(index).map_err(failure),
+        }
+    }
+
+    /// Returns when the camera delivered its last frame to a conversion, including frames that cannot be shown; `None` without a
+    /// conversion or a frame.
+    #[must_use]
+    pub fn last_converted(&self) -> Option<Instant> {
+        match self {
+            Self::Direct(_) => None,
+            Self::Converted(camera) => camera.last_frame(),
         }
     }
 

@@ -5,6 +5,7 @@
 //! neither.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Instant;
 
 use covalent_alloc::backend::v4l2::{Error, FrameInfo, PixelFormat, Queue, Stream};
 use covalent_alloc::backend::{BackendError, BackendErrorKind};
@@ -79,6 +80,8 @@ pub struct ConvertedCamera {
     stream: Stream,
     poller: Poller,
     has_warned: bool,
+    /// When the camera delivered its last frame.
+    last_frame: Option<Instant>,
 }
 
 /// The file descriptor is readable when the camera has a frame or the thread has a picture.
@@ -130,6 +133,7 @@ impl ConvertedCamera {
                 stream,
                 poller,
                 has_warned: false,
+                last_frame: None,
             })
         };
         create().map_err(|error| error.into_backend_error(queue))
@@ -147,6 +151,12 @@ impl ConvertedCamera {
         Ok(self.stream.start()?)
     }
 
+    /// Returns when the camera delivered its last frame, including frames that cannot be shown; `None` before the first.
+    #[must_use]
+    pub fn last_frame(&self) -> Option<Instant> {
+        self.last_frame
+    }
+
     /// Takes a picture; `None` if none is ready. Its [`FrameInfo`] is that of the camera's frame, with the index of the picture. Its
     /// `bytes_used` is 0 for a frame that was short, and its `is_damaged` is set for one that could not be converted. The second
     /// value is the number of frames that were lost since the last picture, because the thread was too slow.
@@ -160,6 +170,7 @@ impl ConvertedCamera {
             let Some(frame) = self.stream.dequeue()? else {
                 break;
             };
+            self.last_frame = Some(Instant::now());
             let unused = if frame.is_damaged {
                 self.queue.lose();
                 Some(frame)

@@ -95,11 +95,10 @@ impl FrameConverter {
         let pixels = to.buffer().layout().visible_bytes(0);
         let (first_row, first_byte) =
             pixels.map_or((0, 0), |bytes| (bytes.first_row, bytes.first_byte));
+        // bytes_used comes from the driver, so it is limited to the size of the buffer.
+        let length = u64::from(bytes_used).min(from.buffer().layout().total_bytes());
         match &mut self.method {
             Method::Jpeg { frames, bytes } => {
-                // bytes_used comes from the driver, so it is limited to the size of the buffer.
-                let size = from.buffer().layout().total_bytes();
-                let length = u64::from(bytes_used).min(size);
                 bytes.resize(usize::try_from(length).unwrap_or(0), 0);
                 reader.read(0, 0, bytes)?;
                 let picture = match frames.decode(bytes) {
@@ -115,7 +114,7 @@ impl FrameConverter {
                 }
             }
             Method::Bayer(demosaic) => {
-                if u64::from(bytes_used) < demosaic.needed_bytes() {
+                if length < demosaic.needed_bytes() {
                     return Ok(Converted::Short);
                 }
                 let writer = to.access(CpuAccess::Write)?;

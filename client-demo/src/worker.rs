@@ -66,6 +66,8 @@ impl<Job: Send + 'static, Done: Send + 'static> Worker<Job, Done> {
         let run = move || {
             // The event loop is also woken when a panic ends the thread, so that it finds out.
             let signal = signal;
+            // The sender is dropped before the signal is sent, so that the event loop then finds the end of the thread.
+            let sender = sender;
             while let Ok(job) = received.recv() {
                 if sender.send(each(job)).is_err() {
                     return;
@@ -114,11 +116,12 @@ impl<Job: Send + 'static, Done: Send + 'static> Worker<Job, Done> {
     ///
     /// [`WorkerError::Panicked`].
     pub fn take_result(&mut self) -> Result<Option<Done>, WorkerError> {
+        // The read makes the eventfd unreadable. It fails while no result is ready. A result can be taken before the thread has
+        // signalled it, so the eventfd is read without a job too.
+        let _ = rustix::io::read(&self.eventfd, &mut [0; 8]);
         if !self.is_busy {
             return Ok(None);
         }
-        // The read makes the eventfd unreadable. It fails while no result is ready.
-        let _ = rustix::io::read(&self.eventfd, &mut [0; 8]);
         match self.results.try_recv() {
             Ok(result) => {
                 self.is_busy = false;

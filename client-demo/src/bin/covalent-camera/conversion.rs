@@ -71,6 +71,13 @@ pub(crate) fn choose(
             ),
         });
     }
+    // Many encoders read no RGB, so an encoder gets a raw format if the camera has one.
+    let has_raw_format = formats
+        .iter()
+        .any(|format| format.is_readable && format.has_size != Some(false));
+    if options.encode.is_some() && has_raw_format {
+        return Ok(None);
+    }
     Ok(conversion_choice::choose(&formats, extent, options.fps))
 }
 

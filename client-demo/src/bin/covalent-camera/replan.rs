@@ -259,6 +259,8 @@ impl Session<'_> {
                 stream.queue(index).map_err(exit_code::camera_failure)?;
             }
         }
+        // Setting the format may have reset the rate.
+        set_frame_rate(self.options, &replanner.queue, &self.compositor)?;
         stream.start().map_err(exit_code::camera_failure)?;
         self.stream = Some(CameraStream::Direct(stream));
         self.restart_timeouts();

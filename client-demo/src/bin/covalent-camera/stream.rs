@@ -466,7 +466,11 @@ impl<'a> Session<'a> {
 
     /// Warns if the compositor holds buffers for too long. Returns an error if the camera delivers no frames.
     fn check_timeouts(&mut self) -> Result<(), Failure> {
-        let silence = self.last_frame.elapsed();
+        let last_frame = self
+            .stream()?
+            .last_converted()
+            .map_or(self.last_frame, |last| last.max(self.last_frame));
+        let silence = last_frame.elapsed();
         let held_by_compositor = self.buffers.held_by(Holder::Compositor);
         let queued = self.stream()?.queued_count();
         if queued > 0 && silence > WAKE_INTERVAL {

@@ -56,6 +56,14 @@ impl App<'_> {
         let Some(swapchain) = &mut self.swapchain else {
             return Ok(());
         };
+        // A deferred frame of an earlier swapchain is committed first, so that it does not replace a newer one.
+        let waits_for_earlier_frame = self
+            .pending_frames
+            .values()
+            .any(|frame| frame.is_deferred && swapchain.index_of(frame.number).is_none());
+        if waits_for_earlier_frame {
+            return Ok(());
+        }
         let Some(index) = swapchain.free_index() else {
             return Ok(());
         };
