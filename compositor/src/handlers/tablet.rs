@@ -19,8 +19,9 @@ use crate::state::State;
 
 impl TabletSeatHandler for State {
     fn tablet_tool_image(&mut self, _tool: &TabletToolDescriptor, image: CursorImageStatus) {
-        // A window that follows the pointer has an image of its own.
-        if !self.shell.is_dragging() {
+        // A window that follows the pointer has an image of its own. A tool that has not moved since the session was locked still
+        // has the focus of a hidden window.
+        if !self.shell.is_dragging() && !self.stack.session_lock.is_locked() {
             self.set_cursor(image);
         }
     }

@@ -215,6 +215,10 @@ impl State {
         state: ButtonState,
         time: u32,
     ) {
+        // A tool that has not moved since the session was locked still has the focus of a hidden window.
+        if self.stack.session_lock.is_locked() {
+            return;
+        }
         let serial = SERIAL_COUNTER.next_serial();
         let focus = self.tablet_clients.focus.as_ref();
         self.user_acts.record(serial, focus);

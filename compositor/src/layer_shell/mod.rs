@@ -254,6 +254,9 @@ impl Stack {
 
     /// Returns whether a part of a layer surface is shown on its output. A surface that is not gets no keyboard focus.
     fn is_layer_surface_visible(&self, known: &AnchoredSurface) -> bool {
+        if self.session_lock.is_locked() {
+            return false;
+        }
         let mut outputs = self.outputs().iter();
         let Some(output) = outputs.find(|output| Some(output.id) == known.output) else {
             return false;

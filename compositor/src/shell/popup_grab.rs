@@ -47,8 +47,12 @@ impl State {
     }
 
     /// Returns whether the window or layer surface of a popup is the one with keyboard focus. A panel has none, so the popups of
-    /// the layer surface that was pressed last may have grabs as well.
+    /// the layer surface that was pressed last may have grabs as well. While the session is locked no popup may, because none is
+    /// shown, and a popup with a grab gets the keys of the screen locker.
     fn may_have_grab(&self, popup: &PopupSurface) -> bool {
+        if self.stack.session_lock.is_locked() {
+            return false;
+        }
         let Some((root, _)) = self.stack.root_of_popup(popup) else {
             return false;
         };

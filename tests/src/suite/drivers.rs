@@ -1,17 +1,10 @@
 //! Theme `drivers`: checks that GBM and Vulkan allocate and import what the solver guarantees, and lay out pixels as all other
 //! devices do.
 
-use std::time::Duration;
-
-use anyhow::ensure;
-
 use crate::vm::config::Config;
 
 use super::alloc::check;
 use super::{Case, Outcome, TestContext};
-
-/// The time limit of the trial of all vendor drivers on a busy machine without KVM.
-const VENDOR_LIMIT: Duration = Duration::from_secs(400);
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
@@ -54,11 +47,6 @@ pub(super) const CASES: &[Case] = &[
         Config::Vkms,
         check_vulkan,
     ),
-    Case::new(
-        "drivers::vendor_drivers_exchange_every_modifier_that_they_list",
-        Config::Vkms,
-        vendor_drivers,
-    ),
 ];
 
 fn check_gbm(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
@@ -67,18 +55,4 @@ fn check_gbm(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 fn check_vulkan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     check(context, "vulkan")
-}
-
-/// The drivers of GPUs that the guest does not have exchange dma-bufs of udmabuf. The table of their answers is saved.
-fn vendor_drivers(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    let line = "covalent-prime-trial --check";
-    let output = context.guest()?.sh(line, VENDOR_LIMIT)?;
-    context.save_artefact("vendor-drivers.txt", &output.stdout)?;
-    let error = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{line}: {}", error.trim());
-    ensure!(
-        !output.text().contains("There is no /dev/udmabuf"),
-        "the guest has no /dev/udmabuf"
-    );
-    Ok(Outcome::Passed)
 }

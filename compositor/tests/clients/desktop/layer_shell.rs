@@ -433,6 +433,31 @@ fn popup_of_a_panel_stays_on_the_output_and_may_grab_after_a_press_on_the_panel(
 }
 
 #[test]
+fn popup_of_a_panel_that_is_mapped_in_a_locked_session_gets_no_keys() {
+    let mut fixture = Fixture::desktop();
+    let mut bar = App::new(&mut fixture, "bar", (100, 80));
+    let place = bar.rect(&fixture);
+    fixture.click(place.x + 5, place.y + 5);
+    bar.sync(&mut fixture);
+    let serial = bar.press_serial();
+    let mut locker = App::new(&mut fixture, "locker", (50, 50));
+    let manager = locker.wire.bind("ext_session_lock_manager_v1");
+    locker.wire.make(manager, 1, &[]);
+    locker.sync(&mut fixture);
+    let panel = create(&mut bar, TOP, (20, 20), UPPER | RIGHT);
+    // The panel gets keys when the user wants it.
+    bar.wire.send(panel.role, 4, &[2.into()]);
+    panel.map(&mut fixture, &mut bar);
+    let (surface, role, popup) = create_popup(&mut bar);
+    bar.wire.send(panel.role, GET_POPUP, &[popup.into()]);
+    bar.wire.send(popup, 1, &[bar.seat, serial].map(Arg::Word));
+    bar.wire.send(surface, 6, &[]);
+    bar.sync(&mut fixture);
+    bar.show_on(&mut fixture, surface, role, (40, 40));
+    assert_eq!((bar.focus(), bar.count(popup, 1)), (None, 1));
+}
+
+#[test]
 fn surface_of_a_removed_output_is_closed() {
     let mut fixture = Fixture::desktop();
     let config = OutputConfig {
