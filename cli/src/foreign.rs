@@ -34,6 +34,7 @@ struct Fields {
 }
 
 impl CovalentFileKind {
+    /// Returns the kind of a JSON file of Covalent, by its fields; `None` for any other text.
     fn detect(bytes: &[u8]) -> Option<Self> {
         let fields: Fields = serde_json::from_slice(bytes).ok()?;
         match fields.format.as_deref() {
@@ -46,6 +47,7 @@ impl CovalentFileKind {
         }
     }
 
+    /// Returns the name of the kind for messages.
     fn label(self) -> &'static str {
         match self {
             Self::Machine => "a recorded machine",

@@ -9,6 +9,7 @@ use serde::Serialize;
 /// one is added.
 pub(crate) const VERSION: u32 = 1;
 
+/// A report with the version of its format.
 #[derive(Serialize)]
 struct Versioned<'a, T> {
     version: u32,

@@ -117,8 +117,8 @@ pub(crate) fn recorded(path: &Path) -> Result<Machine> {
     )
 }
 
-/// Reads the reserved memory of a devicetree. `file` is a .dtb file or a copy of /proc/device-tree; `None` reads the devicetree of
-/// this machine. Returns `None` if this machine has no devicetree.
+/// Reads the reserved memory of a devicetree. `file` is a .dtb file or a copy of /proc/device-tree; `None` reads the devicetree
+/// of this machine. Returns `None` if this machine has no devicetree.
 ///
 /// # Errors
 /// The devicetree cannot be read.
@@ -146,6 +146,7 @@ pub(crate) fn store_trial_results(learnt: &[TrialResult]) {
     keep_trial_results(learnt, print_error);
 }
 
+/// Prints an error of the stored trial results on stderr. The command goes on without them.
 fn print_error(error: &TrialResultError) {
     // If stderr fails, there is no other place to report that.
     let _ = line!(out::stderr(), "covalent: {error}");

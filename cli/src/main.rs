@@ -32,8 +32,8 @@ fn main() -> ExitCode {
         Ok(options) => options,
         Err(code) => return code,
     };
-    // With a handler for SIGXFSZ, a write past the limit of file sizes (ulimit -f) fails with EFBIG. Without one, the signal would
-    // end the tool.
+    // With a handler for SIGXFSZ, a write past the limit of file sizes (ulimit -f) fails with EFBIG. Without one, the signal
+    // would end the tool.
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
     let has_colours =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());

@@ -81,7 +81,7 @@ impl Progress {
         }
     }
 
-    /// Prints one line beside the progress.
+    /// Prints one line above the progress bar.
     pub(crate) fn note(&self, words: &str) {
         match &self.bar {
             Some(bar) => bar.println(printable(words)),
@@ -89,6 +89,7 @@ impl Progress {
         }
     }
 
+    /// Prints a line on stderr.
     fn print(&self, words: &str) {
         // If stderr fails, there is no other place to report that.
         let _ = line!(out::stderr(), "{words}");

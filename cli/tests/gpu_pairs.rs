@@ -108,7 +108,7 @@ fn as_json(pairs: &[Value]) -> String {
     format!("[\n{}\n]\n", lines.join(",\n"))
 }
 
-/// The size of a cell, and the space for names, in pixels.
+/// The size of a cell, and the space for names on the left and at the top, in pixels.
 const CELL: usize = 22;
 const NAMES: usize = 90;
 const TOP: usize = 110;

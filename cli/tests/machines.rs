@@ -79,7 +79,7 @@ fn report_for_a_board_lists_its_unknown_values() {
         .collect();
     assert_eq!(unknown, ["v3d GBM (participant.constraints.memory.address"]);
 
-    // A split solution depends on unknown values too.
+    // A solution with a copy between two groups of participants depends on unknown values too.
     let copied = plan(
         "mediatek-mt8195",
         &[

@@ -96,14 +96,17 @@ pub(crate) fn combine(words: &[u32], texture: u32, sampler: u32) -> Result<Vec<u
     Ok(out)
 }
 
+/// Returns the opcode of a SPIR-V instruction.
 fn opcode(instruction: &[u32]) -> u32 {
     instruction.first().map_or(0, |word| word & 0xffff)
 }
 
+/// Returns the first word of a SPIR-V instruction.
 fn instruction(opcode: u32, words: u32) -> u32 {
     words << 16 | opcode
 }
 
+/// Splits the words of a SPIR-V module into its instructions.
 fn split(mut body: &[u32]) -> Result<Vec<&[u32]>, String> {
     let mut instructions = Vec::new();
     while let Some(first) = body.first() {

@@ -93,6 +93,7 @@ enum State {
 }
 
 impl State {
+    /// Returns the holder without the token.
     fn holder(&self) -> Holder {
         match self {
             Self::Client => Holder::Client,
@@ -102,6 +103,7 @@ impl State {
     }
 }
 
+/// One buffer of the stream.
 #[derive(Debug)]
 struct Slot {
     state: State,
@@ -112,7 +114,7 @@ struct Slot {
     waits: u64,
 }
 
-/// The holders of all buffers of one stream, by index.
+/// Tracks the buffers of one stream: which holder has each buffer, and which fences the next holder has to wait for.
 #[derive(Debug)]
 pub struct Buffers {
     slots: Vec<Slot>,
@@ -252,6 +254,12 @@ impl Buffers {
             .position(|slot| slot.state.holder() == Holder::Client && !slot.has_pending_wait)
     }
 
+    /// Returns who holds the buffer at `index`; `None` if there is no such buffer.
+    #[must_use]
+    pub fn holder(&self, index: usize) -> Option<Holder> {
+        self.slots.get(index).map(|slot| slot.state.holder())
+    }
+
     /// Returns the number of buffers that `holder` has.
     #[must_use]
     pub fn held_by(&self, holder: Holder) -> usize {
@@ -267,6 +275,7 @@ impl Buffers {
             .fold(0, |sum, slot| sum.saturating_add(slot.waits))
     }
 
+    /// Returns the state of a buffer if `from` holds it, and otherwise an error about its transfer to `to`.
     fn slot(&mut self, index: usize, from: Holder, to: Holder) -> Result<&mut Slot, HandOverError> {
         let count = self.slots.len();
         let slot = self
@@ -286,7 +295,7 @@ impl Buffers {
     }
 }
 
-/// Returns the fences of a dma-buf that are not signalled; `None` where all are signalled.
+/// Returns the fences of a dma-buf that are not signalled; `None` if all are signalled.
 fn pending_fences(buffer: &Buffer, index: usize) -> Result<Option<SyncPoint>, HandOverError> {
     let failed = |source: SyncPointError| HandOverError::Fence { index, source };
     // A sync file is exported only where poll() finds a pending fence.

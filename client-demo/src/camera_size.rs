@@ -1,32 +1,44 @@
-//! Chooses the capture size where the command line gives none.
+//! Chooses the capture size if the command line gives none.
 
-use covalent_alloc::backend::v4l2::{self, FrameSizes, PixelFormat, Queue};
+use covalent_alloc::backend::v4l2::{self, FormatDescription, FrameSizes, Queue};
 use covalent_alloc::model::{Extent, Fourcc};
 
 /// Returns `wanted` if the camera supports this size in a format that `is_supported` accepts. Otherwise returns the largest size
-/// that fits into `wanted`, or the camera's smallest size where none fits.
+/// that fits into `wanted`, or the camera's smallest size if none fits.
 ///
 /// # Errors
 ///
-/// The error of the V4L2 device where its formats or sizes cannot be listed.
+/// The error of the V4L2 device if its formats or sizes cannot be listed.
 pub fn choose(
     queue: &Queue,
     is_supported: impl Fn(Fourcc) -> bool,
     wanted: Extent,
 ) -> Result<Extent, v4l2::Error> {
+    let is_supported = |format: &FormatDescription| format.fourcc.is_some_and(&is_supported);
+    choose_among(queue, is_supported, wanted)
+}
+
+/// Chooses a size as [`choose`] does, among the sizes of the formats that `is_supported` accepts. These may be formats that DRM has
+/// no fourcc for.
+///
+/// # Errors
+///
+/// Those of [`choose`].
+pub fn choose_among(
+    queue: &Queue,
+    is_supported: impl Fn(&FormatDescription) -> bool,
+    wanted: Extent,
+) -> Result<Extent, v4l2::Error> {
     let mut lists = Vec::new();
     for description in queue.formats()? {
-        let Some(fourcc) = description.fourcc else {
-            continue;
-        };
-        if is_supported(fourcc) {
-            let pixel_format: PixelFormat = description.pixel_format;
-            lists.push(queue.frame_sizes(pixel_format)?);
+        if is_supported(&description) {
+            lists.push(queue.frame_sizes(description.pixel_format)?);
         }
     }
     Ok(best(&lists, wanted))
 }
 
+/// Returns `wanted` if a format supports it. Otherwise returns the largest size that fits into `wanted`, or the smallest size.
 fn best(lists: &[FrameSizes], wanted: Extent) -> Extent {
     // A camera that lists no sizes may support any size; VIDIOC_S_FMT returns the size that it uses.
     if lists

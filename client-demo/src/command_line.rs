@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use covalent_alloc::text::{PrintableWriter, printable_bytes};
 
-/// Parses the command line. Where the program must not run, it prints the error or the help text and returns the exit code.
+/// Parses the command line. If the program must not run, it prints the error or the help text and returns the exit code.
 ///
 /// # Errors
 ///

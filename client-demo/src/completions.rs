@@ -21,7 +21,7 @@ impl CompletionSender {
     ///
     /// # Errors
     ///
-    /// [`SendError`] with the number, where the event loop has ended.
+    /// [`SendError`] with the number, if the event loop has ended.
     pub fn send(&self, number: u64) -> Result<(), SendError<u64>> {
         self.numbers.send(number)?;
         // The write fails only if the eventfd's counter is at its maximum. The event loop is then about to read the numbers.

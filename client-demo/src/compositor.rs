@@ -14,12 +14,14 @@ use wayland_client::protocol::wl_output::{self, WlOutput};
 use wayland_client::protocol::wl_registry::{self, WlRegistry};
 use wayland_client::protocol::wl_shm::{self, WlShm};
 use wayland_client::{Connection, Dispatch, Proxy, QueueHandle, WEnum};
+use wayland_protocols::wp::color_representation::v1::client::wp_color_representation_manager_v1::WpColorRepresentationManagerV1;
 use wayland_protocols::wp::linux_dmabuf::zv1::client::zwp_linux_dmabuf_v1::ZwpLinuxDmabufV1;
 use wayland_protocols::wp::linux_drm_syncobj::v1::client::wp_linux_drm_syncobj_manager_v1::WpLinuxDrmSyncobjManagerV1;
 use wayland_protocols::wp::presentation_time::client::wp_presentation::WpPresentation;
 use wayland_protocols::wp::viewporter::client::wp_viewporter::WpViewporter;
 use wayland_protocols::xdg::shell::client::xdg_wm_base::{self, XdgWmBase};
 
+use crate::color_representation::SupportedColours;
 use crate::dmabuf::LOWEST_VERSION;
 use crate::listed_formats::ListedFormats;
 use crate::presentation::PresentationInfo;
@@ -63,7 +65,7 @@ pub struct OutputMode {
     pub width: u32,
     /// Height in pixels.
     pub height: u32,
-    /// Refresh rate in millihertz; 0 where it is unknown.
+    /// Refresh rate in millihertz; 0 if it is unknown.
     pub refresh_millihertz: u32,
 }
 
@@ -92,6 +94,8 @@ pub struct Globals {
     pub dmabuf: Option<ZwpLinuxDmabufV1>,
     /// Explicit synchronisation by timeline points.
     pub syncobj: Option<WpLinuxDrmSyncobjManagerV1>,
+    /// Sets the matrix and the range of YUV buffers.
+    pub color_representation: Option<WpColorRepresentationManagerV1>,
     /// Creates `wl_buffer`s of shared memory.
     pub shm: Option<WlShm>,
 }
@@ -122,6 +126,7 @@ pub struct Compositor {
     pub window_feedback: Option<Feedback>,
     pub(crate) collectors: [Collector; 2],
     pub(crate) listed_formats: ListedFormats,
+    pub(crate) supported_colours: SupportedColours,
     outputs: Vec<Output>,
     releases_by_points: bool,
     synced: u32,
@@ -161,22 +166,25 @@ impl Compositor {
         self.synced
     }
 
-    /// Ignores `wl_buffer.release` from now on: with explicit synchronisation the release points say which buffer is free.
+    /// Ignores `wl_buffer.release` of dma-bufs from now on: with explicit synchronisation the release points say which buffer is
+    /// free. linux-drm-syncobj does not support `wl_shm` buffers, so their `wl_buffer.release` stays valid.
     pub(crate) fn ignore_releases(&mut self) {
         self.releases_by_points = true;
     }
 
-    /// Handles a `wl_buffer.release`.
-    pub(crate) fn released(&mut self, index: usize) {
-        if !self.releases_by_points {
+    /// Handles the `wl_buffer.release` of a `wl_shm` buffer (`is_shm`) or of a dma-buf.
+    pub(crate) fn released(&mut self, index: usize, is_shm: bool) {
+        if is_shm || !self.releases_by_points {
             self.push_event(Event::Released(index));
         }
     }
 
+    /// Queues an event for the program.
     pub(crate) fn push_event(&mut self, event: Event) {
         self.events.push_back(event);
     }
 
+    /// Binds a global if the program uses its interface, at a version that the program knows.
     fn bind(
         &mut self,
         registry: &WlRegistry,
@@ -202,6 +210,10 @@ impl Compositor {
             }
             "wp_linux_drm_syncobj_manager_v1" => {
                 self.globals.syncobj = Some(registry.bind(name, 1, handle, ()));
+            }
+            "wp_color_representation_manager_v1" => {
+                let manager = registry.bind(name, 1, handle, ());
+                self.globals.color_representation = Some(manager);
             }
             "wl_shm" => self.globals.shm = Some(registry.bind(name, 1, handle, ())),
             "wl_output" => {
@@ -230,6 +242,7 @@ impl Compositor {
         self.update_output();
     }
 
+    /// Sets the mode by which programs choose their sizes: that of the first output.
     fn update_output(&mut self) {
         self.output = self.outputs.first().and_then(|output| output.mode);
     }
@@ -346,4 +359,27 @@ pub fn require_global<G: Proxy>(global: Option<&G>, version: u32) -> Result<&G, 
             interface: G::interface().name,
             version,
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn release_of_shared_memory_counts_although_those_of_dmabufs_are_ignored() {
+        let mut compositor = Compositor::default();
+        compositor.released(1, false);
+        compositor.ignore_releases();
+        compositor.released(2, false);
+        compositor.released(3, true);
+        let released: Vec<usize> = compositor
+            .take_events()
+            .into_iter()
+            .filter_map(|event| match event {
+                Event::Released(index) => Some(index),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(released, [1, 3]);
+    }
 }

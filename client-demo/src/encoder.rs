@@ -131,6 +131,7 @@ impl EncoderDevice {
         Err(EncodeError::None(causes.join("; ")))
     }
 
+    /// Opens the encoder at a device node.
     fn at(node: &Path) -> Result<Self, EncodeError> {
         let device = Device::open(node)?;
         let raw = device.queue(Direction::Output)?;

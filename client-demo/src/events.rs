@@ -56,6 +56,7 @@ enum Action {
     Complete(CompletionReceiver),
 }
 
+/// A watched file descriptor, and what is done when it is ready.
 struct Source {
     fd: Box<dyn AsFd>,
     action: Action,
@@ -77,7 +78,7 @@ impl Events {
     ///
     /// # Errors
     ///
-    /// [`EventsError::Unreachable`] where there is no compositor, otherwise the error of the first roundtrips.
+    /// [`EventsError::Unreachable`] if there is no compositor, otherwise the error of the first roundtrips.
     pub fn connect() -> Result<(Self, Compositor), EventsError> {
         let socket = socket_from_environment();
         let connection =
@@ -253,6 +254,7 @@ impl Events {
         Ok(sender)
     }
 
+    /// Watches a file descriptor. `operation` names the purpose in the error.
     fn add(
         &mut self,
         fd: impl AsFd + 'static,
@@ -269,6 +271,7 @@ impl Events {
         Ok(key)
     }
 
+    /// Stops watching a file descriptor.
     fn remove(&mut self, key: Key) {
         let Some(source) = self.sources.remove(&key) else {
             return;
@@ -282,7 +285,7 @@ impl Events {
     ///
     /// # Errors
     ///
-    /// [`EventsError::Gone`] where the compositor closed the connection, [`EventsError::Refused`] where it sent a protocol error.
+    /// [`EventsError::Gone`] if the compositor closed the connection, [`EventsError::Refused`] if it sent a protocol error.
     pub fn dispatch(
         &mut self,
         compositor: &mut Compositor,
@@ -418,6 +421,7 @@ impl Events {
         })
     }
 
+    /// Watches SIGINT and SIGTERM, which end the program.
     fn watch_signals(&mut self) -> Result<(), EventsError> {
         let operation = "listening for signals";
         let pipe = SignalPipe::new(&[SIGINT, SIGTERM]);
@@ -426,6 +430,7 @@ impl Events {
             .map(|_| ())
     }
 
+    /// Returns the protocol error that the compositor has sent, or else the error of the connection.
     fn check(&self, error: Option<&(dyn std::error::Error + 'static)>) -> Result<(), EventsError> {
         if let Some(refusal) = self.connection.protocol_error() {
             return Err(EventsError::Refused {

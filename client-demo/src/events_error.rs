@@ -74,6 +74,7 @@ pub enum EventsError {
     },
 }
 
+/// Returns a function that makes the error of a failed operation.
 pub(crate) fn failed(
     operation: &'static str,
 ) -> impl Fn(&(dyn std::error::Error + 'static)) -> EventsError {

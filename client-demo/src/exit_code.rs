@@ -18,6 +18,7 @@ pub fn is_out_of_resources(error: Errno) -> bool {
     )
 }
 
+/// Converts an error number to the type that has names for it.
 fn errno(error: SystemError) -> Errno {
     Errno::from_raw_os_error(error.raw_os_error())
 }
@@ -43,6 +44,7 @@ pub fn media_failure(error: v4l2::MediaError) -> Failure {
     Failure::new(exit, error)
 }
 
+/// Returns the exit code for an error of the camera.
 fn camera_exit_code(error: &v4l2::Error) -> Exit {
     match error {
         v4l2::Error::Requeue { source, .. } => camera_exit_code(source),
@@ -114,7 +116,7 @@ pub fn backend_failure(error: BackendError) -> Failure {
 ///
 /// # Errors
 ///
-/// The failure of [`backend_failure`] where the error has another cause.
+/// The failure of [`backend_failure`] if the error has another cause.
 pub fn as_import_refusal(error: BackendError) -> Result<BackendError, Failure> {
     let is_refusal = match error.cause().downcast_ref::<v4l2::Error>() {
         Some(v4l2::Error::Request { source, .. }) => matches!(

@@ -30,7 +30,7 @@ const COMPLETE: u64 = 1;
 /// The synchronisation between this program and the compositor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum SyncKind {
-    /// Explicit where the compositor and a card support it, otherwise implicit.
+    /// Explicit if the compositor and a card support it, otherwise implicit.
     #[default]
     Auto,
     /// Explicit, by timeline points (linux-drm-syncobj).
@@ -88,6 +88,7 @@ impl SharedTimeline {
         })
     }
 
+    /// Returns the value of the next point on the timeline.
     fn next(&mut self) -> u64 {
         self.last = self.last.saturating_add(1);
         self.last
@@ -113,18 +114,21 @@ struct ReleasePoints {
 pub struct ExplicitSync {
     manager: WpLinuxDrmSyncobjManagerV1,
     device: SyncDevice,
-    object: WpLinuxDrmSyncobjSurfaceV1,
+    /// The object of the surface; `None` while the surface's commits have no points.
+    object: Option<WpLinuxDrmSyncobjSurfaceV1>,
+    surface: WlSurface,
+    handle: QueueHandle<Compositor>,
     acquire: SharedTimeline,
     releases: BTreeMap<usize, ReleasePoints>,
 }
 
 impl ExplicitSync {
     /// Creates the timelines for `count` buffers of `surface`. Returns `None` with [`SyncKind::Implicit`], and with
-    /// [`SyncKind::Auto`] where explicit synchronisation is not available.
+    /// [`SyncKind::Auto`] if explicit synchronisation is not available.
     ///
     /// # Errors
     ///
-    /// [`ExplicitSyncError`] with [`SyncKind::Explicit`]; [`ExplicitSyncError::Timeline`] where a timeline cannot be created.
+    /// [`ExplicitSyncError`] with [`SyncKind::Explicit`]; [`ExplicitSyncError::Timeline`] if a timeline cannot be created.
     pub fn create(
         kind: SyncKind,
         events: &mut Events,
@@ -160,7 +164,9 @@ impl ExplicitSync {
         acquire.last = COMPLETE;
         compositor.ignore_releases();
         let mut explicit = Self {
-            object: manager.get_surface(surface, handle, ()),
+            object: Some(manager.get_surface(surface, handle, ())),
+            surface: surface.clone(),
+            handle: handle.clone(),
             manager,
             device,
             acquire,
@@ -198,6 +204,21 @@ impl ExplicitSync {
         }
     }
 
+    /// Makes the surface's next commit one without points. linux-drm-syncobj does not support `wl_shm` buffers: a commit of one
+    /// would be a protocol error while the surface has an object for points. The next commit with points creates the object
+    /// again. The compositor still signals the release points of earlier commits.
+    pub fn suspend(&mut self) {
+        if let Some(object) = self.object.take() {
+            object.destroy();
+        }
+    }
+
+    /// Returns the object of the surface, and creates it where the last commit had no points.
+    fn object(&mut self) -> &WpLinuxDrmSyncobjSurfaceV1 {
+        let create = || self.manager.get_surface(&self.surface, &self.handle, ());
+        self.object.get_or_insert_with(create)
+    }
+
     /// Sets the acquire and release points of the surface's next commit, which attaches the buffer at `index`. The frame in the
     /// buffer is complete, so the acquire point is already signalled.
     ///
@@ -206,9 +227,7 @@ impl ExplicitSync {
     /// [`ExplicitSyncError`]; then the caller must not commit.
     pub fn set_points(&mut self, index: usize) -> Result<(), ExplicitSyncError> {
         self.set_release_point(index)?;
-        let [high, low] = split_u64(COMPLETE);
-        self.object
-            .set_acquire_point(&self.acquire.proxy, high, low);
+        self.set_acquire_point(COMPLETE);
         Ok(())
     }
 
@@ -225,10 +244,14 @@ impl ExplicitSync {
         let released = self.set_release_point(index)?;
         let acquired = self.acquire.next();
         let acquire = self.acquire.timeline.point(acquired)?;
-        let [high, low] = split_u64(acquired);
-        self.object
-            .set_acquire_point(&self.acquire.proxy, high, low);
+        self.set_acquire_point(acquired);
         Ok((acquire, released))
+    }
+
+    fn set_acquire_point(&mut self, point: u64) {
+        let proxy = self.acquire.proxy.clone();
+        let [high, low] = split_u64(point);
+        self.object().set_acquire_point(&proxy, high, low);
     }
 
     /// Sets the release point of the next commit of the buffer at `index`. The event loop reports when the point is signalled.
@@ -239,16 +262,17 @@ impl ExplicitSync {
             .ok_or(ExplicitSyncError::Index(index))?;
         let released = release.shared.next();
         release.eventfd.arm(released, Until::Signalled)?;
+        let point = release.shared.timeline.point(released)?;
+        let proxy = release.shared.proxy.clone();
         let [high, low] = split_u64(released);
-        self.object
-            .set_release_point(&release.shared.proxy, high, low);
-        Ok(release.shared.timeline.point(released)?)
+        self.object().set_release_point(&proxy, high, low);
+        Ok(point)
     }
 }
 
 impl Drop for ExplicitSync {
     fn drop(&mut self) {
-        self.object.destroy();
+        self.suspend();
     }
 }
 

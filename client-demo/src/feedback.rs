@@ -49,8 +49,8 @@ impl Subscription {
     }
 }
 
-/// Requests the default feedback and the feedback of a surface. The returned list is empty where the compositor offers no
-/// feedback: with linux-dmabuf version 3, and without linux-dmabuf.
+/// Requests the default feedback and the feedback of a surface. The returned list is empty if the compositor offers no feedback:
+/// with linux-dmabuf version 3, and without linux-dmabuf.
 #[must_use]
 pub fn subscribe(
     compositor: &Compositor,

@@ -133,6 +133,7 @@ impl FileWriter {
     }
 }
 
+/// Writes all received frames to the file, and sends each back, so that its memory can be used again.
 fn write_all(
     mut file: File,
     path: PathBuf,

@@ -14,7 +14,7 @@ impl FrameInterval {
     /// It may be ready if this frame is at least one interval old or if the age of this frame is unknown. Otherwise the next
     /// `VIDIOC_DQBUF` would only return `EAGAIN`.
     ///
-    /// `timestamp` is the camera's timestamp, or `None` where the camera uses another clock.
+    /// `timestamp` is the camera's timestamp, or `None` if the camera uses another clock.
     pub fn has_successor(
         &mut self,
         sequence: u32,

@@ -72,6 +72,14 @@ impl FrameStats {
         self.last_sequence = Some(sequence);
     }
 
+    /// Counts captured frames that are not shown, because they had to be converted and the conversion was too slow. They were
+    /// captured before the frame that is counted next.
+    pub fn lost_in_conversion(&mut self, frames: u32) {
+        self.captured = self.captured.saturating_add(frames.into());
+        self.skipped = self.skipped.saturating_add(frames.into());
+        self.last_sequence = self.last_sequence.map(|last| last.wrapping_add(frames));
+    }
+
     /// Counts a captured frame that is not shown, because it is damaged or a newer one was dequeued with it.
     pub fn skipped(&mut self) {
         self.skipped = self.skipped.saturating_add(1);
@@ -83,8 +91,8 @@ impl FrameStats {
         self.skipped();
     }
 
-    /// Counts frame `frame` as committed at `now`, on `CLOCK_MONOTONIC`. `timestamp` is the camera's timestamp, or `None` where
-    /// the camera uses another clock.
+    /// Counts frame `frame` as committed at `now`, on `CLOCK_MONOTONIC`. `timestamp` is the camera's timestamp, or `None` if the
+    /// camera uses another clock.
     ///
     /// Some drivers report a timestamp in the future, the computed end of the exposure. Such frames are counted by
     /// [`timestamps_ahead`](Self::timestamps_ahead), and `now` is used as their capture time.
@@ -126,7 +134,7 @@ impl FrameStats {
         }
     }
 
-    /// Removes a committed frame from the frames in flight without counting it as presented or discarded. It is called where the
+    /// Removes a committed frame from the frames in flight without counting it as presented or discarded. It is called if the
     /// compositor lacks presentation-time, so that no event ever reports the frame.
     pub fn without_feedback(&mut self, frame: u64) {
         self.in_flight.remove(&frame);
@@ -205,11 +213,21 @@ impl FrameStats {
     }
 
     /// Returns the bytes that the CPU copied in this process and in the compositor; `client_bytes` are those of this process.
-    /// Returns `None` where the compositor composed a frame or did not report how the frame was shown, because the compositor
-    /// does not tell its clients how many bytes it copied.
+    /// Returns `None` if the compositor composed a frame or did not report how the frame was shown, because the compositor does
+    /// not tell its clients how many bytes it copied.
     #[must_use]
     pub fn copied_bytes(&self, client_bytes: u64) -> Option<u64> {
         (self.path() == Some(DisplayPath::Direct)).then_some(client_bytes)
+    }
+
+    /// Returns the number of frames that were shown: presented frames, or committed frames where none was presented or the compositor
+    /// lacks presentation-time.
+    #[must_use]
+    pub fn frames_shown(&self) -> u64 {
+        match self.frames_presented() {
+            0 => self.frames_committed(),
+            presented => presented,
+        }
     }
 
     /// Returns the percentiles of the time from the camera's timestamp to the presentation, in milliseconds.
@@ -217,6 +235,16 @@ impl FrameStats {
     pub fn latency_ms(&self) -> Option<Percentiles> {
         self.latencies.percentiles()
     }
+}
+
+/// Returns the mean of a number of bytes over a number of frames.
+#[must_use]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a mean, for which the precision of f64 suffices"
+)]
+pub fn bytes_per_frame(bytes: u64, frames: u64) -> f64 {
+    bytes as f64 / frames.max(1) as f64
 }
 
 #[cfg(test)]
@@ -239,6 +267,19 @@ mod tests {
         }
         assert_eq!(stats.frames_captured(), 7);
         assert_eq!(stats.frames_missed(), 2);
+    }
+
+    #[test]
+    fn frames_lost_in_a_conversion_are_captured_and_skipped_and_not_missed_by_the_camera() {
+        let mut stats = FrameStats::default();
+        stats.captured(7);
+        stats.lost_in_conversion(2);
+        stats.captured(10);
+        stats.lost_in_conversion(1);
+        stats.captured(13);
+        assert_eq!(stats.frames_captured(), 6);
+        assert_eq!(stats.frames_skipped(), 3);
+        assert_eq!(stats.frames_missed(), 1);
     }
 
     #[test]

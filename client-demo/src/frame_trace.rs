@@ -16,6 +16,7 @@ pub struct FrameTrace {
     waiting: BTreeMap<usize, Duration>,
 }
 
+/// A buffer in the trace. The round counts how often the buffer was committed.
 #[derive(Clone, Copy, Debug)]
 struct TracedBuffer {
     buffer: u64,
@@ -146,6 +147,7 @@ impl FrameTrace {
         }
     }
 
+    /// Writes a step of a buffer to the trace.
     fn emit(
         &self,
         track: &str,

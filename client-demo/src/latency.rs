@@ -46,7 +46,7 @@ impl Latencies {
     }
 
     /// Returns a percentile by the nearest-rank method: the smallest sample that at least `percent` per cent of the samples do
-    /// not exceed. Returns `None` where there is no sample. A `percent` above 100 counts as 100.
+    /// not exceed. Returns `None` if there is no sample. A `percent` above 100 counts as 100.
     #[must_use]
     pub fn percentile(&self, percent: u8) -> Option<Duration> {
         let mut sorted = self.samples.clone();
@@ -58,7 +58,7 @@ impl Latencies {
         sorted.get(rank.saturating_sub(1)).copied()
     }
 
-    /// Returns the percentiles for the reports, or `None` where there is no sample.
+    /// Returns the percentiles for the reports, or `None` if there is no sample.
     #[must_use]
     pub fn percentiles(&self) -> Option<Percentiles> {
         let milliseconds = |percent| {

@@ -18,7 +18,7 @@ use crate::exit::{Exit, Failure};
 ///
 /// # Errors
 ///
-/// The failure of `program`, or [`Exit::Unexpected`] where the trace file cannot be written.
+/// The failure of `program`, or [`Exit::Unexpected`] if the trace file cannot be written.
 pub fn run_with_log(
     name: &str,
     trace: Option<&Path>,

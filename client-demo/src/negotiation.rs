@@ -12,7 +12,7 @@
 //!
 //! [`Negotiation::negotiate`] does all steps and blocks. A program that must not block takes the steps one by one, as
 //! `covalent-vulkan` does: [`Negotiation::alternatives`], [`Planning::decide`] on a thread, [`BufferCollection::allocate`],
-//! [`create_wl_buffer`](crate::wl_buffers::create_wl_buffer), and [`Negotiation::refuse`] where an import failed.
+//! [`create_wl_buffer`](crate::wl_buffers::create_wl_buffer), and [`Negotiation::refuse`] if an import failed.
 
 use std::collections::BTreeSet;
 
@@ -65,7 +65,7 @@ pub struct NegotiatedBuffers<I> {
     pub imported: I,
     /// The compositor's `wl_buffer`s, in the order of `buffers`.
     pub wl_buffers: Vec<WlBuffer>,
-    /// Transfers new contents to the host where a virtual GPU has a shadow copy of the buffers there; `None` otherwise.
+    /// Transfers new contents to the host if a virtual GPU has a shadow copy of the buffers there; `None` otherwise.
     pub copies: Option<HostTransfer>,
     /// The explanation of the plan and of the earlier attempts.
     pub summary: String,
@@ -137,7 +137,7 @@ impl Negotiation {
     /// plan.
     ///
     /// # Errors
-    /// [`Exit::Usage`] where the source that the command line names does not exist.
+    /// [`Exit::Usage`] if the source that the command line names does not exist.
     pub fn alternatives(
         &mut self,
         requests: &[TrancheRequest],
@@ -152,7 +152,7 @@ impl Negotiation {
     /// participants are those of the collection and `others`. Sources whose buffers were refused for this usage are left out.
     ///
     /// # Errors
-    /// [`Exit::Usage`] where the source that the command line names does not exist.
+    /// [`Exit::Usage`] if the source that the command line names does not exist.
     pub fn alternative(
         &mut self,
         usage_label: &str,
@@ -175,7 +175,7 @@ impl Negotiation {
     /// Excludes the plan's source for this usage, because an import failed.
     ///
     /// # Errors
-    /// [`Exit::NoPlan`] where the maximum number of plans was tried.
+    /// [`Exit::NoPlan`] if the maximum number of plans was tried.
     pub fn refuse(&mut self, usage_label: &str, plan: &Plan, why: &str) -> Result<(), Failure> {
         self.refusals
             .push(format!("{} was tried: {why}", plan.source_name()));
@@ -219,7 +219,7 @@ impl Negotiation {
     /// succeeds.
     ///
     /// # Errors
-    /// [`Exit::NoPlan`] where no plan exists, or the imports of all plans fail. Other errors are failures of a device or the
+    /// [`Exit::NoPlan`] if no plan exists, or the imports of all plans fail. Other errors are failures of a device or the
     /// compositor.
     pub fn negotiate<I>(
         &mut self,
@@ -281,8 +281,9 @@ impl Negotiation {
     }
 }
 
-/// Returns why there is no tranche to plan for.
-fn missing_formats(compositor: &Compositor) -> String {
+/// Returns why there is no tranche to plan for, in one line.
+#[must_use]
+pub fn missing_formats(compositor: &Compositor) -> String {
     match compositor.globals.dmabuf {
         Some(_) => "the compositor's dma-buf feedback has no tranche".to_owned(),
         None => format!(

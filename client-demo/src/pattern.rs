@@ -88,7 +88,7 @@ impl Pattern {
     ///
     /// # Errors
     ///
-    /// [`PatternError::Size`] where a cell would be narrower than one pixel, or a band would have fewer than four rows.
+    /// [`PatternError::Size`] if a cell would be narrower than one pixel, or a band would have fewer than four rows.
     pub fn new(width: u32, height: u32) -> Result<Self, PatternError> {
         if width < CELLS || height < BANDS * 4 {
             return Err(PatternError::Size { width, height });
@@ -118,8 +118,8 @@ impl Pattern {
     ///
     /// # Errors
     ///
-    /// [`PatternError::Unreadable`] where a cell is neither black nor white, where the cells at the ends of the strip are wrong,
-    /// or where the sum does not match the frame number.
+    /// [`PatternError::Unreadable`] if a cell is neither black nor white, if the cells at the ends of the strip are wrong, or if
+    /// the sum does not match the frame number.
     pub fn read(self, pixel: impl Fn(u32, u32) -> [u8; 3]) -> Result<u32, PatternError> {
         let mut cells = 0u32;
         for cell in 0..CELLS {
@@ -181,6 +181,7 @@ impl Pattern {
         Ok(number)
     }
 
+    /// Returns the colour of a pixel in the column `x` of frame `number`, in a strip or below it.
     fn colour(self, number: u32, x: u32, strip: bool) -> [u8; 3] {
         if strip {
             let cell = (0..CELLS)

@@ -14,7 +14,7 @@ use covalent_alloc::trial::{
 pub struct Alternative {
     /// The request to the solver.
     pub request: Request,
-    /// The participant that needs a trial import in a helper process before this process may import; `None` where no driver may
+    /// The participant that needs a trial import in a helper process before this process may import; `None` if no driver may
     /// crash.
     pub trial_participant: Option<String>,
     /// The participants, as a phrase for messages.
@@ -72,6 +72,8 @@ impl Planning {
         result
     }
 
+    /// Plans an alternative, and tries to import its buffer if its driver must be tried first. The error explains why it has no
+    /// plan.
     fn plan(&mut self, alternative: &Alternative) -> Result<Box<Plan>, String> {
         let request = &alternative.request;
         let request_with_trials = self.trial_results.apply(request).request;
@@ -109,6 +111,7 @@ impl Planning {
         }
     }
 
+    /// Plans with trial imports in the helper process, which is started at the first call.
     fn try_imports(
         &mut self,
         request: &Request,
@@ -129,6 +132,7 @@ impl Planning {
     }
 }
 
+/// Returns the plan if all participants share one buffer, or else the explanation of the solution.
 fn shared_plan(solution: Solution) -> Result<Box<Plan>, String> {
     match solution {
         Solution::Share(plan) => Ok(Box::new(plan)),
@@ -136,6 +140,7 @@ fn shared_plan(solution: Solution) -> Result<Box<Plan>, String> {
     }
 }
 
+/// Logs an error of the stored trial results, without which planning also works.
 fn log_error(error: &TrialResultError) {
     tracing::warn!("{error}");
 }

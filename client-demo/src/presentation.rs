@@ -15,7 +15,7 @@ use crate::compositor::{Compositor, Event};
 pub struct PresentationInfo {
     /// When the frame was presented, on the compositor's presentation clock.
     pub time: Duration,
-    /// The vblank counter of the output; 0 where the output has none.
+    /// The vblank counter of the output; 0 if the output has none.
     pub sequence: u64,
     /// Whether the display scanned out the client's buffer directly (`zero_copy`).
     pub zero_copy: bool,

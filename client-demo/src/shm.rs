@@ -67,6 +67,21 @@ impl Pool {
         (width, height): (u32, u32),
         count: u32,
     ) -> Result<Self, PoolError> {
+        Self::numbered_from(0, compositor, handle, (width, height), count)
+    }
+
+    /// Creates `count` buffers as [`Pool::new`] does. Their releases are reported with their index plus `first_number`.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError`].
+    pub fn numbered_from(
+        first_number: usize,
+        compositor: &Compositor,
+        handle: &QueueHandle<Compositor>,
+        (width, height): (u32, u32),
+        count: u32,
+    ) -> Result<Self, PoolError> {
         let shm = require_global(compositor.globals.shm.as_ref(), 1)?;
         let size = || PoolError::Size {
             count,
@@ -109,7 +124,7 @@ impl Pool {
         let buffers = offsets
             .enumerate()
             .map(|(index, offset)| {
-                let slot = Slot::at(index);
+                let slot = Slot::of_shm(first_number.saturating_add(index));
                 pool.create_buffer(
                     offset,
                     columns,
@@ -197,19 +212,26 @@ impl Drop for Pool {
 /// wayland-client creates the `wl_buffer` of a `created` event before this client can set the index, so the index is set once,
 /// afterwards.
 #[derive(Debug, Default)]
-pub struct Slot(std::sync::OnceLock<usize>);
+pub struct Slot {
+    index: std::sync::OnceLock<usize>,
+    /// Whether the buffer is shared memory, which has no release points.
+    is_shm: bool,
+}
 
 impl Slot {
-    /// Creates the slot of a buffer whose index is known.
+    /// Creates the slot of a `wl_shm` buffer, whose index is known.
     #[must_use]
-    pub fn at(index: usize) -> Self {
-        Self(std::sync::OnceLock::from(index))
+    pub fn of_shm(index: usize) -> Self {
+        Self {
+            index: std::sync::OnceLock::from(index),
+            is_shm: true,
+        }
     }
 
     /// Sets the index, once.
     pub(crate) fn set(&self, index: usize) {
         // A `wl_buffer` keeps its first index, so a second one is ignored.
-        let _ = self.0.set(index);
+        let _ = self.index.set(index);
     }
 }
 
@@ -222,8 +244,8 @@ impl Dispatch<WlBuffer, Slot> for Compositor {
         _: &Connection,
         _: &QueueHandle<Self>,
     ) {
-        if let (wl_buffer::Event::Release, Some(index)) = (event, slot.0.get()) {
-            state.released(*index);
+        if let (wl_buffer::Event::Release, Some(index)) = (event, slot.index.get()) {
+            state.released(*index, slot.is_shm);
         }
     }
 }

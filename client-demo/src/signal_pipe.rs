@@ -3,10 +3,17 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use signal_hook::SigId;
+use signal_hook::consts::{SIGINT, SIGTERM};
 
-/// A file descriptor that is readable after one of its signals has arrived.
+/// Whether SIGINT or SIGTERM has arrived since the first pipe for it was created.
+static IS_TERMINATED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
+/// A file descriptor that is readable after one of its signals has arrived. SIGINT and SIGTERM end the program, so a pipe for them
+/// is also readable if they arrived before it was created, and after another pipe for them was created.
 ///
 /// After the first pipe for a signal was created, that signal no longer ends the process, even if the pipe was dropped.
 #[derive(Debug)]
@@ -31,6 +38,15 @@ impl SignalPipe {
         for signal in signals {
             let handler = signal_hook::low_level::pipe::register(*signal, writer.try_clone()?)?;
             pipe.handlers.push(handler);
+            if !matches!(*signal, SIGINT | SIGTERM) {
+                continue;
+            }
+            let flag = signal_hook::flag::register(*signal, Arc::clone(&IS_TERMINATED))?;
+            pipe.handlers.push(flag);
+            if IS_TERMINATED.load(Ordering::Relaxed) {
+                // The write fails only if the pipe is full, and then it is readable.
+                let _ = rustix::io::write(&writer, &[0]);
+            }
         }
         Ok(pipe)
     }

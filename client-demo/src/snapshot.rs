@@ -44,7 +44,7 @@ impl Snapshots {
     ///
     /// # Errors
     ///
-    /// [`SnapshotError::File`] where the file cannot be created.
+    /// [`SnapshotError::File`] if the file cannot be created.
     pub fn new(path: &Path) -> Result<Self, SnapshotError> {
         files::check(path)?;
         Ok(Self {
@@ -111,6 +111,7 @@ fn read_rgb(buffer: &Buffer, colours: Colours) -> Result<Vec<u8>, ReadError> {
     Ok(rgb)
 }
 
+/// Writes pixels with three bytes each as a PNG file.
 fn write_png(path: &Path, (width, height): (u32, u32), rgb: &[u8]) -> Result<(), SnapshotError> {
     let mut file = Vec::new();
     let mut encoder = png::Encoder::new(&mut file, width, height);

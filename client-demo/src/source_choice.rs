@@ -9,7 +9,7 @@ use crate::exit::{Exit, Failure};
 ///
 /// # Errors
 ///
-/// [`Exit::Usage`] where there is no such source; the message lists the sources.
+/// [`Exit::Usage`] if there is no such source; the message lists the sources.
 pub fn chosen(wanted: Option<&str>, declared: &[Source]) -> Result<Vec<Source>, Failure> {
     let Some(wanted) = wanted else {
         return Ok(declared.to_vec());

@@ -48,6 +48,7 @@ pub fn tranche_requests(feedback: &Feedback, crop: Crop) -> Vec<TrancheRequest> 
         .collect()
 }
 
+/// Converts a tranche into a request whose participants are the compositor and, for scanout, the card.
 fn tranche_request(feedback: &Feedback, tranche: &Tranche, crop: Crop) -> TrancheRequest {
     let for_display = tranche.flags.contains(TrancheFlags::SCANOUT);
     let card = card(tranche.device);
@@ -80,6 +81,7 @@ fn tranche_request(feedback: &Feedback, tranche: &Tranche, crop: Crop) -> Tranch
     }
 }
 
+/// Returns the pairs of format and modifier of a tranche.
 fn formats(feedback: &Feedback, tranche: &Tranche) -> FormatSet {
     feedback
         .formats(tranche)
@@ -108,6 +110,7 @@ fn card(device: Device) -> Option<Card> {
     }
 }
 
+/// Returns the identity of a card that cannot be opened.
 fn unknown_device() -> DeviceIdentity {
     DeviceIdentity {
         driver: "unknown".to_owned(),

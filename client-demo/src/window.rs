@@ -14,7 +14,7 @@ use crate::compositor::{Compositor, Event, MissingGlobal, require_global};
 /// The size and state of the last configure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Configure {
-    /// Size in surface coordinates; `None` where the client may choose.
+    /// Size in surface coordinates; `None` if the client may choose.
     pub size: Option<(u32, u32)>,
     /// Whether the window is fullscreen.
     pub fullscreen: bool,
@@ -42,7 +42,7 @@ impl Window {
     ///
     /// # Errors
     ///
-    /// [`MissingGlobal`] where the compositor lacks `wl_compositor` or `xdg_wm_base`.
+    /// [`MissingGlobal`] if the compositor lacks `wl_compositor` or `xdg_wm_base`.
     pub fn new(
         compositor: &Compositor,
         handle: &QueueHandle<Compositor>,
@@ -126,8 +126,15 @@ impl Window {
                     [visible.x(), visible.y(), visible.width(), visible.height()].map(f64::from);
                 viewport.set_source(x, y, width, height);
             }
-            // All coordinates at -1 unset the source rectangle, so that the whole buffer is shown.
-            false => viewport.set_source(-1.0, -1.0, -1.0, -1.0),
+            false => self.show_whole(),
+        }
+    }
+
+    /// Shows whole buffers from the next commit on, without the crop of an earlier layout.
+    pub fn show_whole(&self) {
+        if let Some(viewport) = &self.viewport {
+            // All coordinates at -1 unset the source rectangle.
+            viewport.set_source(-1.0, -1.0, -1.0, -1.0);
         }
     }
 

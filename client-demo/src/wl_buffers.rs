@@ -86,8 +86,8 @@ pub fn import_wl_buffers(
                         refused = true;
                     }
                     Event::InvalidData(what) => invalid = Some(what),
-                    // The program handles it after the import.
-                    Event::Closed => compositor.push_event(Event::Closed),
+                    // The program handles them after the import.
+                    event @ (Event::Closed | Event::Feedback) => compositor.push_event(event),
                     _ => {}
                 }
             }

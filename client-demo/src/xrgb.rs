@@ -104,7 +104,7 @@ impl Conversion {
     ///
     /// # Errors
     ///
-    /// [`ConversionError::Rows`] where the rows are shorter than the picture.
+    /// [`ConversionError::Rows`] if the rows are shorter than the picture.
     pub fn convert(&self, rows: &Rows<'_>, into: &mut Vec<u8>) -> Result<(), ConversionError> {
         let [width, height] = [rows.width, rows.height].map(|side| usize::try_from(side).ok());
         let bytes = width
@@ -132,6 +132,7 @@ impl Conversion {
         Ok(())
     }
 
+    /// Converts rows of a YUV format.
     fn convert_yuv(&self, rows: &Rows<'_>, into: &mut [u8]) -> Result<(), YuvError> {
         let [first, second, third] = rows.planes;
         let (width, height) = (rows.width, rows.height);
@@ -204,6 +205,7 @@ fn row_pairs<'a>(
         .zip(into.chunks_exact_mut(row_bytes))
 }
 
+/// Calls `copy` with each row of the buffer and of the result.
 fn each_row(rows: &Rows<'_>, into: &mut [u8], copy: impl Fn(&[u8], &mut [u8])) {
     for (from, to) in row_pairs(rows, into) {
         let bytes = from.len().min(to.len());
@@ -211,6 +213,7 @@ fn each_row(rows: &Rows<'_>, into: &mut [u8], copy: impl Fn(&[u8], &mut [u8])) {
     }
 }
 
+/// Converts pixels of `BYTES` bytes by `convert`, which returns blue, green and red.
 fn each_pixel<const BYTES: usize>(
     rows: &Rows<'_>,
     into: &mut [u8],

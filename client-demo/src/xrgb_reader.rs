@@ -14,7 +14,7 @@ const ROWS: u32 = 32;
 #[non_exhaustive]
 pub enum ReadError {
     /// The buffer cannot be mapped or read.
-    #[error("a frame cannot be read by the processor: {0}")]
+    #[error("a frame cannot be read by the CPU: {0}")]
     Access(#[from] AccessError),
     /// The pixels cannot be converted.
     #[error(transparent)]

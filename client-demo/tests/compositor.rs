@@ -13,14 +13,17 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use covalent_alloc::backend::v4l2::{Colours, Encoding};
 use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::model::{Extent, Fourcc};
+use covalent_client_demo::color_representation::ColorRepresentation;
 use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::dmabuf::{Image, Plane, request_wl_buffer};
 use covalent_client_demo::events::{Events, EventsError};
 use covalent_client_demo::exit::Exit;
 use covalent_client_demo::feedback::Subscription;
 use covalent_client_demo::negotiation::Negotiation;
+use covalent_client_demo::shm::Pool;
 use covalent_client_demo::tranche_request::tranche_requests;
 use covalent_client_demo::window::Window;
 use covalent_protocols::feedback::{Device, Feedback, Tranche, TrancheFlags, indices_to_bytes};
@@ -30,12 +33,22 @@ use covalent_protocols::linux_dmabuf::server::zwp_linux_buffer_params_v1::{
 use covalent_protocols::linux_dmabuf::server::zwp_linux_dmabuf_feedback_v1::ZwpLinuxDmabufFeedbackV1;
 use covalent_protocols::linux_dmabuf::server::zwp_linux_dmabuf_v1::{self, ZwpLinuxDmabufV1};
 use covalent_protocols::table::{FormatEntry, FormatTable};
+use wayland_protocols::wp::color_representation::v1::server::{
+    wp_color_representation_manager_v1::{self, WpColorRepresentationManagerV1},
+    wp_color_representation_surface_v1::{
+        self, Coefficients, Range, WpColorRepresentationSurfaceV1,
+    },
+};
 use wayland_server::protocol::wl_buffer::WlBuffer;
-use wayland_server::protocol::wl_compositor::WlCompositor;
+use wayland_server::protocol::wl_compositor::{self, WlCompositor};
+use wayland_server::protocol::wl_shm::{self, WlShm};
+use wayland_server::protocol::wl_shm_pool::{self, WlShmPool};
+use wayland_server::protocol::wl_surface::WlSurface;
 use wayland_server::{
-    Client, DataInit, Dispatch, Display, DisplayHandle, GlobalDispatch, New, Resource,
+    Client, DataInit, Dispatch, Display, DisplayHandle, GlobalDispatch, New, Resource, WEnum,
 };
 
+/// The time limit of each wait.
 const SECONDS: Duration = Duration::from_secs(10);
 const XR24: FormatEntry = FormatEntry {
     fourcc: 0x3432_5258,
@@ -162,6 +175,54 @@ impl Dispatch<ZwpLinuxBufferParamsV1, ()> for Fake {
     }
 }
 
+impl GlobalDispatch<WlShm, ()> for Fake {
+    fn bind(
+        _: &mut Self,
+        _: &DisplayHandle,
+        _: &Client,
+        new: New<WlShm>,
+        (): &(),
+        init: &mut DataInit<'_, Self>,
+    ) {
+        init.init(new, ());
+    }
+}
+
+impl Dispatch<WlShm, ()> for Fake {
+    fn request(
+        _: &mut Self,
+        _: &Client,
+        _: &WlShm,
+        request: wl_shm::Request,
+        (): &(),
+        _: &DisplayHandle,
+        init: &mut DataInit<'_, Self>,
+    ) {
+        if let wl_shm::Request::CreatePool { id, .. } = request {
+            init.init(id, ());
+        }
+    }
+}
+
+impl Dispatch<WlShmPool, ()> for Fake {
+    fn request(
+        state: &mut Self,
+        _: &Client,
+        _: &WlShmPool,
+        request: wl_shm_pool::Request,
+        (): &(),
+        _: &DisplayHandle,
+        init: &mut DataInit<'_, Self>,
+    ) {
+        if let wl_shm_pool::Request::CreateBuffer { id, .. } = request {
+            let buffer = init.init(id, ());
+            if state.0 == Behaviour::ReleasesAtOnce {
+                buffer.release();
+            }
+        }
+    }
+}
+
 macro_rules! deaf {
     ($($interface:ty),*) => {
         $(impl Dispatch<$interface, ()> for Fake {
@@ -178,7 +239,79 @@ macro_rules! deaf {
         })*
     };
 }
-deaf!(WlCompositor, WlBuffer, ZwpLinuxDmabufFeedbackV1);
+deaf!(WlBuffer, WlSurface, ZwpLinuxDmabufFeedbackV1);
+
+impl Dispatch<WlCompositor, ()> for Fake {
+    fn request(
+        _: &mut Self,
+        _: &Client,
+        _: &WlCompositor,
+        request: wl_compositor::Request,
+        (): &(),
+        _: &DisplayHandle,
+        init: &mut DataInit<'_, Self>,
+    ) {
+        if let wl_compositor::Request::CreateSurface { id } = request {
+            init.init(id, ());
+        }
+    }
+}
+
+impl GlobalDispatch<WpColorRepresentationManagerV1, ()> for Fake {
+    fn bind(
+        _: &mut Self,
+        _: &DisplayHandle,
+        _: &Client,
+        new: New<WpColorRepresentationManagerV1>,
+        (): &(),
+        init: &mut DataInit<'_, Self>,
+    ) {
+        let manager = init.init(new, ());
+        manager.supported_coefficients_and_ranges(Coefficients::Bt709, Range::Full);
+        manager.done();
+    }
+}
+
+impl Dispatch<WpColorRepresentationManagerV1, ()> for Fake {
+    fn request(
+        _: &mut Self,
+        _: &Client,
+        _: &WpColorRepresentationManagerV1,
+        request: wp_color_representation_manager_v1::Request,
+        (): &(),
+        _: &DisplayHandle,
+        init: &mut DataInit<'_, Self>,
+    ) {
+        if let wp_color_representation_manager_v1::Request::GetSurface { id, .. } = request {
+            init.init(id, ());
+        }
+    }
+}
+
+impl Dispatch<WpColorRepresentationSurfaceV1, ()> for Fake {
+    fn request(
+        _: &mut Self,
+        _: &Client,
+        object: &WpColorRepresentationSurfaceV1,
+        request: wp_color_representation_surface_v1::Request,
+        (): &(),
+        _: &DisplayHandle,
+        _: &mut DataInit<'_, Self>,
+    ) {
+        use wp_color_representation_surface_v1::Request;
+        match request {
+            Request::SetCoefficientsAndRange {
+                coefficients: WEnum::Value(Coefficients::Bt709),
+                range: WEnum::Value(Range::Full),
+            }
+            | Request::Destroy => {}
+            other => object.post_error(
+                wp_color_representation_surface_v1::Error::Coefficients,
+                format!("{other:?} was not expected"),
+            ),
+        }
+    }
+}
 
 /// A compositor that runs in a thread until this value is dropped.
 struct Running {
@@ -213,6 +346,8 @@ fn start_with(behaviour: Behaviour, dmabuf: Option<u32>) -> (Running, Events, Co
         let mut display: Display<Fake> = Display::new().unwrap();
         let handle = display.handle();
         handle.create_global::<Fake, WlCompositor, ()>(4, ());
+        handle.create_global::<Fake, WlShm, ()>(1, ());
+        handle.create_global::<Fake, WpColorRepresentationManagerV1, ()>(1, ());
         if let Some(version) = dmabuf {
             handle.create_global::<Fake, ZwpLinuxDmabufV1, ()>(version, ());
         }
@@ -372,6 +507,49 @@ fn buffer_that_is_created_and_released_is_reported_by_its_index() {
         })
         .collect();
     assert_eq!(reported, [('c', 5), ('r', 5), ('c', 2), ('r', 2)]);
+}
+
+#[test]
+fn shared_memory_numbered_from_a_number_is_released_with_it() {
+    let (_running, mut events, mut compositor) = start(Behaviour::ReleasesAtOnce);
+    let handle = events.handle();
+    let pool = Pool::numbered_from(8, &compositor, &handle, (4, 4), 2).unwrap();
+    assert!(pool.buffer(1).is_some() && pool.buffer(2).is_none());
+    events.roundtrip(&mut compositor).unwrap();
+    let released: Vec<usize> = compositor
+        .take_events()
+        .into_iter()
+        .map(|event| match event {
+            Event::Released(number) => number,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(released, [8, 9]);
+}
+
+#[test]
+fn colours_that_the_compositor_supports_are_set_for_yuv_only() {
+    let (_running, mut events, mut compositor) = start(Behaviour::Valid);
+    let handle = events.handle();
+    let surface = compositor.globals.compositor.as_ref().unwrap();
+    let surface = surface.create_surface(&handle, ());
+    let mut representation = ColorRepresentation::new(&surface);
+    let colours = |encoding, is_full_range| Colours {
+        encoding,
+        is_full_range,
+    };
+    for (fourcc, colours, is_set) in [
+        (Fourcc::NV12, colours(Encoding::Bt709, true), true),
+        (Fourcc::NV12, colours(Encoding::Bt709, false), false),
+        (Fourcc::YUYV, colours(Encoding::Bt709, true), true),
+        (Fourcc::XRGB8888, colours(Encoding::Bt601, false), true),
+        (Fourcc::NV12, colours(Encoding::Bt2020, true), false),
+    ] {
+        let found = representation.set(&compositor, &handle, fourcc, colours);
+        assert_eq!(found, is_set, "{fourcc} {colours}");
+        // The compositor posts an error for other requests.
+        events.roundtrip(&mut compositor).unwrap();
+    }
 }
 
 #[test]

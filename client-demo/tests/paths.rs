@@ -117,7 +117,8 @@ fn socket_path_that_is_not_a_socket_is_refused_at_once() {
             let stderr = String::from_utf8_lossy(&output.stderr);
             let (status, cause) = match cause {
                 "a socket" => (NO_CAMERA, "/dev/null"),
-                // The program checks the type of the file before the owner, because it would replace only a socket.
+                // The error names the type of the file instead of its owner. The program checks the type first, because it would
+                // replace only a socket.
                 "belongs to user 12345" => (1, "a regular file"),
                 cause => (1, cause),
             };

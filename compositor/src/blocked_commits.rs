@@ -191,6 +191,7 @@ impl State {
         number
     }
 
+    /// Lets Smithay apply the commits of a client that are no longer blocked.
     fn apply_commits(&mut self, client: &Client) {
         let display = self.display.clone();
         if let Some(data) = client.get_data::<ClientState>() {
@@ -213,6 +214,7 @@ impl State {
         client.kill(&self.display, error);
     }
 
+    /// Blocks a commit until `wait` has ended. The client is disconnected if too many of its commits wait.
     fn block_commit(
         &mut self,
         surface: &WlSurface,

@@ -27,6 +27,7 @@ impl ReleaseTime {
 #[derive(Clone, Debug)]
 pub struct BufferLock(Rc<LockedBuffer>);
 
+/// What all clones of a lock share. Dropping it releases the buffer.
 #[derive(Debug)]
 struct LockedBuffer {
     buffer: CommittedBuffer,

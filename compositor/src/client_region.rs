@@ -96,6 +96,7 @@ impl RegionData {
         })))
     }
 
+    /// Returns the region as it is now. Later requests of the client do not change the result.
     fn region(&self) -> Arc<ClientRegion> {
         self.0
             .lock()
@@ -165,7 +166,8 @@ pub fn accepts_input(surface: &WlSurface, x: i32, y: i32) -> bool {
     region.is_none_or(|region| region.contains(x, y))
 }
 
-fn region_of(region: &WlRegion) -> Option<Arc<ClientRegion>> {
+/// Returns the rectangles that a region has now.
+pub(crate) fn region_of(region: &WlRegion) -> Option<Arc<ClientRegion>> {
     region.data::<RegionData>().map(RegionData::region)
 }
 

@@ -12,8 +12,8 @@ use calloop::{Interest, Mode, PostAction};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::descriptors::with_original_limit;
 use crate::event_loop::LoopHandle;
+use crate::launch::spawn;
 use crate::state::State;
 
 /// The time between SIGTERM and SIGKILL.
@@ -40,7 +40,7 @@ impl Command {
     ) -> anyhow::Result<Self> {
         let mut command = std::process::Command::new(program);
         command.args(arguments).env("WAYLAND_DISPLAY", socket);
-        let mut child = with_original_limit(|| command.spawn())
+        let mut child = spawn(&mut command)
             .with_context(|| format!("{} cannot be started", program.to_string_lossy()))?;
         let watched = watch_end(handle, child.id(), |state| state.handle.stop());
         let pidfd = match watched {

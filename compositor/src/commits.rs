@@ -88,6 +88,7 @@ impl UnreleasedBuffers {
         self.0.load(Ordering::Relaxed)
     }
 
+    /// Counts one more unreleased buffer, until the result is dropped.
     fn add(&self) -> UnreleasedBuffer {
         self.0.fetch_add(1, Ordering::Relaxed);
         UnreleasedBuffer(self.0.clone())
@@ -99,6 +100,7 @@ impl UnreleasedBuffers {
 struct UnreleasedBuffer(Arc<AtomicU64>);
 
 impl UnreleasedBuffer {
+    /// Counts a buffer as unreleased for the client that created it; `None` if this client has disconnected.
     fn of_client(buffer: &WlBuffer) -> Option<Self> {
         let client = buffer.client()?;
         Some(client.get_data::<ClientState>()?.unreleased.add())
@@ -193,6 +195,7 @@ pub enum Attachment<O = CommittedBuffer> {
 #[derive(Debug)]
 pub struct PendingCommits<O = CommittedBuffer>(Mutex<CommitQueue<O>>);
 
+/// The commits of a surface that Smithay has not applied yet.
 #[derive(Debug)]
 struct CommitQueue<O> {
     /// The number of the last commit.
@@ -219,6 +222,7 @@ impl<O> Default for PendingCommits<O> {
 }
 
 impl<O> PendingCommits<O> {
+    /// Calls `work` with the locked queue.
     fn with<T>(&self, work: impl FnOnce(&mut CommitQueue<O>) -> T) -> T {
         // Nothing panics while the lock is held, so the queue behind a poisoned lock is consistent.
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))

@@ -56,6 +56,21 @@ pub struct GpuReadGuard {
     _contents: Vec<Rc<Content>>,
 }
 
+impl GpuReadGuard {
+    /// Locks the contents that the GPU reads until `done` is reached.
+    pub(crate) fn new(done: SyncPoint, contents: Vec<Rc<Content>>) -> Self {
+        Self {
+            done,
+            _contents: contents,
+        }
+    }
+
+    /// Returns whether the GPU has finished.
+    pub(crate) fn is_done(&self) -> bool {
+        self.done.is_reached()
+    }
+}
+
 impl Drop for GpuReadGuard {
     fn drop(&mut self) {
         // Rust drops the contents after this function returns, which releases the buffers.
@@ -142,6 +157,7 @@ fn layers<'a>(scene: &'a Scene, backend: &Backend) -> Vec<Layer<'a>> {
         .collect()
 }
 
+/// Logs the layers that the renderer could not read, and converts them for the frame's report.
 fn unreadable_layers(unreadable: Vec<LayerError>) -> Vec<UnreadableLayer> {
     let unreadable = unreadable.into_iter().map(|LayerError { layer, error }| {
         tracing::warn!(layer, %error, "a surface's buffer cannot be read; the frame is shown without the surface");
@@ -188,6 +204,7 @@ fn draw_by_cpu(
     Ok((index, unreadable_layers(unreadable)))
 }
 
+/// Composes with the GPU renderer. Output buffers for the GPU are allocated at the first call.
 fn compose_gles(backend: &mut Backend, gles: &mut Gles, scene: &Scene) -> anyhow::Result<Composed> {
     let output = backend.mode().rect();
     if !backend.swapchain().has_gpu_buffers() {

@@ -32,6 +32,7 @@ pub struct Content {
     failed_reads: Cell<u32>,
 }
 
+/// Where the pixels of a buffer are.
 #[derive(Debug)]
 enum Memory {
     Shm { stride: usize },

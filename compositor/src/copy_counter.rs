@@ -1,7 +1,7 @@
 //! Counts the bytes that the CPU read and wrote for each frame.
 //!
 //! All copies between two frames count for the later frame, wherever in the compositor they happen. Only the copies for
-//! screenshots and for writeback are subtracted, because they belong to no frame.
+//! screenshots, captures and writeback are subtracted, because they belong to no frame.
 
 use covalent_alloc::buffer::{CpuTraffic, cpu_traffic};
 
@@ -34,6 +34,11 @@ impl CopyCounter {
                 .written_bytes
                 .saturating_add(moved.written_bytes),
         };
+    }
+
+    /// Subtracts bytes that the CPU wrote to textures or to memory of this process, because they belong to no frame.
+    pub fn exclude_own(&mut self, bytes: u64) {
+        self.own_bytes = self.own_bytes.saturating_add(bytes);
     }
 
     /// Returns the bytes that the CPU has read and written since the last call.

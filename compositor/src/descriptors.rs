@@ -35,21 +35,10 @@ pub fn raise_descriptors() {
     }
 }
 
-/// Starts another program with the original soft limit, because the program may call `select`.
-pub fn with_original_limit<T>(start: impl FnOnce() -> T) -> T {
-    let raised = getrlimit(Resource::Nofile);
-    let lowered = ORIGINAL_LIMIT.get().map(|original| Rlimit {
-        current: original.current,
-        maximum: original.maximum,
-    });
-    let lowered = lowered.is_some_and(|original| setrlimit(Resource::Nofile, original).is_ok());
-    let started = start();
-    if lowered {
-        if let Err(error) = setrlimit(Resource::Nofile, raised) {
-            tracing::warn!(%error, "the limit of file descriptors cannot be raised again after starting the command");
-        }
-    }
-    started
+/// Returns the limit of file descriptors with which the process was started, if this process has raised it. Other programs are
+/// started with this limit, because they may call `select`.
+pub fn original_limit() -> Option<Rlimit> {
+    ORIGINAL_LIMIT.get().copied()
 }
 
 /// Returns whether a file descriptor's number is in the reserve.

@@ -16,6 +16,8 @@ const DESCRIPTOR_BYTES: usize = 18;
 
 /// The tag of a descriptor with the name of the monitor.
 const NAME_TAG: u8 = 0xfc;
+/// The tag of a descriptor with the serial number of the monitor.
+const SERIAL_TAG: u8 = 0xff;
 
 /// The description of a monitor in its EDID.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub struct Monitor {
     pub make: String,
     /// The name of the model; if the EDID has no name, the product code.
     pub model: String,
+    /// The serial number; empty if the EDID has none.
+    pub serial: String,
     /// The width and height in millimetres; 0 if they are not known.
     pub size_millimetres: (i32, i32),
 }
@@ -34,6 +38,7 @@ impl Monitor {
         Self {
             make: "Covalent".to_owned(),
             model: output.to_owned(),
+            serial: String::new(),
             size_millimetres: (0, 0),
         }
     }
@@ -46,7 +51,14 @@ impl Monitor {
             return None;
         }
         let descriptors = block[DESCRIPTORS..].chunks_exact(DESCRIPTOR_BYTES).take(4);
-        let name = descriptors.clone().find_map(monitor_name);
+        let name = descriptors
+            .clone()
+            .find_map(|descriptor| text(descriptor, NAME_TAG));
+        let serial = descriptors
+            .clone()
+            .find_map(|descriptor| text(descriptor, SERIAL_TAG));
+        let number = u32::from_le_bytes([block[12], block[13], block[14], block[15]]);
+        let number = (number != 0).then(|| format!("0x{number:08X}"));
         let product = u16::from_le_bytes([block[10], block[11]]);
         let size = descriptors.clone().find_map(timing_size);
         // The size in the header is in centimetres. If one of the two bytes is 0, they encode an aspect ratio instead.
@@ -55,6 +67,7 @@ impl Monitor {
         Some(Self {
             make: manufacturer([block[8], block[9]])?,
             model: name.unwrap_or_else(|| format!("0x{product:04x}")),
+            serial: serial.or(number).unwrap_or_default(),
             size_millimetres: size.or(coarse).unwrap_or((0, 0)),
         })
     }
@@ -72,10 +85,10 @@ fn manufacturer(bytes: [u8; 2]) -> Option<String> {
     [10, 5, 0].into_iter().map(letter).collect()
 }
 
-/// Returns the text of a monitor name descriptor.
-fn monitor_name(descriptor: &[u8]) -> Option<String> {
+/// Returns the text of a descriptor with that tag.
+fn text(descriptor: &[u8], tag: u8) -> Option<String> {
     let (header, text) = descriptor.split_at_checked(5)?;
-    if header != [0, 0, 0, NAME_TAG, 0] {
+    if header != [0, 0, 0, tag, 0] {
         return None;
     }
     let text = text.split(|byte| *byte == b'\n').next()?;
@@ -134,6 +147,19 @@ mod tests {
         assert_eq!(monitor.make, "RHT");
         assert_eq!(monitor.model, "QEMU Monitor");
         assert_eq!(monitor.size_millimetres, (163, 122));
+        assert_eq!(monitor.serial, "");
+    }
+
+    #[test]
+    fn serial_number_is_the_text_of_its_descriptor_or_else_the_number() {
+        let mut block = edid();
+        block[12..16].copy_from_slice(&[1, 0, 0, 0x0a]);
+        seal(&mut block);
+        assert_eq!(Monitor::parse(&block).unwrap().serial, "0x0A000001");
+        block[90..95].copy_from_slice(&[0, 0, 0, SERIAL_TAG, 0]);
+        block[95..108].copy_from_slice(b"ABC 123\n     ");
+        seal(&mut block);
+        assert_eq!(Monitor::parse(&block).unwrap().serial, "ABC 123");
     }
 
     #[test]

@@ -66,14 +66,18 @@ pub enum WatchAction {
     Remove,
 }
 
+/// Called when a watched file descriptor is ready.
 type WatchCallback = Rc<RefCell<dyn FnMut(Readiness, &mut State) -> WatchAction>>;
+/// Called once at the end of an iteration of the event loop.
 type IdleCallback = Box<dyn FnOnce(&mut State)>;
 
+/// A watched file descriptor.
 struct Watch {
     file: Rc<dyn AsFd>,
     callback: WatchCallback,
 }
 
+/// What the event loop and all handles share.
 struct Shared {
     epoll: OwnedFd,
     watches: RefCell<HashMap<u64, Watch>>,
@@ -270,6 +274,7 @@ impl Deref for LoopHandle {
 }
 
 impl Shared {
+    /// Calls the callback of a file descriptor that is ready.
     fn call(&self, key: u64, ready: EventFlags, state: &mut State) {
         // A callback that was called earlier in this iteration may have removed the file descriptor.
         let callback = self
@@ -322,6 +327,7 @@ impl Shared {
     }
 }
 
+/// Returns the epoll events for this readiness.
 fn flags(interest: Interest) -> EventFlags {
     let mut flags = EventFlags::empty();
     flags.set(EventFlags::IN, interest.readable);

@@ -1,24 +1,34 @@
-//! Keyboard and pointer input from libinput.
+//! Keyboard, pointer, touch and tablet input from libinput.
+
+mod gestures;
+mod tablet;
+mod touch;
 
 use smithay::backend::input::{
-    AbsolutePositionEvent, Axis, AxisSource, ButtonState, Event, InputBackend, InputEvent,
+    AbsolutePositionEvent, Axis, AxisSource, ButtonState, Device, Event, InputBackend, InputEvent,
     KeyState, KeyboardKeyEvent, PointerAxisEvent, PointerButtonEvent, PointerMotionEvent,
 };
 use smithay::backend::libinput::{LibinputInputBackend, LibinputSessionInterface};
 use smithay::backend::session::Session;
 use smithay::input::keyboard::{FilterResult, Keycode};
-use smithay::input::pointer::{AxisFrame, ButtonEvent, MotionEvent};
+use smithay::input::pointer::{AxisFrame, ButtonEvent, MotionEvent, RelativeMotionEvent};
 use smithay::reexports::input::Libinput;
 use smithay::reexports::wayland_server::Resource;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::utils::{Logical, Point, SERIAL_COUNTER};
+use smithay::wayland::shell::xdg::ToplevelSurface;
 
 use crate::client_region::accepts_input;
 use crate::clock;
 use crate::event_loop::LoopHandle;
-use crate::scene::SceneLayer;
+use crate::region::Rect;
+use crate::scene::{Owner, SceneLayer};
 use crate::session::Seat;
+use crate::stack::to_pixel;
 use crate::state::State;
+
+pub use tablet::TabletClients;
+pub use touch::TouchScreens;
 
 /// The range to which an absolute device's coordinates are scaled, before they are converted to fractions of the output's size.
 const ABSOLUTE_RANGE: i32 = 1 << 20;
@@ -46,7 +56,10 @@ impl Devices {
         handle
             .insert_source(
                 LibinputInputBackend::new(context.clone()),
-                |event, (), state| state.input(event),
+                |event, (), state| {
+                    state.note_device(&event);
+                    state.input(event);
+                },
             )
             .map_err(|error| {
                 anyhow::anyhow!(
@@ -75,11 +88,26 @@ impl Devices {
 impl State {
     /// Handles one input event.
     pub fn input<B: InputBackend>(&mut self, event: InputEvent<B>) {
+        let is_act = !matches!(
+            event,
+            InputEvent::DeviceAdded { .. } | InputEvent::DeviceRemoved { .. }
+        );
+        if is_act {
+            self.user_is_active();
+        }
+        self.touch(&event);
+        self.tablet(&event);
         match event {
+            InputEvent::DeviceAdded { device } => self.device_changed(&device, true),
+            InputEvent::DeviceRemoved { device } => self.device_changed(&device, false),
             InputEvent::Keyboard { event } => self.key(&event),
             InputEvent::PointerMotion { event } => {
-                let to = self.pointer.current_location() + event.delta();
-                self.point_at(to, event.time_msec());
+                let motion = RelativeMotionEvent {
+                    delta: event.delta(),
+                    delta_unaccel: event.delta_unaccel(),
+                    utime: event.time(),
+                };
+                self.pointer_moved_by(&motion, event.time_msec());
             }
             InputEvent::PointerMotionAbsolute { event } => {
                 // The coordinates of an absolute device, such as the tablet of a virtual machine, refer to the first output.
@@ -89,13 +117,19 @@ impl State {
                 );
                 let fraction = (x / f64::from(ABSOLUTE_RANGE), y / f64::from(ABSOLUTE_RANGE));
                 if let Some(output) = self.stack.outputs().first() {
-                    self.point_at(output.point(fraction).into(), event.time_msec());
+                    self.pointer_moved_to(output.point(fraction).into(), event.time_msec());
                 }
             }
             InputEvent::PointerButton { event } => self.button(&event),
             InputEvent::PointerAxis { event } => self.scroll(&event),
-            _ => {}
+            other => self.gesture(other),
         }
+    }
+
+    /// Adds or removes what the seat can do by a device.
+    fn device_changed(&mut self, device: &impl Device, is_added: bool) {
+        self.touch_device_changed(device, is_added);
+        self.tablet_device_changed(device, is_added);
     }
 
     fn key<B: InputBackend>(&mut self, event: &impl KeyboardKeyEvent<B>) {
@@ -121,7 +155,11 @@ impl State {
                     key_handle.raw_latin_sym_or_raw_current_sym(),
                     key_handle.modified_sym(),
                 );
-                let result = state.shell.filter_key((key, pressed), modifiers, symbols);
+                let is_inhibited = state.shortcut_inhibitors.is_active(focus.as_ref());
+                let key = (key, pressed);
+                let result = state
+                    .shell
+                    .filter_key(key, modifiers, symbols, is_inhibited);
                 if matches!(result, FilterResult::Forward) {
                     state.user_acts.record(serial, focus.as_ref());
                 }
@@ -133,6 +171,25 @@ impl State {
         }
     }
 
+    /// Handles a motion of a device such as a mouse: sends it to the client with pointer focus, and moves the pointer unless it is
+    /// locked.
+    pub fn pointer_moved_by(&mut self, motion: &RelativeMotionEvent, time: u32) {
+        let pointer = self.pointer.clone();
+        let from = pointer.current_location();
+        pointer.relative_motion(self, self.surface_at(from), motion);
+        match self.constrained(from + motion.delta) {
+            Some(to) => self.point_at(to, time),
+            None => pointer.frame(self),
+        }
+    }
+
+    /// Handles a position of a device such as the tablet of a virtual machine: moves the pointer unless it is locked.
+    pub fn pointer_moved_to(&mut self, to: Point<f64, Logical>, time: u32) {
+        if let Some(to) = self.constrained(to) {
+            self.point_at(to, time);
+        }
+    }
+
     /// Moves the pointer to a position on the desktop, or to the nearest position that an output shows. Updates the pointer
     /// focus.
     pub fn point_at(&mut self, to: Point<f64, Logical>, time: u32) {
@@ -140,6 +197,7 @@ impl State {
         self.cursor_moved();
     }
 
+    /// Moves the pointer, and with it the window that is being dragged. Sends the motion to the surface under the pointer.
     fn move_pointer(&mut self, to: Point<f64, Logical>, time: u32) {
         let to = self.outputs.clamp(to);
         let focus = if self.shell.is_dragging() {
@@ -149,6 +207,7 @@ impl State {
             self.surface_at(to)
         };
         let pointer = self.pointer.clone();
+        self.stack.move_drag_icon(to_pixel(to));
         pointer.motion(
             self,
             focus,
@@ -159,6 +218,7 @@ impl State {
             },
         );
         pointer.frame(self);
+        self.pointer_constraints.mark_changed();
     }
 
     /// Updates the pointer focus if another surface is under the pointer, although the pointer did not move. A pointer without
@@ -169,6 +229,7 @@ impl State {
         }
     }
 
+    /// Gives the pointer focus to the surface under the pointer, if another one has it.
     fn focus_surface_under_pointer(&mut self) {
         let at = self.pointer.current_location();
         let surface_under_pointer = self.surface_at(at).map(|(surface, _)| surface);
@@ -183,6 +244,7 @@ impl State {
         self.outputs.schedule_redraw();
     }
 
+    /// Handles a button event of a device.
     fn button<B: InputBackend>(&mut self, event: &impl PointerButtonEvent<B>) {
         self.button_event(event.button_code(), event.state(), event.time_msec());
     }
@@ -218,7 +280,12 @@ impl State {
     /// Dismisses popups if a button is pressed outside of their client's surfaces, raises the window under the pointer, and
     /// returns whether the window follows the pointer from now on.
     fn press_on_window(&mut self, button: u32) -> bool {
-        let at = self.pointer.current_location();
+        let pressed = self.press_at(self.pointer.current_location());
+        pressed.is_some_and(|toplevel| self.start_drag_with_super(&toplevel, button))
+    }
+
+    /// Dismisses popups if the user presses outside of their client's surfaces, and raises and focuses the window at a point.
+    fn press_at(&mut self, at: Point<f64, Logical>) -> Option<ToplevelSurface> {
         let clicked = self.layer_at(at);
         let owner = clicked
             .as_ref()
@@ -226,14 +293,24 @@ impl State {
         if owner.is_none() || owner != self.grabbing_client() {
             self.dismiss_popups();
         }
-        let Some((layer, _)) = clicked else {
-            return false;
-        };
-        let toplevel = layer.window.toplevel;
-        self.activate(&toplevel);
-        self.start_drag_with_super(&toplevel, button)
+        match clicked.map(|(layer, _)| layer.owner) {
+            Some(Owner::Window(window)) => {
+                self.activate(&window.toplevel);
+                Some(window.toplevel)
+            }
+            Some(Owner::LayerSurface { surface, .. }) => {
+                self.activate_layer_surface(Some(&surface));
+                None
+            }
+            Some(Owner::LockSurface) => None,
+            None => {
+                self.activate_layer_surface(None);
+                None
+            }
+        }
     }
 
+    /// Sends a scroll event to the client with pointer focus.
     fn scroll<B: InputBackend>(&mut self, event: &impl PointerAxisEvent<B>) {
         let mut frame = AxisFrame::new(event.time_msec()).source(event.source());
         for axis in [Axis::Horizontal, Axis::Vertical] {
@@ -258,11 +335,23 @@ impl State {
     }
 
     /// Returns the surface that gets the pointer focus at a point, and the position of its upper left corner.
-    fn surface_at(&self, at: Point<f64, Logical>) -> Option<(WlSurface, Point<f64, Logical>)> {
+    pub(crate) fn surface_at(
+        &self,
+        at: Point<f64, Logical>,
+    ) -> Option<(WlSurface, Point<f64, Logical>)> {
         let (layer, origin) = self.layer_at(at)?;
         let grabbing = self.grabbing_client();
         let is_reached = grabbing.is_none() || grabbing == layer.surface.client();
         is_reached.then_some((layer.surface, origin))
+    }
+
+    /// Returns the rectangle of a surface on the desktop; `None` if the output at the pointer does not show its window.
+    pub(crate) fn place_of(&self, surface: &WlSurface) -> Option<Rect> {
+        let output = self.outputs.at(self.pointer.current_location())?;
+        let scene = self.stack.logical_scene(output.id);
+        let mut layers = scene.layers.into_iter();
+        let layer = layers.find(|layer| layer.surface == *surface)?;
+        Some(layer.view.destination)
     }
 
     /// Returns the highest surface whose input region contains a point, and the position of its upper left corner.
@@ -283,6 +372,7 @@ impl State {
     }
 }
 
+/// Converts a number without its fraction. Numbers beyond the range become its limits.
 #[allow(clippy::cast_possible_truncation)] // `as` saturates, and no wheel turns that far
 fn saturating_i32(value: f64) -> i32 {
     value as i32

@@ -27,6 +27,7 @@ pub enum Limit {
     Surfaces,
     Callbacks,
     Windows,
+    LayerSurfaces,
     Popups,
     TreeSurfaces,
     TreeDepth,
@@ -38,8 +39,10 @@ pub enum Limit {
     Rectangles,
     MappedBytes,
     MimeTypes,
+    SecurityContexts,
     Configures,
     FramePixels,
+    Captures,
 }
 
 /// A row of the table of limits.
@@ -62,7 +65,7 @@ const fn row(limit: Limit, name: &'static str, default: u64, what: &'static str)
 }
 
 /// The number of limits.
-const COUNT: usize = 24;
+const COUNT: usize = 27;
 
 /// The table, in the order of [`Limit`]. `compositor/DESIGN.md` has the same rows with the counts of real programs.
 const TABLE: [Row; COUNT] = [
@@ -121,6 +124,8 @@ const TABLE: [Row; COUNT] = [
     ),
     // All windows are visited when the focus changes.
     row(Limit::Windows, "windows", 256, "windows"),
+    // All layer surfaces of an output are arranged when one of them changes.
+    row(Limit::LayerSurfaces, "layer-surfaces", 64, "layer surfaces"),
     // All popups are visited for each surface of a frame.
     row(Limit::Popups, "popups", 128, "popups"),
     // A commit of synchronised subsurfaces takes Smithay more than quadratic time.
@@ -184,6 +189,13 @@ const TABLE: [Row; COUNT] = [
         256,
         "types of one data source",
     ),
+    // A thread accepts the connections of each.
+    row(
+        Limit::SecurityContexts,
+        "security-contexts",
+        64,
+        "security contexts that accept connections",
+    ),
     row(
         Limit::Configures,
         "configures",
@@ -195,6 +207,13 @@ const TABLE: [Row; COUNT] = [
         "frame-pixels",
         16,
         "times the output's pixels in the surfaces that one frame shows",
+    ),
+    // Each pending capture keeps a buffer and is visited for each frame of its output.
+    row(
+        Limit::Captures,
+        "captures",
+        32,
+        "captures that wait for a frame",
     ),
 ];
 
@@ -250,12 +269,18 @@ pub fn amount(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
 
+impl Extend<LimitSetting> for Limits {
+    fn extend<T: IntoIterator<Item = LimitSetting>>(&mut self, settings: T) {
+        for setting in settings {
+            self.set(setting.limit, setting.value);
+        }
+    }
+}
+
 impl FromIterator<LimitSetting> for Limits {
     fn from_iter<T: IntoIterator<Item = LimitSetting>>(settings: T) -> Self {
         let mut limits = Self::default();
-        for setting in settings {
-            limits.set(setting.limit, setting.value);
-        }
+        limits.extend(settings);
         limits
     }
 }
@@ -292,7 +317,23 @@ pub struct LimitError {
 }
 
 fn names() -> String {
-    TABLE.map(|row| row.name).join(", ")
+    limit_names().join(", ")
+}
+
+/// Returns the names of all limits.
+pub fn limit_names() -> [&'static str; COUNT] {
+    TABLE.map(|row| row.name)
+}
+
+impl LimitSetting {
+    /// Returns the setting of the limit with this name; `None` if there is no such limit.
+    pub fn of_name(name: &str, value: u64) -> Option<Self> {
+        let row = TABLE.iter().find(|row| row.name == name)?;
+        Some(Self {
+            limit: row.limit,
+            value,
+        })
+    }
 }
 
 impl FromStr for LimitSetting {
@@ -303,11 +344,8 @@ impl FromStr for LimitSetting {
             text: text.to_owned(),
         };
         let (name, value) = text.split_once('=').ok_or_else(error)?;
-        let row = TABLE.iter().find(|row| row.name == name);
-        Ok(Self {
-            limit: row.ok_or_else(error)?.limit,
-            value: value.parse().map_err(|_| error())?,
-        })
+        let value = value.parse().map_err(|_| error())?;
+        Self::of_name(name, value).ok_or_else(error)
     }
 }
 

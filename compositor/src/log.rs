@@ -20,6 +20,7 @@ const PERIOD: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub struct RateLimit(Mutex<HashMap<Identifier, Count>>);
 
+/// The number of lines of a call site in the current period.
 #[derive(Clone, Copy, Debug)]
 struct Count {
     since: Instant,

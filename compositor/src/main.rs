@@ -1,12 +1,14 @@
 //! The `covalent-compositor` binary.
 
 use std::io::{IsTerminal, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use covalent_alloc::text::{LineWriter, PrintableWriter, print_panics};
+use covalent_alloc::text::{LineWriter, PrintableWriter, print_panics, printable_path};
 use covalent_alloc::trace::{ChromeTrace, TARGET};
 use covalent_compositor::command_line::parse;
+use covalent_compositor::config::{ConfigError, ConfigFile, DEFAULTS};
 use covalent_compositor::log::RateLimit;
 use covalent_compositor::options::Options;
 use covalent_compositor::run::{exit, run};
@@ -21,6 +23,14 @@ fn main() -> ExitCode {
         Ok(options) => options,
         Err(code) => return code,
     };
+    if options.print_config {
+        // An error of stdout cannot be reported.
+        let _ = std::io::stdout().write_all(DEFAULTS.as_bytes());
+        return ExitCode::SUCCESS;
+    }
+    if let Some(path) = &options.check_config {
+        return check_config(&options, path.as_deref());
+    }
     if let Err(error) = options.check_files() {
         return exit_with_error(&error);
     }
@@ -67,12 +77,43 @@ fn main() -> ExitCode {
     }
 }
 
+/// Checks a configuration file, the one of `--check-config` or else the one that would be read, and prints its problems.
+fn check_config(options: &Options, path: Option<&Path>) -> ExitCode {
+    let specified = path.map(ConfigFile::specified);
+    let Some(file) = specified.or_else(|| ConfigFile::of_options(options)) else {
+        print_error("there is no configuration file to check: name one, or set XDG_CONFIG_HOME");
+        return ExitCode::from(exit::UNEXPECTED);
+    };
+    let path = printable_path(file.path());
+    let result = match file.load() {
+        Ok(_) => format!("{path}: the configuration is valid"),
+        Err(error) if error.is_not_found() && !file.is_specified() => {
+            format!("{path} does not exist, so that the defaults apply")
+        }
+        Err(error @ ConfigError::Content(_)) => {
+            // Editors understand lines that begin with the file, the line and the column.
+            for line in error.lines() {
+                let _ = writeln!(PrintableWriter::new(std::io::stderr()), "{line}");
+            }
+            return ExitCode::from(exit::UNEXPECTED);
+        }
+        Err(error) => {
+            print_error(&error.to_string());
+            return ExitCode::from(exit::UNEXPECTED);
+        }
+    };
+    // An error of stdout cannot be reported.
+    let _ = writeln!(std::io::stdout(), "{result}");
+    ExitCode::SUCCESS
+}
+
 /// Prints an error and returns the exit code for it.
 fn exit_with_error(error: &dyn std::error::Error) -> ExitCode {
     print_error(&error.to_string());
     ExitCode::from(exit::UNEXPECTED)
 }
 
+/// Prints an error with the name of the program on stderr.
 fn print_error(words: &str) {
     // An error of stderr cannot be reported.
     let _ = writeln!(

@@ -53,6 +53,7 @@ impl Pixels for MemoryImage {
     }
 }
 
+/// Reads the rows of an image.
 struct Rows<'a>(&'a MemoryImage);
 
 impl ReadPlanes for Rows<'_> {

@@ -5,11 +5,13 @@ use std::str::FromStr;
 
 use covalent_alloc::files::{self, FileError};
 
+use crate::config::OutputSetting;
+use crate::edid::Monitor;
 use crate::limits::LimitSetting;
 pub use crate::output_config::OutputConfig;
 use crate::shell;
 
-/// A Wayland compositor that scans clients' dma-bufs out where the display can.
+/// A Wayland compositor that scans clients' dma-bufs out if the display can.
 #[derive(Clone, Debug, Default, clap::Parser)]
 #[command(version, about, after_long_help = shell::help())]
 pub struct Options {
@@ -92,19 +94,56 @@ pub struct Options {
     #[arg(long, value_name = "NAME=N")]
     pub limit: Vec<LimitSetting>,
 
+    /// Read the configuration from this file; without it, from covalent/compositor.toml in XDG_CONFIG_HOME or ~/.config. Other
+    /// options win over the file.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Read no configuration file.
+    #[arg(long, conflicts_with = "config")]
+    pub no_config: bool,
+
+    /// Check the configuration in FILE, or the one that would be read, print its problems and end: with exit code 0 if there are
+    /// none, or else with 1.
+    #[arg(long, value_name = "FILE", num_args = 0..=1)]
+    pub check_config: Option<Option<PathBuf>>,
+
+    /// Print the default configuration with descriptions, and end.
+    #[arg(long)]
+    pub print_config: bool,
+
+    /// The outputs of the configuration file.
+    #[arg(skip)]
+    pub file_outputs: Vec<OutputSetting>,
+
     /// Start this command when the compositor is ready; the compositor ends with the command and its exit status.
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<std::ffi::OsString>,
 }
 
 impl Options {
-    /// Returns the configuration of an output.
-    pub fn config_of(&self, name: &str) -> OutputConfig {
+    /// Returns the configuration of an output with that monitor: that of the command line, or else that of the configuration
+    /// file.
+    pub fn config_of(&self, name: &str, monitor: &Monitor) -> OutputConfig {
         // As in other programs, the last use of the option for an output applies.
         let output_option = self.output.iter().rev().find(|config| config.name == name);
-        let mut config = output_option.cloned().unwrap_or_default();
+        let mut settings = self.file_outputs.iter().rev();
+        let setting = settings.find(|setting| setting.of.matches(name, monitor));
+        let mut config = match (output_option, setting) {
+            (Some(config), _) => OutputConfig {
+                mode: config.mode.or(self.mode),
+                ..config.clone()
+            },
+            (None, Some(setting)) => OutputConfig {
+                mode: self.mode.or(setting.config.mode),
+                ..setting.config.clone()
+            },
+            (None, None) => OutputConfig {
+                mode: self.mode,
+                ..OutputConfig::default()
+            },
+        };
         name.clone_into(&mut config.name);
-        config.mode = config.mode.or(self.mode);
         config
     }
 

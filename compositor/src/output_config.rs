@@ -7,10 +7,10 @@ use crate::render::view::Transform;
 
 /// The minimum and the maximum scale. Text would be illegible at a smaller scale, and sizes in pixels would overflow at a larger
 /// one.
-const SCALES: std::ops::RangeInclusive<f64> = 0.25..=16.0;
+pub(crate) const SCALES: std::ops::RangeInclusive<f64> = 0.25..=16.0;
 
 /// The maximum distance from the origin in logical pixels, which is also the maximum of clients' coordinates.
-const POSITION_MAX: i32 = 1 << 24;
+pub(crate) const POSITION_MAX: i32 = 1 << 24;
 
 /// The configuration of an output.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,7 +52,8 @@ pub struct OutputConfigError {
     cause: String,
 }
 
-const TRANSFORMS: [(&str, Transform); 8] = [
+/// The names of the transforms.
+pub(crate) const TRANSFORMS: [(&str, Transform); 8] = [
     ("normal", Transform::Normal),
     ("90", Transform::Rotated90),
     ("180", Transform::Rotated180),

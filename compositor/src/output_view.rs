@@ -42,6 +42,7 @@ const MATRICES: [(Transform, Matrix); 8] = [
     (Transform::Flipped270, [[0, -1], [-1, 0]]),
 ];
 
+/// Returns the matrix of a transform, for coordinates relative to the centre.
 fn matrix(transform: Transform) -> Matrix {
     let found = MATRICES.iter().find(|(other, _)| *other == transform);
     found.map_or([[1, 0], [0, 1]], |(_, matrix)| *matrix)
@@ -135,6 +136,7 @@ impl OutputView {
             .collect()
     }
 
+    /// Converts a logical rectangle to pixels. `low` rounds the left and upper edges, and `high` the right and lower edges.
     fn map(&self, rect: Rect, low: fn(f64) -> f64, high: fn(f64) -> f64) -> Rect {
         let moved = rect.moved(
             self.logical.x.saturating_neg(),
@@ -192,6 +194,7 @@ fn transform_back(pixels: Rect, transform: Transform) -> (f64, f64, f64, f64) {
     }
 }
 
+/// Converts a number without its fraction. Numbers beyond the range become its limits.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "`as` saturates, and a saturated rectangle is clipped to the output"

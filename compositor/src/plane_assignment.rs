@@ -279,6 +279,7 @@ fn without_drawing(
     })
 }
 
+/// Returns the index of the primary plane.
 fn primary(planes: &[PlaneDescription]) -> Option<usize> {
     planes
         .iter()
@@ -397,6 +398,7 @@ fn remove_covered(
     }
 }
 
+/// Returns the layer with the lowest priority, and of several the lowest in the stacking order.
 fn least_important(candidates: &Candidates, layers: &[usize]) -> Option<usize> {
     let priority = |layer: &usize| candidates.layers.get(*layer).map(|layer| layer.priority);
     layers

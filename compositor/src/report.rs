@@ -142,12 +142,13 @@ pub struct FrameRecord {
     /// The time of the page flip.
     #[serde(rename = "flipped_ns", serialize_with = "serialize_time")]
     pub flipped: Option<Duration>,
-    /// The vblank counter; 0 where the card does not count vblanks.
+    /// The vblank counter; 0 if the card does not count vblanks.
     pub sequence: u32,
     /// The id of the framebuffer on the primary plane; null on a virtual output.
     pub framebuffer: Option<u32>,
 }
 
+/// Writes a time in nanoseconds; null if there is none.
 fn serialize_time<S: serde::Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
     time.map(nanoseconds).serialize(to)
 }
@@ -157,6 +158,7 @@ fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
+/// Writes the release time of a buffer; null while it is not released.
 fn serialize_release_time<S: serde::Serializer>(
     release: &ReleaseTime,
     to: S,

@@ -21,8 +21,10 @@ use crate::backend::Backend;
 use crate::backend::headless::Headless;
 use crate::backend::kms::{OpenCard, OpenError};
 use crate::command::{Command, exit_code};
+use crate::config::LoadedConfig;
 use crate::control;
 use crate::descriptors::raise_descriptors;
+use crate::edid::Monitor;
 use crate::event_loop::{EventLoop, LoopHandle, WatchAction};
 use crate::input::Devices;
 use crate::listener::accept_clients;
@@ -76,6 +78,10 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 /// When the compositor cannot start, or a fatal error occurs.
 pub fn run(options: &Options) -> Result<u8, Failure> {
     raise_descriptors();
+    let loaded = LoadedConfig::of_options(options)?;
+    let mut options = options.clone();
+    options.add_config(&loaded.config);
+    let options = &options;
     let mut event_loop = EventLoop::try_new().context("the event loop cannot be created")?;
     let handle = event_loop.handle();
     let display: Display<State> =
@@ -88,7 +94,7 @@ pub fn run(options: &Options) -> Result<u8, Failure> {
     let first_backend = backends.next().context("no output is on")?;
     let renderer =
         Renderer::open(options.renderer, first_backend.device()).context("--renderer gles")?;
-    let config = options.config_of(first_backend.name());
+    let config = options.config_of(first_backend.name(), &first_backend.monitor());
     let mut state = State::new(
         display.handle(),
         handle.clone(),
@@ -96,16 +102,15 @@ pub fn run(options: &Options) -> Result<u8, Failure> {
         renderer,
         config,
     )?;
-    let limits = options.limit.iter().copied().collect();
-    state.connections.set_limits(limits);
     if options.kiosk {
         state.set_kiosk();
     }
     state.outputs.cards = cards;
     state.outputs.options = options.clone();
+    state.start_config(loaded);
     for backend in backends {
         let renderer = state.renderer_for(options.renderer, &backend)?;
-        let config = options.config_of(backend.name());
+        let config = options.config_of(backend.name(), &backend.monitor());
         state.add_output(backend, renderer, config);
     }
     if let Some(path) = &options.report {
@@ -122,6 +127,7 @@ pub fn run(options: &Options) -> Result<u8, Failure> {
     open_control(&mut state, options, &socket)?;
     stop_on_signals(&handle)?;
     print_ready(&state, &socket)?;
+    state.start_automatic_programs();
     let mut command = match options.command.split_first() {
         Some((program, arguments)) => Some(Command::start(&handle, program, arguments, &socket)?),
         None => None,
@@ -154,7 +160,7 @@ fn open_virtual(handle: &LoopHandle, options: &Options) -> Vec<Backend> {
         names.push("HEADLESS-1");
     }
     let outputs = names.into_iter().map(|name| {
-        let mode = options.config_of(name).mode;
+        let mode = options.config_of(name, &Monitor::unknown(name)).mode;
         Backend::Headless(Headless::new(handle.clone(), mode).named(name))
     });
     outputs.collect()
@@ -289,6 +295,7 @@ fn listen(handle: &LoopHandle, name: Option<&str>) -> anyhow::Result<String> {
     Ok(socket_name)
 }
 
+/// Listens on the first free socket from `wayland-1` to `wayland-32`. Returns the value for WAYLAND_DISPLAY.
 fn listen_on_free(handle: &LoopHandle, directory: &Path) -> anyhow::Result<String> {
     let in_environment = std::env::var_os("XDG_RUNTIME_DIR").is_some();
     // wayland-0 is skipped: clients without WAYLAND_DISPLAY connect to it, so it is left to the user's main session.

@@ -22,6 +22,9 @@ pub enum ScanoutRejection {
     /// The surface is a popup.
     #[error("a popup is above the fullscreen window")]
     Popup,
+    /// The surface is the icon of a drag.
+    #[error("the icon of a drag is above the fullscreen window")]
+    DragIcon,
     /// The buffer is `wl_shm` memory.
     #[error("the buffer is wl_shm memory, which a display cannot scan out")]
     Shm,
@@ -89,13 +92,14 @@ impl ScanoutRejection {
 ///
 /// The reason why the primary plane cannot show the layer.
 pub fn primary_candidate(layer: &SceneLayer, output: Rect) -> Result<Rect, ScanoutRejection> {
-    if !layer.window.fullscreen {
-        return Err(ScanoutRejection::Windowed(layer.window.name()));
+    if !layer.owner.window().is_some_and(|window| window.fullscreen) {
+        return Err(ScanoutRejection::Windowed(layer.owner.name()));
     }
     match layer.role {
         Role::Window => {}
         Role::Subsurface => return Err(ScanoutRejection::Subsurface),
         Role::Popup => return Err(ScanoutRejection::Popup),
+        Role::DragIcon => return Err(ScanoutRejection::DragIcon),
     }
     if layer.content.dmabuf().is_none() {
         return Err(ScanoutRejection::Shm);

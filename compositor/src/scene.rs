@@ -16,15 +16,52 @@ use crate::window::Window;
 /// The maximum number of rectangles of the hidden region. No more are added beyond this number.
 const HIDDEN_RECTS_MAX: usize = 128;
 
-/// The role of a surface in its window.
+/// The role of a surface in its window or layer surface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// The toplevel surface.
+    /// The surface of a toplevel or of a layer surface.
     Window,
-    /// A subsurface of a window or popup.
+    /// A subsurface of a window, a layer surface or a popup.
     Subsurface,
     /// A popup.
     Popup,
+    /// The icon of a drag, which is above all windows.
+    DragIcon,
+}
+
+/// What a surface of a scene belongs to.
+#[derive(Clone, Debug)]
+pub enum Owner {
+    /// A window.
+    Window(Window),
+    /// A layer surface.
+    LayerSurface {
+        /// The surface with the role.
+        surface: WlSurface,
+        /// What it is for, as its client named it.
+        namespace: Rc<str>,
+    },
+    /// The lock surface of a locked session.
+    LockSurface,
+}
+
+impl Owner {
+    /// Returns the window; `None` for a layer surface or lock surface.
+    pub fn window(&self) -> Option<&Window> {
+        match self {
+            Self::Window(window) => Some(window),
+            Self::LayerSurface { .. } | Self::LockSurface => None,
+        }
+    }
+
+    /// Returns the name in the report: `title/app_id` of a window, or the namespace of a layer surface.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Window(window) => window.name(),
+            Self::LayerSurface { namespace, .. } => format!("{namespace}/zwlr_layer_surface_v1"),
+            Self::LockSurface => "ext_session_lock_surface_v1".to_owned(),
+        }
+    }
 }
 
 /// One surface with its position.
@@ -32,9 +69,9 @@ pub enum Role {
 pub struct SceneLayer {
     /// The surface whose content the layer shows.
     pub surface: WlSurface,
-    /// The window to which the surface belongs.
-    pub window: Window,
-    /// The role of the surface in that window.
+    /// The window or layer surface to which the surface belongs.
+    pub owner: Owner,
+    /// The role of the surface in its owner.
     pub role: Role,
     /// The source and destination rectangles. The destination is in pixels of the output, or in logical coordinates of the
     /// desktop.
@@ -73,6 +110,26 @@ pub struct ShownScene {
 impl Scene {
     /// Returns the damage since the scene `before`, clipped to the output.
     pub fn damage(&self, before: &ShownScene, output: Rect) -> Region {
+        let mut damage = self.surface_damage(before, output);
+        damage.merge(&self.cursor_damage(before, output));
+        damage.simplify();
+        damage
+    }
+
+    /// Returns the damage of the pointer since the scene `before`, clipped to the output.
+    pub fn cursor_damage(&self, before: &ShownScene, output: Rect) -> Region {
+        let mut damage = Region::default();
+        let cursor = self.cursor.as_ref().map(CursorLayer::shown);
+        if cursor != before.cursor {
+            let places = [before.cursor, cursor].into_iter().flatten();
+            places.for_each(|cursor| damage.add(cursor.destination()));
+        }
+        damage.clip(output);
+        damage
+    }
+
+    /// Returns the damage of the background and the surfaces since the scene `before`, clipped to the output.
+    pub fn surface_damage(&self, before: &ShownScene, output: Rect) -> Region {
         let mut damage = Region::default();
         let order = |id: &ObjectId| before.layers.iter().position(|(other, _)| other == id);
         let places: Vec<_> = self
@@ -103,11 +160,6 @@ impl Scene {
             if !self.layers.iter().any(|layer| layer.surface.id() == *id) {
                 damage.add(view.destination);
             }
-        }
-        let cursor = self.cursor.as_ref().map(CursorLayer::shown);
-        if cursor != before.cursor {
-            let places = [before.cursor, cursor].into_iter().flatten();
-            places.for_each(|cursor| damage.add(cursor.destination()));
         }
         damage.clip(output);
         damage.simplify();

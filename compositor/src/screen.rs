@@ -46,7 +46,7 @@ use crate::output_view::{OutputId, OutputView};
 use crate::outputs::SharedRenderer;
 use crate::render::view::Transform;
 use crate::report::FrameRecord;
-use crate::scene::ShownScene;
+use crate::scene::{Scene, ShownScene};
 use crate::state::State;
 use crate::writeback::Writeback;
 
@@ -100,6 +100,8 @@ struct Frame {
     traced_buffers: Vec<TracedBuffer>,
     /// The clients' buffers that the GPU reads while it draws the frame.
     gpu_read: Option<GpuReadGuard>,
+    /// Whether the frame was drawn while the session was locked.
+    is_locked: bool,
 }
 
 impl Screen {
@@ -174,6 +176,17 @@ impl Screen {
         )
     }
 
+    /// Returns the configuration of the output.
+    pub(crate) fn config(&self) -> &OutputConfig {
+        &self.config
+    }
+
+    /// Changes the configuration of the output. The caller computes the layout of the desktop again.
+    pub(crate) fn set_config(&mut self, config: OutputConfig) {
+        self.position = config.position;
+        self.config = config;
+    }
+
     /// Returns whether the position of the output is configured.
     pub fn is_placed(&self) -> bool {
         self.config.position.is_some()
@@ -230,6 +243,17 @@ impl Screen {
         self.entered.remove(&surface.id());
     }
 
+    /// Returns the colour (`0xAARRGGBB`) that the display shows where no surface is.
+    pub(crate) fn background_of(&self, scene: &Scene) -> u32 {
+        let shows_blank =
+            self.backend.has_blank_buffer() && scene.visible(self.mode().rect()).is_empty();
+        if shows_blank {
+            submit::BLANK
+        } else {
+            scene.background
+        }
+    }
+
     /// Schedules a frame for the next refresh.
     pub fn schedule_redraw(&mut self) {
         self.redraw_state.queue();
@@ -275,6 +299,7 @@ impl Screen {
         }
     }
 
+    /// Returns the writeback of the display, if one was requested.
     fn writeback(&mut self) -> Option<&mut Writeback> {
         self.backend.kms()?.writeback()
     }
@@ -302,6 +327,7 @@ impl Screen {
     }
 }
 
+/// Converts a transform to the type that Smithay sends to clients.
 fn output_transform(transform: Transform) -> OutputTransform {
     match transform {
         Transform::Normal => OutputTransform::Normal,

@@ -1,5 +1,8 @@
 //! The window stack: the windows with their stacking order and positions, and their surfaces.
 
+mod drag_icon;
+mod popups;
+
 use std::collections::{HashMap, HashSet};
 
 use smithay::reexports::wayland_server::Resource;
@@ -8,17 +11,23 @@ use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::wayland::compositor::{
     SubsurfaceCachedState, TraversalAction, with_states, with_surface_tree_upward,
 };
+use smithay::wayland::shell::wlr_layer::Layer;
 use smithay::wayland::shell::xdg::{PopupSurface, SurfaceCachedState, ToplevelSurface};
 
+use crate::layer_shell::{AnchoredSurface, LayerSurfaces};
 use crate::output_view::{OutputId, OutputView};
 use crate::region::Rect;
 use crate::render::Pixels as _;
-use crate::scene::{Role, Scene, SceneLayer};
+use crate::scene::{Owner, Role, Scene, SceneLayer};
+use crate::session_lock::SessionLock;
 use crate::surface::Surface;
 use crate::window::{Arrangement, Window};
+use drag_icon::DragIcon;
 
-/// The background colour (`0xAARRGGBB`).
-const BACKGROUND: u32 = 0xff30_3840;
+pub(crate) use drag_icon::to_pixel;
+
+/// The background colour (`0xAARRGGBB`) without a configuration.
+pub(crate) const BACKGROUND: u32 = 0xff30_3840;
 /// The colour behind a fullscreen window, which xdg-shell requires to be opaque.
 const BACKDROP: u32 = 0xff00_0000;
 
@@ -29,12 +38,20 @@ const TITLE_HEIGHT: i32 = 32;
 #[derive(Debug, Default)]
 pub struct Stack {
     windows: Vec<Window>,
+    /// The layer surfaces.
+    pub layer_surfaces: LayerSurfaces,
+    /// Whether the session is locked, and the lock surfaces.
+    pub session_lock: SessionLock,
     popups: Vec<PopupSurface>,
     /// The popups that are not shown any more, and that their clients have not destroyed yet.
     dismissed_popups: HashSet<ObjectId>,
     surfaces: HashMap<ObjectId, Surface>,
+    /// The icon of the current drag.
+    drag_icon: Option<DragIcon>,
     /// The outputs that are on.
     outputs: Vec<OutputView>,
+    /// The configured background colour (`0xAARRGGBB`).
+    pub(crate) background: Option<u32>,
 }
 
 impl Stack {
@@ -126,6 +143,20 @@ impl Stack {
     /// Removes a window.
     pub fn remove_window(&mut self, toplevel: &ToplevelSurface) {
         self.windows.retain(|window| window.toplevel != *toplevel);
+        let icon = self.drag_icon.take();
+        self.drag_icon = icon.filter(|icon| {
+            let window = icon.owner.window();
+            window.is_none_or(|window| window.toplevel != *toplevel)
+        });
+    }
+
+    /// Returns the window or layer surface with this surface as its root.
+    fn owner(&self, root: &WlSurface) -> Option<Owner> {
+        let window = self.window(root).cloned().map(Owner::Window);
+        window.or_else(|| {
+            let layer_surface = self.layer_surfaces.find(root);
+            layer_surface.map(AnchoredSurface::owner)
+        })
     }
 
     /// Raises a window to the top.
@@ -154,59 +185,6 @@ impl Stack {
         self.window_mut(toplevel).is_some_and(|window| {
             std::mem::replace(&mut window.fullscreen, fullscreen) != fullscreen
         })
-    }
-
-    /// Adds a popup.
-    pub fn add_popup(&mut self, popup: PopupSurface) {
-        self.popups.push(popup);
-    }
-
-    /// Removes a popup.
-    pub fn remove_popup(&mut self, popup: &PopupSurface) {
-        self.popups.retain(|existing| existing != popup);
-        self.dismissed_popups.remove(&popup.xdg_popup().id());
-    }
-
-    /// Hides a popup until it is destroyed.
-    pub fn dismiss_popup(&mut self, popup: &PopupSurface) {
-        if self.popups.contains(popup) {
-            self.dismissed_popups.insert(popup.xdg_popup().id());
-        }
-    }
-
-    /// Returns whether a popup is hidden until it is destroyed.
-    pub fn is_dismissed(&self, popup: &PopupSurface) -> bool {
-        self.dismissed_popups.contains(&popup.xdg_popup().id())
-    }
-
-    /// Returns the window of a popup, and the position of the popup relative to the window geometry of its window.
-    pub fn window_of_popup(&self, popup: &PopupSurface) -> Option<(&Window, (i32, i32))> {
-        let (mut popup, mut offset) = (popup, (0_i32, 0_i32));
-        for _ in 0..POPUP_DEPTH_MAX {
-            let place = popup.with_pending_state(|state| state.geometry.loc);
-            offset = (
-                offset.0.saturating_add(place.x),
-                offset.1.saturating_add(place.y),
-            );
-            let parent = popup.get_parent_surface()?;
-            if let Some(window) = self.window(&parent) {
-                return Some((window, offset));
-            }
-            popup = self.popup(&parent)?;
-        }
-        None
-    }
-
-    /// Returns all popups, in the order in which they were added.
-    pub fn popups(&self) -> &[PopupSurface] {
-        &self.popups
-    }
-
-    /// Returns the popup of a surface.
-    pub fn popup(&self, surface: &WlSurface) -> Option<&PopupSurface> {
-        self.popups
-            .iter()
-            .find(|popup| popup.wl_surface() == surface)
     }
 
     /// Returns the windows, from the bottom to the top.
@@ -254,13 +232,15 @@ impl Stack {
             .find(|window| self.is_shown(window) && self.is_placed_on(window, output))
     }
 
+    /// Returns whether the window is assigned to this output.
     fn is_placed_on(&self, window: &Window, output: OutputId) -> bool {
         self.output_of(window).is_some_and(|view| view.id == output)
     }
 
-    /// Builds the scene of an output, in pixels of the output.
+    /// Builds the scene of an output, in pixels of the output. It contains the icon of a drag.
     pub fn scene(&self, view: &OutputView) -> Scene {
         let mut scene = self.logical_scene(view.id);
+        self.add_drag_icon(&mut scene.layers, view.id);
         for layer in &mut scene.layers {
             layer.view = view.view(layer.view, layer.content.size());
             layer.opaque = view.inner_region(&layer.opaque);
@@ -272,25 +252,41 @@ impl Stack {
     /// Builds the scene of an output, in logical coordinates of the desktop. It also contains surfaces that are outside of the
     /// output.
     pub fn logical_scene(&self, output: OutputId) -> Scene {
+        if self.session_lock.is_locked() {
+            return self.locked_scene(output);
+        }
         let mut layers = Vec::new();
-        // A fullscreen window hides all windows below it on its output, even where it is smaller than the output.
-        let lowest = self.windows.iter().rposition(|window| {
-            window.fullscreen && self.is_shown(window) && self.is_placed_on(window, output)
-        });
+        let lowest = self.fullscreen_index(output);
+        if lowest.is_none() {
+            self.add_layer_surfaces(&mut layers, output, Layer::Background);
+            self.add_layer_surfaces(&mut layers, output, Layer::Bottom);
+        }
         for window in self.windows.iter().skip(lowest.unwrap_or(0)) {
             if self.is_shown(window) {
                 self.add_window_layers(&mut layers, window, output);
             }
         }
+        if !self.hides_top_layer(output) {
+            self.add_layer_surfaces(&mut layers, output, Layer::Top);
+        }
+        self.add_layer_surfaces(&mut layers, output, Layer::Overlay);
         Scene {
             background: if lowest.is_some() {
                 BACKDROP
             } else {
-                BACKGROUND
+                self.background.unwrap_or(BACKGROUND)
             },
             layers,
             cursor: None,
         }
+    }
+
+    /// Returns the index of the highest fullscreen window of an output. It hides everything below it, even where it is smaller
+    /// than the output.
+    pub(crate) fn fullscreen_index(&self, output: OutputId) -> Option<usize> {
+        self.windows.iter().rposition(|window| {
+            window.fullscreen && self.is_shown(window) && self.is_placed_on(window, output)
+        })
     }
 
     /// Adds the surfaces of a window to the layers of `output`.
@@ -302,9 +298,11 @@ impl Stack {
             return;
         }
         let surface = window.toplevel.wl_surface();
-        let corner = self.corner(window, home.logical, self.geometry(surface));
+        let area = self.usable_area(home, window.fullscreen);
+        let corner = self.corner(window, area, self.geometry(surface));
+        let owner = Owner::Window(window.clone());
         let tree = Tree {
-            window,
+            owner: &owner,
             output,
             role: Role::Window,
             depth: 0,
@@ -314,13 +312,13 @@ impl Stack {
 
     /// Returns the window geometry of a window on the desktop; `None` if no output is on.
     pub fn rect(&self, window: &Window) -> Option<Rect> {
-        let home = self.output_of(window)?.logical;
+        let home = self.usable_area(self.output_of(window)?, window.fullscreen);
         let geometry = self.geometry(window.toplevel.wl_surface());
         let (x, y) = self.corner(window, home, geometry);
         Some(Rect::new(x, y, geometry.width, geometry.height))
     }
 
-    /// Returns the upper left corner of a window with this geometry, whose output is `home`.
+    /// Returns the upper left corner of a window with this geometry. `home` is the area of its output for windows.
     fn corner(&self, window: &Window, home: Rect, geometry: Rect) -> (i32, i32) {
         let centred = |space: i32, size: i32| space.saturating_sub(size) / 2;
         let middle = (
@@ -385,7 +383,7 @@ impl Stack {
     }
 
     /// Adds a surface with its subsurfaces and popups. `corner` is the upper left corner of its window geometry on the desktop.
-    fn add_tree(
+    pub(crate) fn add_tree(
         &self,
         layers: &mut Vec<SceneLayer>,
         tree: Tree<'_>,
@@ -393,7 +391,7 @@ impl Stack {
         corner: (i32, i32),
     ) {
         let Tree {
-            window,
+            owner,
             output,
             role,
             depth,
@@ -435,7 +433,7 @@ impl Stack {
                 let at = place(surface, states, *parent);
                 layers.push(SceneLayer {
                     surface: surface.clone(),
-                    window: window.clone(),
+                    owner: owner.clone(),
                     role: if surface == root {
                         role
                     } else {
@@ -486,12 +484,15 @@ impl Stack {
 
 /// The values that all layers of a surface tree have in common.
 #[derive(Clone, Copy)]
-struct Tree<'a> {
-    window: &'a Window,
-    output: OutputId,
-    role: Role,
+pub(crate) struct Tree<'a> {
+    /// The window or layer surface.
+    pub(crate) owner: &'a Owner,
+    /// The output whose scene it is.
+    pub(crate) output: OutputId,
+    /// The role of the root.
+    pub(crate) role: Role,
     /// The number of popup levels below this tree.
-    depth: usize,
+    pub(crate) depth: usize,
 }
 
 /// The maximum number of nested popup levels that are shown.

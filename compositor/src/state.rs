@@ -15,35 +15,51 @@ use smithay::reexports::wayland_server::{Client, DisplayHandle, Resource};
 use smithay::wayland::compositor::{CompositorClientState, CompositorState};
 use smithay::wayland::cursor_shape::CursorShapeManagerState;
 use smithay::wayland::output::OutputManagerState;
+use smithay::wayland::pointer_gestures::PointerGesturesState;
 use smithay::wayland::presentation::PresentationState;
+use smithay::wayland::relative_pointer::RelativePointerManagerState;
 use smithay::wayland::selection::data_device::DataDeviceState;
+use smithay::wayland::selection::primary_selection::PrimarySelectionState;
+use smithay::wayland::selection::{ext_data_control, wlr_data_control};
+use smithay::wayland::shell::wlr_layer::WlrLayerShellState;
 use smithay::wayland::shell::xdg::XdgShellState;
 use smithay::wayland::shm::{ShmState, fourcc_to_shm_format};
+use smithay::wayland::tablet_manager::TabletManagerState;
 use smithay::wayland::viewporter::ViewporterState;
 use smithay::wayland::xdg_activation::XdgActivationState;
 
 use crate::backend::Backend;
 use crate::blocked_commits::BlockedCommits;
+use crate::capture::Captures;
 use crate::clock;
 use crate::commits::UnreleasedBuffers;
+use crate::config::Configuration;
 use crate::connection::{Connections, ShmPools};
 use crate::control::{ClientNumber, Control};
 use crate::cursor::Cursor;
 use crate::dmabuf::{Dmabuf, SupportedFormats};
 use crate::event_loop::LoopHandle;
-use crate::handlers::color_representation;
-use crate::input::Devices;
+use crate::handlers::{color_representation, pointer_constraints};
+use crate::idle::{self, Idle};
+use crate::input::{Devices, TabletClients, TouchScreens};
 use crate::limits::{Limit, Usage};
 use crate::options::OutputConfig;
 use crate::outputs::Outputs;
+use crate::pointer_constraints::PointerConstraints;
+use crate::privilege::is_privileged;
 use crate::region::Rect;
 use crate::render::{PixelFormat, Renderer};
 use crate::run::{Failure, exit};
 use crate::scene::{Scene, SceneLayer};
 use crate::screen::PendingCallbacks;
+use crate::security_context::{self, SecurityContext, SecurityContexts};
+use crate::selections::{SelectionAllowance, Selections};
+use crate::session_lock;
 use crate::shell::Shell;
+use crate::shortcut_inhibitors::{self, ShortcutInhibitors};
 use crate::stack::Stack;
 use crate::syncobj::Syncobj;
+use crate::toplevel_list::{self, ToplevelList};
 use crate::user_acts::UserActs;
 
 /// What this compositor can do with windows. It has no window menu.
@@ -76,18 +92,38 @@ pub struct State {
     pub pointer: PointerHandle<Self>,
     /// The image of the pointer.
     pub cursor: Cursor,
+    /// The constraints of the pointer.
+    pub pointer_constraints: PointerConstraints,
+    /// The inhibitors of key bindings.
+    pub shortcut_inhibitors: ShortcutInhibitors,
+    /// The notifications of an inactive user, and their inhibitors.
+    pub idle: Idle,
+    /// The lists of windows for task bars.
+    pub toplevel_list: ToplevelList,
+    /// The sockets of sandboxes.
+    pub security_contexts: SecurityContexts,
+    /// The sources and devices of the selections.
+    pub selections: Selections,
     /// The key and button events that clients received.
     pub user_acts: UserActs,
     /// The input devices; `None` on a virtual output.
     pub devices: Option<Devices>,
+    /// The clients that receive tablet tools.
+    pub tablet_clients: TabletClients,
+    /// The connected touch screens.
+    pub touch_screens: TouchScreens,
     /// The windows and surfaces of all clients.
     pub stack: Stack,
     /// The state of the desktop shell.
     pub shell: Shell,
+    /// The configuration file and what applies of it.
+    pub configuration: Configuration,
     /// The outputs with their frames.
     pub outputs: Outputs,
     /// The frame callbacks that are not sent yet.
     pub callbacks: PendingCallbacks,
+    /// The captures of outputs that clients requested.
+    pub captures: Captures,
     /// The control socket.
     pub control: Control,
     /// The fatal error that stopped the event loop.
@@ -100,14 +136,21 @@ pub struct State {
 pub struct Protocols {
     pub compositor: CompositorState,
     pub shell: XdgShellState,
+    pub layer_shell: WlrLayerShellState,
     pub shm: ShmState,
     pub seat: SeatState<State>,
     pub output: OutputManagerState,
     pub viewporter: ViewporterState,
     pub presentation: PresentationState,
     pub data_device: DataDeviceState,
+    pub primary_selection: PrimarySelectionState,
+    pub ext_data_control: ext_data_control::DataControlState,
+    pub wlr_data_control: wlr_data_control::DataControlState,
     pub activation: XdgActivationState,
     pub cursor_shape: CursorShapeManagerState,
+    pub relative_pointer: RelativePointerManagerState,
+    pub pointer_gestures: PointerGesturesState,
+    pub tablet_manager: TabletManagerState,
 }
 
 /// The data of each client.
@@ -117,6 +160,10 @@ pub struct ClientState {
     pub compositor: CompositorClientState,
     /// The process id of the client's socket. wayland-backend cannot provide it, because its socket is connected to this process.
     pub pid: Option<i32>,
+    /// How many selections the client may set now.
+    pub selection_allowance: SelectionAllowance,
+    /// The security context of the client. A client that has one sees no privileged protocol.
+    pub security_context: Option<Arc<SecurityContext>>,
     /// The number by which the control socket identifies the client.
     pub number: ClientNumber,
     /// The committed buffers of the client that are not released yet.
@@ -174,17 +221,33 @@ impl State {
         if let Err(error) = seat.add_keyboard(Default::default(), 400, 25) {
             tracing::warn!(%error, "the keyboard is not available because the keymap cannot be loaded; install xkb-data");
         }
+        let primary_selection = PrimarySelectionState::new::<Self>(&display);
         let protocols = Protocols {
             compositor: CompositorState::new_v6::<Self>(&display),
             shell: XdgShellState::new_with_capabilities::<Self>(&display, CAPABILITIES),
+            layer_shell: WlrLayerShellState::new_with_filter::<Self, _>(&display, is_privileged),
             shm: ShmState::new::<Self>(&display, formats),
             seat: seat_state,
             output: OutputManagerState::new_with_xdg_output::<Self>(&display),
             viewporter: ViewporterState::new::<Self>(&display),
             presentation: PresentationState::new::<Self>(&display, clock::CLOCK_ID),
             data_device: DataDeviceState::new::<Self>(&display),
+            ext_data_control: ext_data_control::DataControlState::new::<Self, _>(
+                &display,
+                Some(&primary_selection),
+                is_privileged,
+            ),
+            wlr_data_control: wlr_data_control::DataControlState::new::<Self, _>(
+                &display,
+                Some(&primary_selection),
+                is_privileged,
+            ),
+            primary_selection,
             activation: XdgActivationState::new::<Self>(&display),
             cursor_shape: CursorShapeManagerState::new::<Self>(&display),
+            relative_pointer: RelativePointerManagerState::new::<Self>(&display),
+            pointer_gestures: PointerGesturesState::new::<Self>(&display),
+            tablet_manager: TabletManagerState::new::<Self>(&display),
         };
         let supported = SupportedFormats {
             sampled: renderer.sampled(),
@@ -192,7 +255,14 @@ impl State {
         };
         let dmabuf = Dmabuf::new(&display, supported)?;
         color_representation::create_global(&display);
+        session_lock::create_global(&display);
+        pointer_constraints::create_global(&display);
+        shortcut_inhibitors::create_global(&display);
+        idle::create_globals(&display);
+        toplevel_list::create_global(&display);
+        security_context::create_global(&display);
         let syncobj = Syncobj::new(&display, backend.sync_device());
+        let captures = Captures::new(&display);
         let mut state = Self {
             display,
             handle,
@@ -204,12 +274,22 @@ impl State {
             seat,
             pointer,
             cursor: Cursor::default(),
+            pointer_constraints: PointerConstraints::default(),
+            shortcut_inhibitors: ShortcutInhibitors::default(),
+            idle: Idle::default(),
+            toplevel_list: ToplevelList::default(),
+            security_contexts: SecurityContexts::default(),
+            selections: Selections::default(),
             user_acts: UserActs::default(),
             devices: None,
+            tablet_clients: TabletClients::default(),
+            touch_screens: TouchScreens::default(),
             stack: Stack::default(),
             shell: Shell::default(),
+            configuration: Configuration::default(),
             outputs: Outputs::default(),
             callbacks: PendingCallbacks::default(),
+            captures,
             control: Control::default(),
             failure: None,
         };
@@ -227,7 +307,7 @@ impl State {
         stream: std::os::unix::net::UnixStream,
     ) -> std::io::Result<Client> {
         self.connections
-            .add(&mut self.display, &self.handle, stream)
+            .add(&mut self.display, &self.handle, stream, None)
     }
 
     /// Disconnects the client of `surface` if `amount` exceeds a limit.
@@ -270,8 +350,13 @@ impl State {
 
     /// Draws frames that are due, and flushes the clients' events. It is called at the end of each event-loop iteration.
     pub fn after_dispatch(&mut self) {
+        self.update_pointer_constraint();
+        self.update_shortcut_inhibitors();
         self.redraw();
+        self.confirm_lock();
         self.send_hidden_callbacks();
+        self.update_idle_inhibition();
+        self.update_toplevel_list();
         if let Err(error) = self.display.flush_clients() {
             tracing::warn!(%error, "events cannot be sent to clients");
         }

@@ -153,6 +153,7 @@ impl Surface {
         }
     }
 
+    /// Returns the surface's state on an output; `None` if the output has not shown the surface.
     fn on_output(&self, output: OutputId) -> Option<&SurfaceOutputState> {
         self.outputs.iter().find(|known| known.id == output)
     }
@@ -254,6 +255,7 @@ impl Surface {
     }
 }
 
+/// Converts a size. Sizes beyond the range become its maximum.
 fn clamp(value: usize) -> i32 {
     i32::try_from(value).unwrap_or(i32::MAX)
 }

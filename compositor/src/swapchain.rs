@@ -11,6 +11,7 @@ pub struct Swapchain {
     next: Option<usize>,
 }
 
+/// A buffer of the swapchain, with the region that must be drawn before the buffer can be shown.
 #[derive(Debug)]
 struct Slot {
     target: Target,
@@ -81,6 +82,7 @@ impl Swapchain {
         self.acquire_where(|target| target.dmabuf().is_some())
     }
 
+    /// Returns the buffer with the least damage of those that are neither shown nor submitted and for which `fits` returns true.
     fn acquire_where(
         &mut self,
         fits: impl Fn(&Target) -> bool,
@@ -143,6 +145,7 @@ impl Swapchain {
     }
 }
 
+/// Returns the rectangle of the whole buffer.
 fn full_rect(target: &Target) -> Rect {
     let (width, height) = target.size();
     Rect::of_size(

@@ -42,6 +42,7 @@ impl FaultKind {
         Self::of(error)
     }
 
+    /// Classifies an error number.
     fn of_errno(errno: Errno) -> Self {
         match errno {
             // ENFILE, EMFILE and ENOBUFS are transient like ENOMEM: the request can succeed when other resources are freed.

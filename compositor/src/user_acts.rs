@@ -34,6 +34,7 @@ impl UserActs {
 }
 
 impl<C: PartialEq> UserActs<C> {
+    /// Records the serial of an event; the oldest is forgotten if there are more than [`EVENTS_MAX`].
     fn push(&mut self, serial: Serial, client: C) {
         if self.0.len() >= EVENTS_MAX {
             self.0.pop_front();

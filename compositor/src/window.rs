@@ -13,11 +13,11 @@ pub enum Arrangement {
     /// The window has a size and a position of its own.
     #[default]
     Floating,
-    /// The window fills the output.
+    /// The window fills the usable area of the output.
     Maximized,
-    /// The window fills the left half of the output.
+    /// The window fills the left half of the usable area.
     LeftHalf,
-    /// The window fills the right half of the output.
+    /// The window fills the right half of the usable area.
     RightHalf,
 }
 
@@ -110,6 +110,11 @@ impl Window {
             floating_size: None,
             minimized: false,
         }
+    }
+
+    /// Returns whether the size of the window is that of an area of its output.
+    pub fn is_arranged(&self) -> bool {
+        self.fullscreen || self.arrangement != Arrangement::Floating
     }
 
     /// Returns `title/app_id`, which is the name of the window in the report.

@@ -51,6 +51,7 @@ pub struct Writeback {
     requests: u64,
 }
 
+/// A buffer into which the display writes a composed picture.
 #[derive(Debug)]
 struct Slot {
     framebuffer: Framebuffer,
@@ -235,7 +236,7 @@ impl Writeback {
         slot.marked_unwritten.set(false);
         if let Err(error) = slot.mark_unwritten(self.size) {
             // If the row cannot be filled now, `next_job` fills it.
-            tracing::debug!(%error, "a buffer of the writeback cannot be marked as not written yet");
+            tracing::debug!(%error, "the last row of a writeback buffer cannot be filled with the mark of a buffer that was not written");
         }
         self.pending = None;
         self.paused = true;

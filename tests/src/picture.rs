@@ -82,6 +82,7 @@ pub enum PictureError {
     },
 }
 
+/// Returns the largest difference of two colours in a channel.
 fn distance(a: Rgb<u8>, b: [u8; 3]) -> u8 {
     a.0.iter()
         .zip(b)

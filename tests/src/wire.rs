@@ -30,10 +30,10 @@ pub const VERSION: u32 = 3;
 /// The longest message, in bytes. The receiver skips longer messages.
 pub const MESSAGE_LIMIT_BYTES: usize = 1 << 20;
 
-/// The most bytes that one [`ToGuest::Input`] or [`ToHost::Output`] carries.
+/// The maximum number of bytes that one [`ToGuest::Input`] or [`ToHost::Output`] carries.
 pub const CHUNK_BYTES: usize = 64 << 10;
 
-/// The most unacknowledged bytes in one stream of one command.
+/// The maximum number of unacknowledged bytes in one stream of one command.
 pub const WINDOW_BYTES: usize = 1 << 20;
 
 /// The reason why a message cannot be sent or received.

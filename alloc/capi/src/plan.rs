@@ -122,7 +122,7 @@ impl CPlan {
             .map_err(|error| Failure::new(Status::NoMemory, &error))?;
         let needed = self.count();
         if buffers.len() != needed {
-            // The C program has space for the plan's number, and reads as many buffers.
+            // The C program's array has space for the number of buffers in the plan, and the program reads that many.
             let words = format!(
                 "the source allocated {} buffers, and the plan has {needed}; nothing stays allocated",
                 buffers.len()

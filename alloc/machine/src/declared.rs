@@ -44,7 +44,7 @@ keeps_extra_fields! {
     pub struct RecordedParticipant {
         /// The participant.
         pub participant: Participant,
-        /// The path of the participant's device in the devicetree; `None` where the device has no node or the node is not known.
+        /// The path of the participant's device in the devicetree; `None` if the device has no node or the node is not known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub tree_node: Option<String>,
         /// Where the values of the participant come from.

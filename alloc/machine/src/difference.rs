@@ -20,7 +20,7 @@ const DEFAULT_SIZE: (u32, u32) = (1920, 1080);
 /// The number of buffers that the compared plans allocate.
 const BUFFERS: u32 = 4;
 
-/// The most pairs of format and modifier that a change lists. Further pairs are only counted.
+/// The maximum number of pairs of format and modifier that a change lists. Further pairs are only counted.
 const PAIRS_LISTED: usize = 6;
 
 /// A value that differs between the two machines.
@@ -98,6 +98,7 @@ impl Difference {
         text
     }
 
+    /// Returns the lists of changes with their headings.
     fn kinds(&self) -> [(&'static str, &Vec<Change>); 6] {
         [
             ("Machine", &self.machine),
@@ -246,6 +247,7 @@ impl ByName {
     }
 }
 
+/// Returns the sizes of both machines, or the default size if none of them states one.
 fn sizes(one: &Machine, two: &Machine) -> BTreeSet<Extent> {
     let mut sizes: BTreeSet<Extent> = one.sizes().chain(two.sizes()).collect();
     if sizes.is_empty() {
@@ -320,6 +322,7 @@ fn entries(
     }
 }
 
+/// Returns a change for each value that differs or exists on one side only. The keys are paths.
 fn changes(one: &BTreeMap<String, String>, two: &BTreeMap<String, String>) -> Vec<Change> {
     names(one, two)
         .into_iter()
@@ -349,6 +352,7 @@ fn lines(text: &str) -> BTreeSet<&str> {
     text.lines().collect()
 }
 
+/// Lists pairs of format and modifier in one line. Pairs after the first [`PAIRS_LISTED`] are only counted.
 fn named<'a>(pairs: impl Iterator<Item = &'a &'a str>) -> String {
     let pairs: Vec<&str> = pairs.copied().collect();
     match pairs.split_at_checked(PAIRS_LISTED) {
@@ -362,6 +366,7 @@ fn named<'a>(pairs: impl Iterator<Item = &'a &'a str>) -> String {
 
 /// Returns the numbers, texts and other leaves of a JSON value by their paths. A list is one leaf, with one line for each item.
 fn flattened<T: Serialize>(given: &T) -> BTreeMap<String, String> {
+    /// Collects the values below a JSON value as texts, by their paths.
     fn walk(value: &Value, path: &str, found: &mut BTreeMap<String, String>) {
         match value {
             Value::Object(fields) => {
@@ -403,6 +408,7 @@ fn value_label(value: &Value) -> String {
     }
 }
 
+/// Returns the verdict on a buffer of one source for one participant.
 fn verdict(participant: &RecordedParticipant, source: &RecordedSource, size: Extent) -> Verdict {
     let mut request = Request::new(size);
     request.participants.push(participant.to_participant());
@@ -431,6 +437,7 @@ fn verdict_label(verdict: Verdict) -> &'static str {
     }
 }
 
+/// Describes a solution in one line.
 fn outcome(solution: &Solution) -> String {
     match solution {
         Solution::Share(plan) => format!(

@@ -48,7 +48,7 @@ pub enum MachineError {
         what: &'static str,
         /// The number of entries in the list.
         count: usize,
-        /// The most entries that are read.
+        /// The maximum number of entries that are read.
         most: usize,
     },
     /// A value of a participant or source is outside of its bounds.

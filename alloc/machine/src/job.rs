@@ -42,7 +42,7 @@ pub struct Job {
     pub format: Option<Fourcc>,
     /// The size of the buffers in pixels.
     pub size: Extent,
-    /// The least number of buffers to allocate.
+    /// The minimum number of buffers to allocate.
     pub count: u32,
 }
 
@@ -285,7 +285,7 @@ pub(super) fn label(participant: &Participant) -> String {
     }
 }
 
-/// Makes the names of participants unique: adds the node to a repeated name, and a number where the node is the same too.
+/// Makes the names of participants unique: adds the node to a repeated name, and a number if the node is the same too.
 pub fn unique_names(participants: &mut [Participant]) {
     for index in 1..participants.len() {
         let (before, rest) = participants.split_at_mut(index);

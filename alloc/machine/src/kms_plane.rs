@@ -7,17 +7,17 @@ use covalent_solver::constraint::{
 /// The number of buffers that a plane holds: the one that is scanned out, and the next one.
 const BUFFERS_HELD: u32 = 2;
 
-/// The least and greatest size of a framebuffer that a plane can show, in pixels.
+/// The minimum and maximum size of a framebuffer that a plane can show, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlaneSizes {
-    /// The least and greatest width. For a cursor plane, the greatest width is [`PlaneSizes::max_cursor_size`].
+    /// The minimum and maximum width. For a cursor plane, the maximum width is [`PlaneSizes::max_cursor_size`].
     pub widths: (u32, u32),
-    /// The least and greatest height. For a cursor plane, the greatest height is [`PlaneSizes::max_cursor_size`].
+    /// The minimum and maximum height. For a cursor plane, the maximum height is [`PlaneSizes::max_cursor_size`].
     pub heights: (u32, u32),
 }
 
 impl PlaneSizes {
-    /// Returns the greatest width or height of a cursor from the value of its capability; `None` or 0 if the driver reports none.
+    /// Returns the maximum width or height of a cursor from the value of its capability; `None` or 0 if the driver reports none.
     ///
     /// # References
     /// `drm.h`, DRM_CAP_CURSOR_WIDTH and DRM_CAP_CURSOR_HEIGHT: 64 if a driver does not report it.

@@ -146,15 +146,17 @@ impl<'de> Deserialize<'de> for Machine {
 }
 
 impl Machine {
-    /// The version that this crate writes, and the greatest version that it reads.
+    /// The version that this crate writes, and the highest version that it reads.
     pub const VERSION: u32 = 1;
     /// The longest file that is read, in bytes.
     pub const MAXIMUM_BYTES: usize = 16 << 20;
-    /// The most sizes in a file, and the most participants and the most sources at one size.
+    /// The maximum number of sizes in a file, and the maximum number of participants and the maximum number of sources at one
+    /// size.
     pub const MAXIMUM_ENTRIES: usize = 256;
-    /// The most pairs of format and modifier of one participant or source.
+    /// The maximum number of pairs of format and modifier of one participant or source.
     pub const MAXIMUM_PAIRS: usize = FormatSet::MAXIMUM_PAIRS;
-    /// The most alternatives of one participant. There is a limit because the solver tries every combination of alternatives.
+    /// The maximum number of alternatives of one participant. There is a limit because the solver tries every combination of
+    /// alternatives.
     pub const MAXIMUM_ALTERNATIVES: usize = 8;
 
     /// Makes a machine without declarations.

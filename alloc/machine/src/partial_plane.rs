@@ -9,13 +9,13 @@ use covalent_solver::model::FormatModifier;
 use covalent_solver::solve::{Request, Solution, solve};
 use covalent_solver::text::printable;
 
-/// The most planes that are described for a job.
+/// The maximum number of planes that are described for a job.
 const MAXIMUM_PLANES: usize = 16;
 
-/// The most formats that are listed for a plane.
+/// The maximum number of formats that are listed for a plane.
 const MAXIMUM_FORMATS: usize = 8;
 
-/// The most formats of a plane that its text names. Further formats are only counted.
+/// The maximum number of formats of a plane that its text names. Further formats are only counted.
 const FORMATS_NAMED: usize = 4;
 
 /// A KMS plane that was not chosen for a display, although it accepts the job's frames in some format.

@@ -8,10 +8,10 @@ use covalent_solver::constraint::Participant;
 use covalent_solver::solve::Solution;
 use covalent_solver::text::printable;
 
-/// The most combinations of planes that are solved.
+/// The maximum number of combinations of planes that are solved.
 const COMBINATIONS_SOLVED: usize = 64;
 
-/// The most combinations of planes that are considered, including those that cannot be shown at the same time.
+/// The maximum number of combinations of planes that are considered, including those that cannot be shown at the same time.
 const COMBINATIONS_CONSIDERED: usize = 65_536;
 
 /// The plane that was chosen for each display of a job.

@@ -77,7 +77,7 @@ keeps_extra_fields! {
 const DEFAULT_CMA_HEAP: &str = "default_cma_region";
 
 impl ReservedMemory {
-    /// The most regions of one device, and the most `compatible` strings of one node.
+    /// The maximum number of regions of one device, and the maximum number of `compatible` strings of one node.
     ///
     /// Real devicetrees have only a few of either. Without a limit, a hostile file could repeat one long path many times.
     pub const MAXIMUM_LISTED: usize = 64;
@@ -143,7 +143,7 @@ fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D:
     if texts.len() > most {
         let count = texts.len();
         return Err(D::Error::custom(format!(
-            "a list of {count} texts, and at most {most} are read"
+            "the list has {count} texts, and at most {most} are read"
         )));
     }
     Ok(texts)

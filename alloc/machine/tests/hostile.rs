@@ -213,7 +213,7 @@ proptest! {
     }
 }
 
-/// Makes a job of all participants of a machine.
+/// Makes a job that names all participants of a machine.
 fn job_of_all(machine: &Machine) -> Job {
     let size = machine.sizes().next().unwrap();
     let mut job = Job::new(size, 2);

@@ -77,6 +77,7 @@ pub(super) fn default_pool() -> Option<PoolId> {
         .map(|_| pool_id(DEFAULT_NAMES[0]))
 }
 
+/// Returns the current time in seconds since 1970.
 fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)

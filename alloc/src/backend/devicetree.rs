@@ -102,6 +102,7 @@ struct TreeReader {
 }
 
 impl TreeReader {
+    /// Adds a directory as a node, with its properties and the nodes below it.
     fn node(&mut self, folder: &OwnedFd, name: &str) -> io::Result<()> {
         let start = self.builder.text().len();
         self.builder.text().extend(name.as_bytes());
@@ -180,6 +181,7 @@ impl TreeReader {
         added.map_err(|excess| self.refused(excess))
     }
 
+    /// Makes the error for a devicetree that exceeds a limit, with the path of the current node.
     fn refused(&self, excess: TreeBuildError) -> io::Error {
         let path = if self.path.is_empty() {
             "/"

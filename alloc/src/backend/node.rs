@@ -29,6 +29,7 @@ pub(super) fn identity(node: BorrowedFd<'_>, path: &Path) -> io::Result<DeviceId
     })
 }
 
+/// Returns the name of the device in sysfs, such as its PCI address.
 fn location(node: BorrowedFd<'_>) -> Option<String> {
     let number = rustix::fs::fstat(node).ok()?.st_rdev;
     let device = format!("/sys/dev/char/{}:{}/device", major(number), minor(number));

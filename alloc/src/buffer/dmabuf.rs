@@ -88,6 +88,7 @@ pub fn reference_count(fd: impl AsFd) -> Option<u64> {
     field(fd, "count:")?.parse().ok()
 }
 
+/// Reads the value of a field in the fdinfo of a file descriptor.
 fn field(fd: impl AsFd, name: &str) -> Option<String> {
     let number = fd.as_fd().as_raw_fd();
     // The last line of fdinfo is the name that a program gave to the dma-buf, which need not be UTF-8.

@@ -119,6 +119,7 @@ impl Mapping {
         Ok(())
     }
 
+    /// Calls DMA_BUF_IOCTL_SYNC for every dma-buf of the buffer. Returns the first error, after all calls.
     pub(super) fn sync(&self, step: SyncStep, access: CpuAccess) -> Result<(), AccessError> {
         let direction = match access {
             CpuAccess::Read => SYNC_READ,

@@ -69,6 +69,7 @@ struct SourceAndLayout {
 }
 
 impl SourceAndLayout {
+    /// Returns whether the buffer has the source and the layout of a plan.
     fn matches(&self, plan: &Plan) -> bool {
         self.source == *plan.source() && self.layout == *plan.layout()
     }
@@ -185,6 +186,7 @@ impl Inner {
         self.unused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Adds a buffer to the unused buffers, and frees the oldest ones while the pool exceeds its limit.
     fn keep(&self, entry: Entry) {
         // A buffer that exceeds the limit by itself is freed, so that it does not displace all others.
         if bytes_of(&entry) > self.limit_bytes {

@@ -66,7 +66,9 @@ pub struct BufferCollection {
     extent: Extent,
     more_extents: Vec<Extent>,
     count: u32,
+    /// The preferred format.
     fourcc: Option<Fourcc>,
+    /// The only format that is permitted.
     only_fourcc: Option<Fourcc>,
     participants: Vec<Participant>,
     backends: Vec<Box<dyn Backend>>,
@@ -469,6 +471,7 @@ fn log_error(error: &TrialResultError) {
     tracing::warn!("{error}");
 }
 
+/// Makes the error for a plan whose source is not open.
 fn missing(plan: &Plan) -> BackendError {
     let why = format!(
         "{} ({}) is not among the sources of this machine that could be opened",

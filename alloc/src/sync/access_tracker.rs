@@ -235,6 +235,7 @@ impl<M: TrackedFence> AccessTracker<M> {
         self.begin(accessor)
     }
 
+    /// Begins an access, or returns the accesses that it has to wait for.
     fn begin<K: AccessKind>(
         &mut self,
         accessor: &Accessor,
@@ -272,6 +273,7 @@ impl<M: TrackedFence> AccessTracker<M> {
         Ok(AccessDecision::Granted(token, waits_for))
     }
 
+    /// Makes the error for an access that conflicts with the current access of `holder`.
     fn conflict(
         &self,
         holder: &CurrentAccess<M>,

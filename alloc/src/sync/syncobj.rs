@@ -287,6 +287,7 @@ impl Syncobj {
             )
     }
 
+    /// Returns the last signalled point of the timeline; with `submitted` the last point that has a fence.
     pub(super) fn query(&self, submitted: bool) -> Result<u64, TimelineError> {
         let mut points = [0];
         self.device

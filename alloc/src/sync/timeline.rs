@@ -108,6 +108,7 @@ impl Timeline {
     }
 }
 
+/// Returns the device if it supports timeline syncobjs, and otherwise an error.
 fn supporting(device: &SyncDevice) -> Result<&SyncDevice, TimelineError> {
     if device.support().timeline {
         Ok(device)

@@ -1,4 +1,5 @@
-//! The userspace drivers, which run in the process that calls them: those of GBM and Vulkan.
+//! Lists the userspace drivers of GBM and Vulkan. They run in the process that calls them, so only a helper process loads them to
+//! declare their sources and participants.
 
 use std::path::{Path, PathBuf};
 

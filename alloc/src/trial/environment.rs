@@ -57,6 +57,7 @@ fn memory_mebibytes(meminfo: &str) -> Option<u64> {
     (kilobytes / 1024).checked_next_multiple_of(MEMORY_ROUNDING_MEBIBYTES)
 }
 
+/// Returns the value of a parameter of the kernel's command line.
 fn parameter(command_line: &str, name: &str) -> Option<String> {
     command_line
         .split_whitespace()
@@ -69,6 +70,7 @@ fn parameter(command_line: &str, name: &str) -> Option<String> {
 /// # References
 /// Virtual I/O Device (VIRTIO), "GPU Device", feature bits: 0 is 3D, 3 is blob resources.
 fn virtio_features(folder: &Path) -> BTreeSet<String> {
+    /// The id of a GPU among virtio devices, as sysfs prints it.
     const GPU: &str = "0x0010";
     let mut found = BTreeSet::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {

@@ -187,6 +187,7 @@ fn send(socket: &OwnedFd, reply: &HelperReply, fds: &[BorrowedFd<'_>]) -> Result
     wire::send(socket, reply, fds).map_err(|error| ServeError::Protocol(error.to_string()))
 }
 
+/// Makes the reply to a request to measure something.
 fn measured(result: Result<Vec<MeasuredCycle>, Outcome>) -> HelperReply {
     let (cycles, outcome) = match result {
         Ok(cycles) => (cycles, Outcome::Accepted),
@@ -228,6 +229,7 @@ fn measure_import(
     cycles(count, import)
 }
 
+/// Solves a request of which only one plan is a solution.
 fn planned(request: &Request) -> Result<Plan, Outcome> {
     plan_of(request).ok_or_else(|| {
         Outcome::Refused(Refusal::structural(

@@ -285,6 +285,7 @@ impl TrialRun<'_, '_> {
         ))
     }
 
+    /// Tries a plan's buffer on a participant, with the first trial that can. Returns `None` if the limit of trials is reached.
     fn attempt(
         &mut self,
         planned: TrialPlan<'_>,

@@ -153,11 +153,11 @@ impl VendorGpu {
         format!("lib{}_noop_drm_shim.so", self.shim.library)
     }
 
-    /// Returns the environment variables of a process in which the driver finds only this GPU.
+    /// Returns the environment variables of a process in which the driver finds only this GPU. `LD_PRELOAD` names the drm-shim.
     ///
     /// # Errors
     /// [`VendorGpuError::NoShim`], [`VendorGpuError::NoDriver`].
-    pub(super) fn environment(&self) -> Result<Vec<(&'static str, OsString)>, VendorGpuError> {
+    pub fn variables(&self) -> Result<Vec<(&'static str, OsString)>, VendorGpuError> {
         let library = self.library();
         let extra_folder = std::env::var_os(SHIM_FOLDER).map(PathBuf::from);
         let folders = extra_folder

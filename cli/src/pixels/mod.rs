@@ -109,6 +109,7 @@ fn element_at(row: &[u8], number: usize, bytes: usize) -> &[u8] {
         .unwrap_or_default()
 }
 
+/// Returns a byte of a row; 0 beyond its end.
 fn byte(row: &[u8], place: usize) -> u32 {
     row.get(place).copied().map_or(0, u32::from)
 }
@@ -122,6 +123,7 @@ fn sample_value(bytes: &[u8]) -> u32 {
     }
 }
 
+/// Returns the colour of a pixel whose channels are these bits of a little-endian word.
 fn packed_colour(pixel: &[u8], fields: [BitField; 4]) -> Colour {
     let value = pixel
         .iter()

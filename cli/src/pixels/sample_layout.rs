@@ -36,6 +36,7 @@ pub(super) struct BitField {
 /// The bit field of alpha in formats without alpha, whose pixels are opaque.
 const NONE: BitField = BitField { shift: 0, bits: 0 };
 
+/// Returns the field of `bits` bits that begins at the bit `shift`.
 const fn field(shift: u32, bits: u32) -> BitField {
     BitField { shift, bits }
 }
@@ -89,10 +90,12 @@ const fn ten_bit_channels(red: u32, blue: u32, alpha: BitField) -> SampleLayout 
     }
 }
 
+/// Returns the layout of two pixels that share the bytes at `cb` and `cr`. `luma` has the positions of their luma bytes.
 const fn packed_yuv(luma: [usize; 2], cb: usize, cr: usize) -> SampleLayout {
     SampleLayout::PackedYuv { luma, cb, cr }
 }
 
+/// Makes the layout of an 8-bit format with one plane of luma and one plane of interleaved chroma.
 const fn semi(hsub: usize, is_cr_first: bool) -> SampleLayout {
     SampleLayout::SemiPlanar {
         hsub,
@@ -101,6 +104,7 @@ const fn semi(hsub: usize, is_cr_first: bool) -> SampleLayout {
     }
 }
 
+/// Makes the layout of an 8-bit format with three planes.
 const fn planar(hsub: usize, is_cr_first: bool) -> SampleLayout {
     SampleLayout::Planar { hsub, is_cr_first }
 }

@@ -174,6 +174,7 @@ fn rgb_of_ycbcr(colours: Colours, bits: i32, [luma, cb, cr]: [u32; 3]) -> [f64; 
     [red, green, blue, 1.0].map(|channel| channel.clamp(0.0, 1.0))
 }
 
+/// A picture with random pixels.
 #[derive(Debug)]
 struct Picture {
     layout: Layout,
@@ -231,6 +232,7 @@ fn pictures() -> impl Strategy<Value = Picture> {
     )
 }
 
+/// Chooses a colour standard and a range.
 fn yuv_colours() -> impl Strategy<Value = Colours> {
     (
         proptest::sample::select(vec![Standard::Bt601, Standard::Bt709, Standard::Bt2020]),

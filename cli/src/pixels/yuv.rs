@@ -62,6 +62,7 @@ pub(super) struct Matrix {
     blue_cb: i64,
 }
 
+/// The number of fraction bits of the coefficients.
 const SHIFT: u32 = 24;
 
 impl Matrix {

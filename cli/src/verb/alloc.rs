@@ -49,6 +49,7 @@ pub(crate) struct Options {
     json: bool,
 }
 
+/// What `--json` prints.
 #[derive(Serialize)]
 struct Report<'a> {
     plan: &'a Plan,
@@ -57,6 +58,7 @@ struct Report<'a> {
     written_bytes: u64,
 }
 
+/// One allocated buffer in the report.
 #[derive(Serialize)]
 struct Allocated {
     source: String,
@@ -140,6 +142,7 @@ fn find(collection: &mut BufferCollection, name: &str) -> Result<Source> {
     }
 }
 
+/// Makes a request for buffers of one source that the CPU writes.
 fn request(options: &Options, source: Source) -> Request {
     let mut processor = Participant::processor(Role::CpuWrite);
     processor.for_each_choice(|choice| {
@@ -203,6 +206,7 @@ fn write_and_read_back(buffer: &Buffer) -> Result<()> {
     Ok(())
 }
 
+/// Returns the entry of a buffer in the report.
 fn describe(buffer: &Buffer) -> Allocated {
     let layout = buffer.layout();
     Allocated {
@@ -223,6 +227,7 @@ fn describe(buffer: &Buffer) -> Allocated {
     }
 }
 
+/// Prints the plan and the buffers.
 fn write_report(options: &Options, report: &Report<'_>) -> io::Result<()> {
     if options.json {
         return json::print(report);

@@ -66,6 +66,7 @@ struct TrialResultList<'a> {
     results: Vec<ListedResult<'a>>,
 }
 
+/// A stored trial result in the list.
 #[derive(Serialize)]
 struct ListedResult<'a> {
     words: String,

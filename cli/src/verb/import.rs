@@ -91,6 +91,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Makes the report on an imported machine.
 fn report(machine: &Machine, files: &[DumpFile<'_>]) -> Report {
     let kind = |own: &DumpFile<'_>| DumpKind::detect(own.bytes).map_or("", DumpKind::label);
     let mut report = Report {
@@ -133,6 +134,7 @@ fn add_unknown(unknown: &mut Vec<String>, name: &str, provenance: &ProvenanceByP
     }
 }
 
+/// Prints what was read from each file, and what is not known about the machine.
 fn write(options: &Options, report: &Report) -> Result<()> {
     let mut out = out::stdout();
     for (path, kind) in options.files.iter().zip(&report.kinds) {

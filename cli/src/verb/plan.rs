@@ -213,6 +213,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     write_solution(options, &solution, &release, &planes, None)
 }
 
+/// Reads a request that `--record` wrote.
 fn recorded_request(path: &Path) -> Result<Request> {
     let bytes = file::read(path, Machine::MAXIMUM_BYTES)?;
     let read = Request::from_json(CovalentFileKind::Request.within(&bytes))
@@ -316,6 +317,7 @@ fn job(options: &Options, recorded: &Machine) -> Result<Job> {
     })
 }
 
+/// Writes the request to the file of `--record`, if this option was given.
 fn write_request(options: &Options, request: &Request) -> Result<()> {
     if let Some(path) = &options.record {
         let text = serde_json::to_string_pretty(request)?;
@@ -338,6 +340,7 @@ struct Report<'a> {
     unknown: Option<&'a [UnverifiedValue]>,
 }
 
+/// Prints the solution and returns the exit code for it.
 fn write_solution(
     options: &Options,
     solution: &Solution,
@@ -389,6 +392,7 @@ fn kernel_lacks(release: &str) -> Vec<String> {
         .collect()
 }
 
+/// Prints a solution whose buffers were tried, and returns the exit code for it.
 fn write_tried_solution(
     options: &Options,
     tried: &TriedSolution,

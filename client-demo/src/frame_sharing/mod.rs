@@ -197,7 +197,7 @@ struct FrameMessage {
     index: usize,
     /// The camera's sequence number of the frame.
     sequence: u32,
-    /// The time of the capture by CLOCK_MONOTONIC; null where the camera has another clock.
+    /// The time of the capture by CLOCK_MONOTONIC; null if the camera has another clock.
     timestamp_ns: Option<u64>,
 }
 

@@ -87,14 +87,14 @@ impl FrameReader {
         self.colours
     }
 
-    /// Returns the next frame; `None` where none has arrived yet.
+    /// Returns the next frame; `None` if none has arrived yet.
     ///
     /// While this process holds a frame, it misses newer frames. The server disconnects a reader that holds a frame for ten
     /// seconds.
     ///
     /// # Errors
     ///
-    /// [`FrameReadError::Ended`] where the other process has ended, [`FrameReadError::Invalid`], [`FrameReadError::System`].
+    /// [`FrameReadError::Ended`] if the other process has ended, [`FrameReadError::Invalid`], [`FrameReadError::System`].
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, FrameReadError> {
         let mut bytes = [0; MESSAGE_BYTES_MAX];
         // Only the first message has file descriptors. If a later message has any, the kernel closes them and sets MSG_CTRUNC.
@@ -147,7 +147,7 @@ impl Frame<'_> {
         self.message.sequence
     }
 
-    /// Returns the time of the capture by CLOCK_MONOTONIC; `None` where the camera has another clock.
+    /// Returns the time of the capture by CLOCK_MONOTONIC; `None` if the camera has another clock.
     #[must_use]
     pub fn timestamp(&self) -> Option<Duration> {
         self.message.timestamp_ns.map(Duration::from_nanos)
@@ -183,7 +183,7 @@ fn is_readable_within(socket: &OwnedFd, deadline: Duration) -> Result<bool, Fram
     }
 }
 
-/// Receives a message of a non-blocking socket. Returns the length of the message; `None` where no message has arrived.
+/// Receives a message of a non-blocking socket. Returns the length of the message; `None` if no message has arrived.
 fn receive(
     socket: &OwnedFd,
     bytes: &mut [u8],
@@ -258,10 +258,12 @@ pub(super) fn import(layouts: &[Layout], fds: Vec<OwnedFd>) -> Result<Vec<Buffer
     layouts.iter().enumerate().map(import).collect()
 }
 
+/// Makes the error for a message that is not valid.
 fn invalid(why: impl ToString) -> FrameReadError {
     FrameReadError::Invalid(why.to_string())
 }
 
+/// Returns a function that makes the error of a failed system call.
 fn failed(call: &'static str) -> impl Fn(Errno) -> FrameReadError {
     move |error| FrameReadError::System {
         call,

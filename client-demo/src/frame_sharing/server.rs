@@ -79,6 +79,7 @@ impl FrameServer {
         Self::listen(path, layouts.collect(), fds, colours)
     }
 
+    /// Listens on a socket, and prepares the description of the buffers, which each reader gets first.
     pub(super) fn listen(
         path: &Path,
         layouts: Vec<Layout>,
@@ -292,6 +293,7 @@ impl FrameServer {
     }
 }
 
+/// Returns a function that makes the error of a failed system call.
 fn failed<E: Into<std::io::Error>>(call: &'static str) -> impl Fn(E) -> ShareError {
     move |error| ShareError::System {
         call,

@@ -16,6 +16,7 @@ pub(crate) const WRITTEN_ON_DEMAND: &[(&str, &str)] = &[
 
 /// Options whose device node is opened.
 pub(crate) const NODES: &[(&str, &str)] = &[
+    ("covalent-camera", "camera"),
     ("covalent-camera", "card"),
     ("covalent-camera", "device"),
     ("covalent-camera", "encoder"),

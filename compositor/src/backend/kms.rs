@@ -120,6 +120,8 @@ impl Kms {
         }
     }
 
+    /// Returns the formats that the primary plane and the overlay planes can show. A YUV format counts only for overlay planes
+    /// that can convert it.
     pub(super) fn supported_formats(&self) -> SupportedFormats {
         let entry = |format: &FormatModifier| FormatEntry {
             fourcc: format.fourcc.0,
@@ -143,6 +145,7 @@ impl Kms {
         }
     }
 
+    /// Returns whether a frame can be submitted: the display is on, and it waits for neither a page flip nor a writeback.
     pub(super) fn is_idle(&self) -> bool {
         self.active
             && self.connected
@@ -213,6 +216,7 @@ impl Kms {
             && buffer.framebuffer(self.card()).is_ok()
     }
 
+    /// Returns the size of a buffer in pixels; `None` if a side exceeds 65535 pixels.
     fn size_of(&self, buffer: &ClientBuffer) -> Option<(u16, u16)> {
         let extent = buffer.buffer().layout().extent();
         Some((
@@ -289,6 +293,7 @@ impl Kms {
         Ok(shown)
     }
 
+    /// Submits a frame with these planes, and with a writeback if one is requested. `buffer` is the inode of the shown dma-buf.
     fn submit_frame(&mut self, planes: &[PlaneFrame<'_>], buffer: u64) -> Result<(), KmsError> {
         let job = match self.writeback.as_ref().map(Writeback::next_job) {
             None => None,
@@ -353,6 +358,7 @@ impl Kms {
         self.pipeline.counts_vblanks()
     }
 
+    /// Records that the submitted frame is on the display now.
     pub(super) fn flipped(&mut self) {
         // The page flip of an abandoned frame must not count for another frame.
         if self.in_flight.take().is_none() {

@@ -61,7 +61,7 @@ impl std::fmt::Display for Mode {
 pub struct Flip {
     /// The time of the page flip on `CLOCK_MONOTONIC`.
     pub time: Duration,
-    /// The vblank counter; 0 where the output does not count vblanks.
+    /// The vblank counter; 0 if the output does not count vblanks.
     pub sequence: u32,
     /// Whether the flip was synchronised to vblank.
     pub synchronised: bool,

@@ -38,6 +38,7 @@ pub(super) type FdQueue = Rc<RefCell<VecDeque<OwnedFd>>>;
 #[derive(Clone, Debug, Default)]
 pub(super) struct FdLimiter(Rc<RefCell<HashMap<ClientId, ClientEntry>>>);
 
+/// A client's connection with its queued file descriptors.
 #[derive(Debug)]
 struct ClientEntry {
     fd_queue: FdQueue,

@@ -5,11 +5,13 @@
 //! the file system. A file of an unknown kind is closed by a thread, and an eventfd replaces it in the client's request.
 
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use covalent_alloc::buffer::exporter;
 use rustix::event::{EventfdFlags, eventfd};
+use rustix::net::AddressFamily;
+use rustix::net::sockopt::socket_domain;
 
 use crate::limits::Charge;
 
@@ -26,8 +28,12 @@ pub enum FileKind {
     SharedMemory,
     /// A dma-buf.
     Dmabuf,
-    /// A pipe, a syncobj, a sync_file or an eventfd.
+    /// A pipe without a name.
+    Pipe,
+    /// A syncobj, a sync_file or an eventfd.
     Other,
+    /// A socket of the family `AF_UNIX`. Sockets of other families can wait for a network when they are closed.
+    UnixSocket,
     /// Any other file. System calls on it may block.
     Unknown,
 }
@@ -48,12 +54,18 @@ impl FileKind {
             b"anon_inode:syncobj_file" | b"anon_inode:sync_file" | b"anon_inode:[eventfd]" => {
                 Self::Other
             }
-            name if name.starts_with(b"pipe:") => Self::Other,
+            name if name.starts_with(b"pipe:") => Self::Pipe,
+            name if name.starts_with(b"socket:") && is_unix_socket(file) => Self::UnixSocket,
             // A file name can imitate the name of a dma-buf, but not the exporter's line in fdinfo.
             name if name.starts_with(b"/dmabuf:") && exporter(file).is_some() => Self::Dmabuf,
             _ => Self::Unknown,
         }
     }
+}
+
+/// Returns whether a socket has the family `AF_UNIX`.
+fn is_unix_socket(file: BorrowedFd<'_>) -> bool {
+    socket_domain(file) == Ok(AddressFamily::UNIX)
 }
 
 /// Closes a file in a thread. `charge` is dropped after the file is closed.
@@ -102,12 +114,14 @@ mod tests {
         let memfd = memfd_create("memory", MemfdFlags::CLOEXEC).unwrap();
         assert_eq!(FileKind::of(&memfd), FileKind::SharedMemory);
         let (pipe, _) = rustix::pipe::pipe().unwrap();
-        assert_eq!(FileKind::of(&pipe), FileKind::Other);
+        assert_eq!(FileKind::of(&pipe), FileKind::Pipe);
         let event = eventfd(0, EventfdFlags::empty()).unwrap();
         assert_eq!(FileKind::of(&event), FileKind::Other);
         let null = std::fs::File::open("/dev/null").unwrap();
         assert_eq!(FileKind::of(&null), FileKind::Unknown);
         let (socket, _) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert_eq!(FileKind::of(&socket), FileKind::UnixSocket);
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         assert_eq!(FileKind::of(&socket), FileKind::Unknown);
     }
 

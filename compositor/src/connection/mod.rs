@@ -47,6 +47,7 @@ use self::socket_io::{FDS_MAX, SendBuffer, receive};
 use self::wire::{MESSAGE_MAX, Violation};
 use crate::event_loop::LoopHandle;
 use crate::limits::{Limit, LimitExceeded, Limits, Usage, amount};
+use crate::security_context::SecurityContext;
 use crate::state::{ClientState, State};
 
 pub use self::files::{FileKind, too_many_are_closing};
@@ -95,7 +96,7 @@ impl Connections {
         self.fd_limiter.disconnect(display, &client.id(), violation);
     }
 
-    /// Adds a client that connected.
+    /// Adds a client that connected, by the socket of a sandbox if it has a security context.
     ///
     /// # Errors
     ///
@@ -105,6 +106,7 @@ impl Connections {
         display: &mut DisplayHandle,
         handle: &LoopHandle,
         stream: UnixStream,
+        security_context: Option<Arc<SecurityContext>>,
     ) -> io::Result<Client> {
         let (server, smithay_end) = UnixStream::pair()?;
         let process = rustix::net::sockopt::socket_peercred(&stream).ok();
@@ -123,6 +125,7 @@ impl Connections {
             pid,
             usage: usage.clone(),
             shm_pools: shm_pools.clone(),
+            security_context,
             expects_events: expects_events.clone(),
             ..ClientState::default()
         };
@@ -408,6 +411,7 @@ impl Connection {
         }
     }
 
+    /// Sends queued events to the client. If the client's socket fails, the events are discarded and nothing more is received.
     fn send_to_client(&mut self) {
         if self.send_stopped || self.to_client.send(&*self.client).is_err() {
             self.send_stopped = true;

@@ -18,21 +18,34 @@ use super::wire::{
 use crate::limits::{Charge, Limit, Usage};
 
 /// The interfaces whose objects each hold at least one file descriptor of the compositor.
-const FD_HOLDING_INTERFACES: [&str; 4] = [
+const FD_HOLDING_INTERFACES: [&str; 5] = [
     "wl_shm_pool",
     "wl_buffer",
     "zwp_linux_buffer_params_v1",
     "wp_linux_drm_syncobj_timeline_v1",
+    "wp_security_context_v1",
 ];
 
 /// The interfaces to whose objects every event of a seat, an output or the registry is sent.
-const EVENT_INTERFACES: [&str; 6] = [
+const EVENT_INTERFACES: [&str; 18] = [
     "wl_registry",
     "wl_pointer",
     "wl_keyboard",
     "wl_touch",
     "wl_data_device",
     "zxdg_output_v1",
+    "ext_image_copy_capture_session_v1",
+    "ext_image_copy_capture_cursor_session_v1",
+    "zwp_primary_selection_device_v1",
+    "ext_data_control_device_v1",
+    "zwlr_data_control_device_v1",
+    "zwp_relative_pointer_v1",
+    "zwp_pointer_gesture_swipe_v1",
+    "zwp_pointer_gesture_pinch_v1",
+    "zwp_pointer_gesture_hold_v1",
+    "ext_idle_notification_v1",
+    "zwp_tablet_seat_v2",
+    "zwp_idle_inhibitor_v1",
 ];
 
 /// The opcode of `wl_surface.commit`.
@@ -240,6 +253,7 @@ impl ObjectTable {
         }
     }
 
+    /// Counts a new object of an interface, and checks the limits.
     fn count(&mut self, interface: &'static str) -> Result<(), Violation> {
         self.total = self.total.saturating_add(1);
         let count = self.counts.entry(interface).or_default();
@@ -253,6 +267,7 @@ impl ObjectTable {
         Ok(())
     }
 
+    /// Removes a deleted object from the counts.
     fn uncount(&mut self, interface: &'static str) {
         self.total = self.total.saturating_sub(1);
         if let Some(count) = self.counts.get_mut(interface) {

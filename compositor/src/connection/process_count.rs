@@ -15,6 +15,7 @@ pub(super) struct ProcessCount {
 }
 
 impl ProcessCount {
+    /// Counts one more connection of a process, until the result is dropped.
     pub(super) fn add(counts: &ProcessCounts, pid: Option<i32>) -> Self {
         // Clients whose process id is unknown are counted as one process.
         let pid = pid.unwrap_or(0);
@@ -27,6 +28,7 @@ impl ProcessCount {
         }
     }
 
+    /// Returns the number of connections of the process.
     pub(super) fn count(&self) -> u64 {
         self.counts.borrow().get(&self.pid).copied().unwrap_or(0)
     }

@@ -22,6 +22,7 @@ pub(super) struct SocketRegistrations {
     server: Registration,
 }
 
+/// The registration of one socket in the event loop.
 #[derive(Debug)]
 struct Registration {
     token: WatchToken,
@@ -147,6 +148,7 @@ impl Connection {
 }
 
 impl Registration {
+    /// Changes for which readiness the event loop watches the socket.
     fn set(&mut self, handle: &LoopHandle, interest: Interest) -> io::Result<()> {
         let before = (self.interest.readable, self.interest.writable);
         if before != (interest.readable, interest.writable) {
@@ -192,6 +194,7 @@ impl State {
         }
     }
 
+    /// Removes a closed connection, and stops watching its sockets.
     fn remove_connection(&mut self, connection: &Rc<RefCell<Connection>>) {
         let (id, watched) = {
             let mut connection = connection.borrow_mut();

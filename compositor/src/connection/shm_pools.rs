@@ -90,6 +90,7 @@ impl ShmPools {
 }
 
 impl MappedPool {
+    /// Counts the new size of a pool against the client's limit.
     fn resize(&self, size: u64) -> Result<(), LimitExceeded> {
         let mut charge = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Smithay posts the protocol error for a pool that becomes smaller, so the smaller size need not be counted.

@@ -5,11 +5,29 @@
 //! receives them.
 
 use covalent_protocols::linux_dmabuf::server::zwp_linux_dmabuf_v1::ZwpLinuxDmabufV1;
+use smithay::reexports::wayland_protocols::ext::session_lock::v1::server::ext_session_lock_manager_v1::ExtSessionLockManagerV1;
+use smithay::reexports::wayland_protocols::ext::{
+    image_capture_source::v1::server::ext_output_image_capture_source_manager_v1::ExtOutputImageCaptureSourceManagerV1,
+    image_copy_capture::v1::server::ext_image_copy_capture_manager_v1::ExtImageCopyCaptureManagerV1,
+};
+use smithay::reexports::wayland_protocols::ext::{
+    data_control::v1::server::ext_data_control_manager_v1::ExtDataControlManagerV1,
+    foreign_toplevel_list::v1::server::ext_foreign_toplevel_list_v1::ExtForeignToplevelListV1,
+    idle_notify::v1::server::ext_idle_notifier_v1::ExtIdleNotifierV1,
+};
 use smithay::reexports::wayland_protocols::wp::{
     color_representation::v1::server::wp_color_representation_manager_v1::WpColorRepresentationManagerV1,
     cursor_shape::v1::server::wp_cursor_shape_manager_v1::WpCursorShapeManagerV1,
     linux_drm_syncobj::v1::server::wp_linux_drm_syncobj_manager_v1::WpLinuxDrmSyncobjManagerV1,
+    idle_inhibit::zv1::server::zwp_idle_inhibit_manager_v1::ZwpIdleInhibitManagerV1,
+    keyboard_shortcuts_inhibit::zv1::server::zwp_keyboard_shortcuts_inhibit_manager_v1::ZwpKeyboardShortcutsInhibitManagerV1,
+    pointer_constraints::zv1::server::zwp_pointer_constraints_v1::ZwpPointerConstraintsV1,
+    pointer_gestures::zv1::server::zwp_pointer_gestures_v1::ZwpPointerGesturesV1,
     presentation_time::server::wp_presentation::WpPresentation,
+    relative_pointer::zv1::server::zwp_relative_pointer_manager_v1::ZwpRelativePointerManagerV1,
+    primary_selection::zv1::server::zwp_primary_selection_device_manager_v1::ZwpPrimarySelectionDeviceManagerV1,
+    security_context::v1::server::wp_security_context_manager_v1::WpSecurityContextManagerV1,
+    tablet::zv2::server::zwp_tablet_manager_v2::ZwpTabletManagerV2,
     viewporter::server::wp_viewporter::WpViewporter,
 };
 use smithay::reexports::wayland_protocols::xdg::{
@@ -17,6 +35,9 @@ use smithay::reexports::wayland_protocols::xdg::{
     shell::server::xdg_wm_base::XdgWmBase,
     xdg_output::zv1::server::zxdg_output_manager_v1::ZxdgOutputManagerV1,
 };
+use smithay::reexports::wayland_protocols_wlr::layer_shell::v1::server::zwlr_layer_shell_v1::ZwlrLayerShellV1;
+use smithay::reexports::wayland_protocols_wlr::screencopy::v1::server::zwlr_screencopy_manager_v1::ZwlrScreencopyManagerV1;
+use smithay::reexports::wayland_protocols_wlr::data_control::v1::server::zwlr_data_control_manager_v1::ZwlrDataControlManagerV1;
 use smithay::reexports::wayland_server::Resource;
 use smithay::reexports::wayland_server::backend::protocol::{AllowNull, ArgumentType, Interface};
 use smithay::reexports::wayland_server::protocol::{
@@ -62,7 +83,21 @@ pub(super) fn global_interface(name: &[u8]) -> Option<&'static Interface> {
         WlSeat::interface(),
         WlOutput::interface(),
         WlDataDeviceManager::interface(),
+        ZwpPrimarySelectionDeviceManagerV1::interface(),
+        ExtDataControlManagerV1::interface(),
+        ZwlrDataControlManagerV1::interface(),
+        ExtIdleNotifierV1::interface(),
+        ZwpIdleInhibitManagerV1::interface(),
+        ExtForeignToplevelListV1::interface(),
+        WpSecurityContextManagerV1::interface(),
+        ZwpTabletManagerV2::interface(),
+        ZwpRelativePointerManagerV1::interface(),
+        ZwpPointerConstraintsV1::interface(),
+        ZwpPointerGesturesV1::interface(),
+        ZwpKeyboardShortcutsInhibitManagerV1::interface(),
         XdgWmBase::interface(),
+        ZwlrLayerShellV1::interface(),
+        ExtSessionLockManagerV1::interface(),
         ZxdgOutputManagerV1::interface(),
         XdgActivationV1::interface(),
         WpViewporter::interface(),
@@ -71,6 +106,9 @@ pub(super) fn global_interface(name: &[u8]) -> Option<&'static Interface> {
         WpPresentation::interface(),
         ZwpLinuxDmabufV1::interface(),
         WpLinuxDrmSyncobjManagerV1::interface(),
+        ExtOutputImageCaptureSourceManagerV1::interface(),
+        ExtImageCopyCaptureManagerV1::interface(),
+        ZwlrScreencopyManagerV1::interface(),
     ]
     .into_iter()
     .find(|interface| interface.name.as_bytes() == name)
@@ -83,6 +121,7 @@ pub(super) struct Violation {
     pub(super) message: String,
 }
 
+/// Makes a protocol error of this code.
 pub(super) fn violation(code: u32, message: String) -> Violation {
     Violation { code, message }
 }
@@ -132,6 +171,7 @@ pub(super) enum ObjectType {
 }
 
 impl ObjectType {
+    /// Returns the name of the object's interface.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Display => "wl_display",
@@ -237,11 +277,13 @@ pub(super) fn parse_arguments<'a>(
     }
 }
 
+/// Reads a 32-bit word in the byte order of this machine; `None` if the message ends before it.
 pub(super) fn read_word(bytes: &[u8], offset: usize) -> Option<u32> {
     let bytes = bytes.get(offset..offset.checked_add(4)?)?;
     Some(u32::from_ne_bytes(bytes.try_into().ok()?))
 }
 
+/// Converts an object id or length to an index.
 pub(super) fn to_index(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }

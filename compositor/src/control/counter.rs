@@ -63,6 +63,7 @@ pub struct FrameCounter {
     acquired: Option<Duration>,
 }
 
+/// The times of one frame that showed the surface.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     flipped_us: u64,

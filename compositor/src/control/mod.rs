@@ -54,6 +54,7 @@ pub struct Control {
     last_id: u64,
 }
 
+/// A connection to the control socket, with its registrations in the event loop.
 #[derive(Debug)]
 struct ConnectedPeer {
     peer: Peer,
@@ -67,7 +68,7 @@ struct ConnectedPeer {
 }
 
 impl Control {
-    /// Returns the path of the socket; `None` where there is none.
+    /// Returns the path of the socket; `None` if there is none.
     pub fn path(&self) -> Option<&Path> {
         self.file.as_ref().map(PrivateSocket::path)
     }
@@ -258,6 +259,7 @@ impl State {
         }
     }
 
+    /// Sends a snapshot to a peer, and starts the interval timer if the request asks for repeated snapshots.
     fn send_snapshot(&mut self, id: u64) {
         let Some(connected) = self.control.peers.get_mut(&id) else {
             return;
@@ -294,6 +296,7 @@ impl State {
         self.answer_peer(id);
     }
 
+    /// Starts the timer that sends repeated snapshots to a peer.
     fn start_interval_timer(&mut self, id: u64, interval: Duration) {
         let token = self.handle.add_timer(interval, move |state| {
             state.send_snapshot(id);
@@ -304,6 +307,7 @@ impl State {
         }
     }
 
+    /// Closes a connection that is idle for [`IDLE_MAX`]. A peer that gets repeated snapshots and reads them is not idle.
     fn check_idle_peer(&mut self, id: u64) -> TimeoutAction {
         let Some(connected) = self.control.peers.get(&id) else {
             return TimeoutAction::Drop;
@@ -327,6 +331,7 @@ impl State {
         })
     }
 
+    /// Closes a connection, and removes its timers.
     fn remove_peer(&mut self, id: u64) {
         if let Some(connected) = self.control.peers.remove(&id) {
             // One of these sources may be the one whose callback runs now; calloop then removes it after the callback.

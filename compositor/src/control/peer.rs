@@ -118,6 +118,7 @@ impl Peer {
         self.flush(now)
     }
 
+    /// Queues a reply with an error. The connection is closed after it.
     fn set_error(&mut self, why: &str) {
         self.is_closing = true;
         self.set_reply(&Reply {
@@ -144,6 +145,7 @@ impl Peer {
         self.exchange(now)
     }
 
+    /// Queues a reply. A reply that is too large is replaced by an error.
     fn set_reply(&mut self, reply: &Reply) {
         // Serialising numbers and texts cannot fail.
         let text = serde_json::to_string(reply).unwrap_or_default();
@@ -159,6 +161,7 @@ impl Peer {
         self.sent_bytes = 0;
     }
 
+    /// Sends as much of the queued reply as the socket accepts.
     fn flush(&mut self, now: Duration) -> Result<(), ConnectionEnded> {
         while let Some(unsent) = self
             .output

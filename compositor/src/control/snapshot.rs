@@ -57,6 +57,7 @@ impl State {
         }
     }
 
+    /// Describes a client, and with `with_holdings` what it holds.
     fn client(&self, id: &ClientId, with_holdings: bool) -> Client {
         let handle = self.display.backend_handle();
         let data = handle.get_client_data(id.clone()).ok();
@@ -103,6 +104,7 @@ impl State {
         (surfaces, left_out)
     }
 
+    /// Returns the surfaces that are visible on an output.
     fn visible_surfaces(&self) -> HashSet<ObjectId> {
         let mut visible = HashSet::new();
         for view in self.outputs.views() {
@@ -113,6 +115,7 @@ impl State {
         visible
     }
 
+    /// Describes a surface and the buffer that it shows.
     fn describe_surface(&self, surface: &WlSurface, visible: bool, now: Duration) -> Surface {
         let client = surface.client();
         let window = self.window_of(surface);
@@ -180,6 +183,7 @@ impl State {
     }
 }
 
+/// Describes an output and the last frame that it presented.
 fn output(screen: &Screen, now: Duration) -> Output {
     let mode = screen.mode();
     let presented = screen.presented();
@@ -201,6 +205,7 @@ fn output(screen: &Screen, now: Duration) -> Output {
     }
 }
 
+/// Describes how a presented frame was shown.
 fn frame(record: &FrameRecord, now: Duration) -> Frame {
     let path = match record.path {
         FramePath::Direct => "direct",
@@ -220,6 +225,7 @@ fn frame(record: &FrameRecord, now: Duration) -> Frame {
     }
 }
 
+/// Describes the buffer of a surface.
 fn buffer(content: &Content) -> Buffer {
     let memory = content.dmabuf().map(|dmabuf| dmabuf.buffer());
     let (width, height) = content.size();
@@ -247,6 +253,7 @@ fn process_name(pid: i32) -> Option<String> {
     Some(printable_bytes(name))
 }
 
+/// Returns the file descriptors and the memory that the compositor's process uses.
 fn process_holdings() -> ProcessHoldings {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
@@ -267,6 +274,7 @@ fn text(words: &str) -> String {
     printable_within(words, TEXT_MAX)
 }
 
+/// Converts a size; a negative one becomes 0.
 fn unsigned(value: i32) -> u32 {
     u32::try_from(value).unwrap_or(0)
 }

@@ -90,7 +90,7 @@ impl ShownCursor {
 
 impl Default for Cursor {
     fn default() -> Self {
-        let mut theme = Theme::load();
+        let mut theme = Theme::load(None, None);
         Self {
             status: CursorImageStatus::default_named(),
             image: theme.image(CursorIcon::Default),
@@ -251,6 +251,14 @@ impl State {
             self.cursor.status = status;
             self.outputs.schedule_redraw();
         }
+    }
+
+    /// Changes the theme and the size of the images; with `None`, those of the environment apply.
+    pub(crate) fn set_cursor_theme(&mut self, theme: Option<&str>, size: Option<u32>) {
+        self.cursor.theme = Theme::load(theme, size);
+        let icon = self.cursor.shape().unwrap_or_default();
+        self.cursor.image = self.cursor.theme.image(icon);
+        self.outputs.schedule_redraw();
     }
 
     /// Shows the pointer at its new position in the next frame.

@@ -32,12 +32,14 @@ pub(super) struct Theme {
 }
 
 impl Theme {
-    /// Loads the theme `XCURSOR_THEME`. Images have the size `XCURSOR_SIZE`.
-    pub(super) fn load() -> Self {
-        let theme = std::env::var("XCURSOR_THEME").unwrap_or_else(|_| "default".to_owned());
-        let size = std::env::var("XCURSOR_SIZE").ok();
+    /// Loads a theme whose images have that size. With `None`, the theme is `XCURSOR_THEME`, and the size is `XCURSOR_SIZE`.
+    pub(super) fn load(theme: Option<&str>, size: Option<u32>) -> Self {
+        let variable = |name: &str| std::env::var(name).ok();
+        let theme = theme.map(str::to_owned);
+        let theme = theme.or_else(|| variable("XCURSOR_THEME"));
+        let theme = theme.unwrap_or_else(|| "default".to_owned());
         let size = size
-            .and_then(|size| size.parse().ok())
+            .or_else(|| variable("XCURSOR_SIZE")?.parse().ok())
             .filter(|size| (1..=256).contains(size))
             .unwrap_or(DEFAULT_SIZE);
         Self {
@@ -125,6 +127,7 @@ fn convert(image: &Image) -> Option<CursorImage> {
 /// `Xcursor(3)`, "CURSOR FILES": a header of 16 bytes, a table of entries of 12 bytes, and chunks. The chunk of an image has its
 /// width and height at bytes 16 and 20.
 fn declared_pixel_bytes(bytes: &[u8]) -> Option<u64> {
+    /// The type of a chunk with an image.
     const IMAGE: u32 = 0xfffd_0002;
     let number = |at: usize| {
         let word = bytes.get(at..at.checked_add(4)?)?;

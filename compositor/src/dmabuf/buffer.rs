@@ -106,11 +106,41 @@ impl ClientBuffer {
     /// `WouldBlock` if a write fence is not signalled. Other errors if the buffer is not linear or cannot be mapped, or if its
     /// exporter rejects `DMA_BUF_IOCTL_SYNC`.
     pub fn open(&self) -> io::Result<DmabufPlanes<'_>> {
+        Ok(DmabufPlanes {
+            guard: self.begin_access(CpuAccess::Read)?,
+            strides: self
+                .buffer
+                .layout()
+                .planes()
+                .iter()
+                .map(|plane| usize::try_from(plane.stride_bytes).unwrap_or(usize::MAX))
+                .collect(),
+        })
+    }
+
+    /// Writes rows of `row_bytes` bytes to the first plane, beginning with its first row, without waiting for fences.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if a fence is not signalled: a device of the client still uses the buffer. Other errors if the buffer is not
+    /// linear, is read-only or cannot be mapped, if the rows exceed it, or if its exporter rejects `DMA_BUF_IOCTL_SYNC`.
+    pub fn write_rows(&self, row_bytes: usize, rows: &[u8]) -> io::Result<()> {
+        let guard = self.begin_access(CpuAccess::Write)?;
+        for (number, row) in (0..).zip(rows.chunks_exact(row_bytes.max(1))) {
+            guard
+                .write_row(0, number, 0, row)
+                .map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+
+    /// Maps the buffer if it is not mapped, and starts CPU access.
+    fn begin_access(&self, access: CpuAccess) -> io::Result<MapGuard<'_>> {
         if !self.is_linear() {
             let modifier = self.buffer.layout().format().modifier;
             return Err(io::Error::new(
                 io::ErrorKind::Unsupported,
-                format!("the CPU cannot read the modifier {modifier}"),
+                format!("the CPU cannot access the modifier {modifier}"),
             ));
         }
         let mapping = match self.mapping.get() {
@@ -120,21 +150,12 @@ impl ClientBuffer {
                 self.mapping.get_or_init(|| mapping)
             }
         };
-        let decision = retry_transient(|| mapping.try_access(CpuAccess::Read, &[]))
-            .map_err(io::Error::other)?;
-        let CpuAccessDecision::Granted(guard) = decision else {
-            return Err(io::ErrorKind::WouldBlock.into());
-        };
-        Ok(DmabufPlanes {
-            guard,
-            strides: self
-                .buffer
-                .layout()
-                .planes()
-                .iter()
-                .map(|plane| usize::try_from(plane.stride_bytes).unwrap_or(usize::MAX))
-                .collect(),
-        })
+        let decision =
+            retry_transient(|| mapping.try_access(access, &[])).map_err(io::Error::other)?;
+        match decision {
+            CpuAccessDecision::Granted(guard) => Ok(guard),
+            CpuAccessDecision::Wait(_) => Err(io::ErrorKind::WouldBlock.into()),
+        }
     }
 }
 

@@ -106,7 +106,7 @@ impl Dmabuf {
     }
 
     /// Returns the number of planes of a buffer that clients may create; `None` if the format or modifier is not advertised.
-    fn planes(&self, fourcc: u32, modifier: u64) -> Option<usize> {
+    pub(crate) fn planes(&self, fourcc: u32, modifier: u64) -> Option<usize> {
         self.formats.planes(fourcc, modifier)
     }
 }

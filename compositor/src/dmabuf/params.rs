@@ -29,6 +29,7 @@ const MODIFIERS_AGREE_SINCE: u32 = 5;
 #[derive(Debug, Default)]
 pub struct ParamsData(Mutex<Params>);
 
+/// The parameters that a client has set so far. They can be used for one buffer only.
 #[derive(Debug, Default)]
 struct Params {
     used: bool,
@@ -56,6 +57,7 @@ enum ImportFailure {
 }
 
 impl Params {
+    /// Adds a plane. Each plane can be added once.
     fn add(
         &mut self,
         index: u32,
@@ -85,6 +87,7 @@ impl Params {
         Ok(())
     }
 
+    /// Parses the device number in the array of `set_sampling_device`, and stores it.
     fn set_sampling_device(&mut self, bytes: &[u8]) -> Result<(), ProtocolError> {
         if self.used {
             return Err(already_used());
@@ -168,6 +171,7 @@ impl Params {
     }
 }
 
+/// Returns the protocol error for a request to an object that has already created a buffer.
 fn already_used() -> ProtocolError {
     let message = "a buffer was already requested from this object".to_owned();
     (Error::AlreadyUsed, message)

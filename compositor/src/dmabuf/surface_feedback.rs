@@ -103,6 +103,7 @@ impl State {
         self.send_surface_feedback();
     }
 
+    /// Sends the feedback that is due, and starts a timer for the feedback that is delayed.
     fn send_surface_feedback(&mut self) {
         let dmabuf = &mut self.dmabuf;
         // The protocol forbids sending the same parameters twice, and a virtual output has no scanout tranche in either case.

@@ -56,6 +56,7 @@ impl XdgActivationHandler for State {
 }
 
 impl State {
+    /// Removes expired tokens, and the oldest ones if there are too many.
     fn remove_old_tokens(&mut self) {
         let activation = &mut self.protocols.activation;
         activation.retain_tokens(|_, data| data.timestamp.elapsed() <= LIFETIME);

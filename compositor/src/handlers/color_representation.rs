@@ -95,6 +95,7 @@ impl Representation {
 #[derive(Debug, Default)]
 struct Extension(Mutex<ExtensionState>);
 
+/// The locked part of [`Extension`].
 #[derive(Debug, Default)]
 struct ExtensionState {
     object: Option<WpColorRepresentationSurfaceV1>,
@@ -275,6 +276,7 @@ enum Change {
     Unset,
 }
 
+/// Returns the protocol error for an object whose surface was destroyed.
 fn inert() -> (Error, String) {
     (Error::Inert, "the surface was destroyed".to_owned())
 }
@@ -342,6 +344,7 @@ fn encoding(coefficients: WEnum<ProtocolCoefficients>, range: WEnum<Range>) -> O
     }))
 }
 
+/// Converts a chroma location of the protocol; `None` for an unknown one.
 fn chroma(location: ProtocolChroma) -> Option<ChromaLocation> {
     let number = match location {
         ProtocolChroma::Type0 => 0,

@@ -44,7 +44,8 @@ impl CompositorHandler for State {
 
     fn new_surface(&mut self, surface: &WlSurface) {
         add_pre_commit_hook::<Self, _>(surface, |state, _, surface| {
-            // `queue_commit` removes the pending buffer from Smithay's state, so the check has to be made before.
+            // `queue_commit` removes the pending buffer from Smithay's state, so the checks have to be made before.
+            state.check_lock_commit(surface);
             color_representation::check_commit(&state.dmabuf, surface);
             state.queue_commit(surface);
         });
@@ -86,6 +87,8 @@ impl CompositorHandler for State {
             tracing::warn!(surface = ?surface.id(), %error, "a buffer cannot be shown");
         }
         self.cursor_committed(surface);
+        self.drag_icon_committed(surface);
+        self.pointer_constraints.mark_changed();
         self.handle_shell_commit(&root_of(surface).0);
         for surface in mapping_changes {
             self.mapping_changed(&surface);
@@ -96,7 +99,12 @@ impl CompositorHandler for State {
     fn destroyed(&mut self, surface: &WlSurface) {
         let had_content = self.stack.has_content(surface);
         self.callbacks.remove(surface);
+        self.pointer_constraints.surface_destroyed(surface);
+        self.shortcut_inhibitors.surface_destroyed(surface);
         self.surface_destroyed(surface);
+        if self.stack.is_drag_icon(surface) {
+            self.stack.hide_drag_icon();
+        }
         if had_content {
             self.update_keyboard_focus();
             self.update_pointer_focus();

@@ -3,12 +3,8 @@
 use smithay::reexports::wayland_protocols::wp::cursor_shape::v1::server::wp_cursor_shape_manager_v1::WpCursorShapeManagerV1;
 use smithay::reexports::wayland_server::{delegate_dispatch, delegate_global_dispatch};
 use smithay::wayland::cursor_shape::CursorShapeManagerState;
-use smithay::wayland::tablet_manager::TabletSeatHandler;
 
 use crate::state::State;
-
-// Smithay requires this. The seat has no tablets.
-impl TabletSeatHandler for State {}
 
 // Requests to the devices go through `checked`.
 delegate_global_dispatch!(State: [WpCursorShapeManagerV1: ()] => CursorShapeManagerState);

@@ -6,25 +6,27 @@ use smithay::wayland::shell::xdg::{PopupSurface, PositionerState};
 use crate::state::State;
 
 impl State {
-    /// Computes the position of a popup, which is constrained by the output that shows the centre of its window, or else by the
-    /// output on which its window is placed.
+    /// Computes the position of a popup, which is constrained by the output of its layer surface, by the output that shows the
+    /// centre of its window, or else by the output on which its window is placed.
     pub(super) fn place_popup(&self, popup: &PopupSurface, positioner: PositionerState) {
         let parent = popup.get_parent_surface();
-        let parent_popup = parent
-            .as_ref()
-            .and_then(|parent| self.stack.popup(parent))
-            .and_then(|popup| self.stack.window_of_popup(popup));
-        let parent_window = parent.as_ref().and_then(|parent| self.stack.window(parent));
-        let (window, offset) = match (parent_window, parent_popup) {
-            (Some(window), _) => (Some(window), (0, 0)),
-            (None, Some((window, offset))) => (Some(window), offset),
-            (None, None) => (None, (0, 0)),
-        };
+        let root = parent.and_then(|parent| match self.stack.popup(&parent) {
+            Some(popup) => self.stack.root_of_popup(popup),
+            None => Some((parent, (0, 0))),
+        });
+        let offset = root.as_ref().map_or((0, 0), |(_, offset)| *offset);
+        let root = root.as_ref().map(|(root, _)| root);
+        let window = root.and_then(|root| self.stack.window(root));
+        let layer_surface = root.and_then(|root| self.stack.layer_surfaces.find(root));
         let shown = window
             .filter(|window| self.stack.is_mapped(window))
-            .and_then(|window| self.stack.rect(window));
-        let output = shown
-            .and_then(|rect| self.stack.output_at_centre(rect))
+            .and_then(|window| self.stack.rect(window))
+            .or_else(|| Some(layer_surface?.rect));
+        let mut outputs = self.stack.outputs().iter();
+        let own = layer_surface.and_then(|known| known.output);
+        let output = outputs
+            .find(|output| Some(output.id) == own)
+            .or_else(|| self.stack.output_at_centre(shown?))
             .or_else(|| window.and_then(|window| self.stack.output_of(window)))
             .or_else(|| self.stack.outputs().first());
         let output = output.map(|output| output.logical).unwrap_or_default();

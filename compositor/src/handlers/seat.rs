@@ -1,22 +1,16 @@
-//! `wl_seat` and `wl_data_device`: keyboard and pointer focus, and the selection.
-
-use std::os::fd::OwnedFd;
+//! `wl_seat`: keyboard and pointer focus, which the selections follow.
 
 use smithay::input::pointer::CursorImageStatus;
 use smithay::input::{Seat, SeatHandler, SeatState};
 use smithay::reexports::wayland_server::protocol::{
-    wl_data_device_manager::WlDataDeviceManager, wl_keyboard::WlKeyboard, wl_seat::WlSeat,
-    wl_surface::WlSurface, wl_touch::WlTouch,
+    wl_keyboard::WlKeyboard, wl_seat::WlSeat, wl_surface::WlSurface, wl_touch::WlTouch,
 };
 use smithay::reexports::wayland_server::{
     DisplayHandle, Resource, delegate_dispatch, delegate_global_dispatch,
 };
 use smithay::wayland::seat::{KeyboardUserData, SeatGlobalData, SeatUserData, TouchUserData};
-use smithay::wayland::selection::SelectionHandler;
-use smithay::wayland::selection::data_device::{
-    ClientDndGrabHandler, DataDeviceHandler, DataDeviceState, ServerDndGrabHandler,
-    set_data_device_focus,
-};
+use smithay::wayland::selection::data_device::set_data_device_focus;
+use smithay::wayland::selection::primary_selection::set_primary_focus;
 
 use crate::state::State;
 
@@ -32,7 +26,8 @@ impl SeatHandler for State {
     fn focus_changed(&mut self, seat: &Seat<Self>, focused: Option<&WlSurface>) {
         let display: &DisplayHandle = &self.display;
         let client = focused.and_then(|surface| display.get_client(surface.id()).ok());
-        set_data_device_focus(display, seat, client);
+        set_data_device_focus(display, seat, client.clone());
+        set_primary_focus(display, seat, client);
     }
 
     fn cursor_image(&mut self, _seat: &Seat<Self>, image: CursorImageStatus) {
@@ -43,26 +38,8 @@ impl SeatHandler for State {
     }
 }
 
-impl SelectionHandler for State {
-    type SelectionUserData = ();
-}
-
-impl DataDeviceHandler for State {
-    fn data_device_state(&self) -> &DataDeviceState {
-        &self.protocols.data_device
-    }
-}
-
-impl ClientDndGrabHandler for State {}
-
-impl ServerDndGrabHandler for State {
-    fn send(&mut self, _mime_type: String, _fd: OwnedFd, _seat: Seat<Self>) {}
-}
-
-// The requests of pointers, data devices and data sources are validated in `checked` first.
+// The requests of pointers are validated in `checked` first.
 delegate_global_dispatch!(State: [WlSeat: SeatGlobalData<State>] => SeatState<State>);
 delegate_dispatch!(State: [WlSeat: SeatUserData<State>] => SeatState<State>);
 delegate_dispatch!(State: [WlKeyboard: KeyboardUserData<State>] => SeatState<State>);
 delegate_dispatch!(State: [WlTouch: TouchUserData<State>] => SeatState<State>);
-delegate_global_dispatch!(State: [WlDataDeviceManager: ()] => DataDeviceState);
-delegate_dispatch!(State: [WlDataDeviceManager: ()] => DataDeviceState);

@@ -11,8 +11,8 @@ use smithay::reexports::wayland_server::{Resource, delegate_dispatch, delegate_g
 use smithay::utils::{SERIAL_COUNTER, Serial};
 use smithay::wayland::compositor::with_states;
 use smithay::wayland::shell::xdg::{
-    PopupSurface, PositionerState, ToplevelSurface, XdgPopupSurfaceData, XdgShellHandler,
-    XdgShellState, XdgShellSurfaceUserData, XdgWmBaseUserData,
+    Configure, PopupSurface, PositionerState, ToplevelSurface, XdgPopupSurfaceData,
+    XdgShellHandler, XdgShellState, XdgShellSurfaceUserData, XdgWmBaseUserData,
 };
 
 use crate::limits::{Limit, amount};
@@ -57,14 +57,18 @@ impl State {
                     tracing::warn!(%error, "a popup cannot be configured");
                 }
             }
+        } else {
+            self.layer_surface_committed(surface);
         }
     }
 
     /// Updates stacking and focus after a surface was mapped or unmapped.
     pub(super) fn mapping_changed(&mut self, surface: &WlSurface) {
+        self.toplevel_list.mark_changed();
         if let Some(window) = self.stack.window(surface).cloned() {
             if self.stack.has_content(surface) {
                 self.stack.raise(&window.toplevel);
+                self.stack.layer_surfaces.activate(None);
                 self.place_window(&window.toplevel);
             } else {
                 self.forget_place(&window.toplevel);
@@ -86,13 +90,14 @@ impl State {
         }
     }
 
-    /// Gives keyboard focus to the highest window that is at least partly visible on an output, or to its popup with a grab.
+    /// Gives keyboard focus to the highest window that is at least partly visible on an output, to a layer surface that wants it,
+    /// or to a popup with a grab.
     ///
     /// No other window gets keyboard focus or the selection. Otherwise a client could create an invisible window and receive
     /// input that is meant for another client.
     pub(crate) fn update_keyboard_focus(&mut self) {
         self.check_popup_grabs();
-        let top = self.stack.top_visible();
+        let top = self.focused_window();
         let top = top.map(|window| window.toplevel.clone());
         for window in self.stack.windows() {
             // An unmapped window becomes the highest one when it is mapped. It is configured as activated before, so that it need
@@ -110,6 +115,7 @@ impl State {
                 window.toplevel.send_pending_configure();
             }
         }
+        self.pointer_constraints.mark_changed();
         if let Some(keyboard) = self.seat.get_keyboard() {
             let surface = self.keyboard_target();
             if keyboard.current_focus() != surface {
@@ -127,8 +133,8 @@ impl XdgShellHandler for State {
     fn new_toplevel(&mut self, surface: ToplevelSurface) {
         let output = self.outputs.at(self.pointer.current_location());
         surface.with_pending_state(|state| {
-            state.bounds =
-                output.map(|output| (output.logical.width, output.logical.height).into());
+            let area = output.map(|output| self.stack.usable_area(&output, false));
+            state.bounds = area.map(|area| (area.width, area.height).into());
         });
         let new = surface.wl_surface().clone();
         self.stack
@@ -141,11 +147,20 @@ impl XdgShellHandler for State {
 
     fn toplevel_destroyed(&mut self, surface: ToplevelSurface) {
         self.stack.remove_window(&surface);
+        self.toplevel_list.mark_changed();
         self.cancel_drag_of(&surface);
         self.role_destroyed(surface.wl_surface());
         self.update_keyboard_focus();
         self.update_pointer_focus();
         self.outputs.schedule_redraw();
+    }
+
+    fn title_changed(&mut self, _surface: ToplevelSurface) {
+        self.toplevel_list.mark_changed();
+    }
+
+    fn app_id_changed(&mut self, _surface: ToplevelSurface) {
+        self.toplevel_list.mark_changed();
     }
 
     fn new_popup(&mut self, surface: PopupSurface, positioner: PositionerState) {
@@ -230,6 +245,10 @@ impl XdgShellHandler for State {
     fn minimize_request(&mut self, surface: ToplevelSurface) {
         self.minimize(&surface);
     }
+
+    fn ack_configure(&mut self, surface: WlSurface, _configure: Configure) {
+        self.send_area_of_window(&surface);
+    }
 }
 
 impl State {
@@ -237,6 +256,7 @@ impl State {
     pub fn activate(&mut self, toplevel: &ToplevelSurface) {
         self.set_minimized(toplevel, false);
         self.stack.raise(toplevel);
+        self.stack.layer_surfaces.activate(None);
         self.update_keyboard_focus();
         self.update_pointer_focus();
         self.outputs.schedule_redraw();

@@ -3,7 +3,9 @@
 //! Smithay has callbacks for destroyed surfaces, toplevels and popups, but not for subsurfaces. The requests of subsurfaces are
 //! validated in `checked`, which calls [`subsurface_destroyed`].
 
-use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
+use smithay::reexports::wayland_server::protocol::{
+    wl_subsurface::WlSubsurface, wl_surface::WlSurface,
+};
 use smithay::wayland::compositor::{
     SubsurfaceUserData, SurfaceAttributes, get_children, with_states,
 };
@@ -13,7 +15,7 @@ use crate::state::State;
 
 impl State {
     /// Releases the buffers of a surface whose role was destroyed: its content and its pending commits.
-    pub(super) fn role_destroyed(&mut self, surface: &WlSurface) {
+    pub(crate) fn role_destroyed(&mut self, surface: &WlSurface) {
         self.blocked_commits.unblock_surface(&self.handle, surface);
         with_states(surface, |states| pending_commits(states).clear());
         self.stack.remove_surface(surface);
@@ -31,11 +33,17 @@ impl State {
             let mut attributes = states.cached_state.get::<SurfaceAttributes>();
             attributes.pending().buffer = None;
         });
+        self.remove_layer_surface(surface);
+        self.remove_lock_surface(surface);
         self.role_destroyed(surface);
     }
 }
 
 /// Releases the buffers of a surface whose `wl_subsurface` was destroyed.
-pub(super) fn subsurface_destroyed(state: &mut State, data: &SubsurfaceUserData) {
+pub(super) fn subsurface_destroyed(
+    state: &mut State,
+    _subsurface: &WlSubsurface,
+    data: &SubsurfaceUserData,
+) {
     state.role_destroyed(data.surface());
 }

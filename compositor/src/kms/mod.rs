@@ -81,7 +81,7 @@ pub enum KmsError {
     },
 }
 
-/// Returns the remedy for an error of the kernel, or an empty string where none is known.
+/// Returns the remedy for an error of the kernel, or an empty string if none is known.
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
@@ -91,6 +91,7 @@ fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
+/// Returns a function that makes the error for a failed operation of the kernel.
 pub(crate) fn kernel(operation: &'static str) -> impl FnOnce(io::Error) -> KmsError {
     move |error| KmsError::Kernel { operation, error }
 }

@@ -73,9 +73,9 @@ pub enum Event {
     PageFlip {
         /// The CRTC of the display.
         crtc: crtc::Handle,
-        /// The time of the page flip on `CLOCK_MONOTONIC`; zero where the card does not report it.
+        /// The time of the page flip on `CLOCK_MONOTONIC`; zero if the card does not report it.
         time: Duration,
-        /// The vblank counter; 0 where the CRTC does not count vblanks.
+        /// The vblank counter; 0 if the CRTC does not count vblanks.
         sequence: u32,
     },
 }

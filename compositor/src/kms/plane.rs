@@ -328,7 +328,7 @@ fn signed(value: i32) -> u64 {
     u64::from_ne_bytes(i64::from(value).to_ne_bytes())
 }
 
-/// Sorts planes from the bottom to the top of the stacking order, and chooses their `zpos` where the driver lets it be changed.
+/// Sorts planes from the bottom to the top of the stacking order, and chooses their `zpos` if the driver lets it be changed.
 ///
 /// The primary plane is at the bottom and the cursor plane at the top. The `zpos` values of other programs are replaced, because
 /// they may put the primary plane above others.
@@ -363,6 +363,26 @@ pub(super) fn stack_planes(planes: &mut [Plane]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_matrix_and_range_has_the_names_of_drm_plane_create_color_properties() {
+        for (matrix, name) in [
+            (YuvMatrix::Bt601, "ITU-R BT.601 YCbCr"),
+            (YuvMatrix::Bt709, "ITU-R BT.709 YCbCr"),
+            (YuvMatrix::Bt2020, "ITU-R BT.2020 YCbCr"),
+        ] {
+            assert_eq!(matrix.property_value(), name);
+            for (is_full_range, range) in
+                [(true, "YCbCr full range"), (false, "YCbCr limited range")]
+            {
+                let encoding = YuvEncoding {
+                    matrix,
+                    is_full_range,
+                };
+                assert_eq!(encoding.range_value(), range);
+            }
+        }
+    }
 
     #[test]
     fn source_rect_has_16_fractional_bits_and_rejects_what_the_kernel_cannot_take() {

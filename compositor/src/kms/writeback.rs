@@ -95,10 +95,12 @@ impl WritebackConnector {
         self.handle.into()
     }
 
+    /// Adds to a request that the writeback connector is connected to the CRTC.
     pub(super) fn attach(&self, request: &mut AtomicModeReq, crtc: u64) -> Result<(), KmsError> {
         self.properties.set(request, "CRTC_ID", crtc)
     }
 
+    /// Adds to a request that the writeback connector is not connected to a CRTC.
     pub(super) fn detach(&self, request: &mut AtomicModeReq) -> Result<(), KmsError> {
         self.properties.set(request, "CRTC_ID", 0)
     }

@@ -7,6 +7,7 @@ use crate::kms::YuvMatrix;
 
 const OUTPUT: Rect = Rect::of_size(640, 480);
 
+/// Returns a plane that supports these formats in linear memory, with the position `order` in the stacking order.
 fn plane(id: u32, kind: PlaneKind, order: usize, formats: &[Fourcc]) -> PlaneDescription {
     PlaneDescription {
         id,
@@ -33,6 +34,7 @@ fn planes(overlays: u32) -> Vec<PlaneDescription> {
     planes
 }
 
+/// Returns a picture in linear memory that is shown completely.
 fn picture(format: Fourcc, (width, height): (u32, u32)) -> Picture {
     Picture {
         format: FormatModifier::linear(format),
@@ -51,6 +53,7 @@ fn picture(format: Fourcc, (width, height): (u32, u32)) -> Picture {
     }
 }
 
+/// Returns a layer that is not scaled; without a format it cannot be shown on a plane.
 fn layer(format: Option<Fourcc>, destination: Rect) -> Candidate {
     let size = (
         destination.width.unsigned_abs(),
@@ -64,6 +67,7 @@ fn layer(format: Option<Fourcc>, destination: Rect) -> Candidate {
     }
 }
 
+/// Returns a pointer of 64x64 pixels at this position.
 fn pointer(x: i32, y: i32) -> CursorCandidate {
     CursorCandidate {
         destination: Rect::new(x, y, 64, 64),
@@ -78,6 +82,7 @@ fn scene(layers: &[Candidate], cursor: Option<CursorCandidate>) -> Candidates {
     }
 }
 
+/// Returns the assignment that is chosen for these layers and planes.
 fn best(candidates: &Candidates, planes: &[PlaneDescription], cache: &TestCache) -> Assignment {
     choose(candidates, planes, cache).assignment
 }

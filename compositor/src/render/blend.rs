@@ -9,6 +9,7 @@ use wide::{i16x8, u8x16, u16x8, u32x4};
 const LANES: usize = 4;
 /// The number of pixels in one iteration of a loop.
 const BLOCK: usize = 2 * LANES;
+/// The alpha bits of an opaque pixel.
 const OPAQUE: u32 = 0xff00_0000;
 /// The bits of the four alpha bytes in a mask with one bit for each byte of four pixels.
 const ALPHAS: i32 = 0x8888;

@@ -5,6 +5,7 @@ pub mod colour;
 mod decode;
 pub mod format;
 pub mod gles;
+pub mod memory;
 #[cfg(test)]
 mod memory_planes;
 #[cfg(test)]

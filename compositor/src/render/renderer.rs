@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::format::PixelFormat;
 use super::gles::{Gles, OpenError, SampledFormat};
 use super::software::Software;
 use crate::options::RendererKind;
@@ -84,6 +85,15 @@ impl Renderer {
         match self {
             Self::Software(_) => Vec::new(),
             Self::Gles(gles, _) => gles.formats(),
+        }
+    }
+
+    /// Returns the modifiers with which the GPU both samples buffers of a format and renders to them; empty without the GPU
+    /// renderer.
+    pub fn rendered_modifiers(&self, format: PixelFormat) -> Vec<u64> {
+        match self {
+            Self::Software(_) => Vec::new(),
+            Self::Gles(gles, _) => gles.rendered_modifiers(format),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Reads `wl_shm` buffers.
+//! Reads and writes `wl_shm` buffers.
 
 use std::io;
 
@@ -44,4 +44,18 @@ impl ReadPlanes for ShmPlanes<'_> {
     fn stride(&self, _plane: usize) -> usize {
         self.stride
     }
+}
+
+/// Writes rows of `row_bytes` bytes to a `wl_shm` buffer with a stride of `stride` bytes, beginning with its first row.
+///
+/// # Errors
+///
+/// When the rows exceed the buffer's pool, or the client truncated the pool. The client is then disconnected.
+pub fn write_rows(
+    buffer: &WlBuffer,
+    stride: usize,
+    row_bytes: usize,
+    rows: &[u8],
+) -> io::Result<()> {
+    sys::write_shm(buffer, stride, row_bytes, rows)
 }

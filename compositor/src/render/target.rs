@@ -21,6 +21,7 @@ pub struct Target {
     written_bytes: u64,
 }
 
+/// Where the pixels of an output buffer are.
 #[derive(Debug)]
 enum Memory {
     /// Memory of this process, for virtual outputs.
@@ -179,6 +180,7 @@ impl Target {
     }
 }
 
+/// Writes rows into memory of this process.
 struct OwnRows<'a> {
     colours: &'a mut [u32],
     width: usize,
@@ -220,6 +222,7 @@ fn open<'a>(
     retry_transient(|| mapping.access(access)).map_err(io::Error::other)
 }
 
+/// Writes rows into a mapped dma-buf.
 struct SharedRows<'a> {
     guard: MapGuard<'a>,
     width: usize,

@@ -357,6 +357,7 @@ fn clamp_minimum<T: Copy + Ord>(samples: &mut [T], minimum: T) {
     }
 }
 
+/// Returns the range as the YUV library names it.
 const fn range(encoding: YuvEncoding) -> YuvRange {
     match encoding.range {
         QuantizationRange::Full => YuvRange::Full,
@@ -364,6 +365,7 @@ const fn range(encoding: YuvEncoding) -> YuvRange {
     }
 }
 
+/// Returns the matrix of the coefficients as the YUV library names it.
 const fn matrix(encoding: YuvEncoding) -> YuvStandardMatrix {
     match encoding.coefficients {
         Coefficients::Bt601 => YuvStandardMatrix::Bt601,

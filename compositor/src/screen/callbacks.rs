@@ -66,6 +66,7 @@ impl State {
         }
     }
 
+    /// Sends all pending frame callbacks of a surface.
     fn send_surface_callbacks(&mut self, surface: &WlSurface, now: Duration) {
         let callbacks = with_states(surface, |states| {
             let mut attributes = states.cached_state.get::<SurfaceAttributes>();

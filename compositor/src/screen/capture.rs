@@ -9,8 +9,9 @@ use crate::backend::ScannedOut;
 use crate::memory_image::MemoryImage;
 use crate::output_view::OutputId;
 use crate::region::{Rect, Region};
+use crate::render::memory::draw_by_cpu;
 use crate::render::view::Transform;
-use crate::render::{BufferView, ColorRepresentation, Layer, Target};
+use crate::render::{BufferView, ColorRepresentation, Layer};
 use crate::state::State;
 use crate::transient::FaultKind;
 
@@ -22,6 +23,7 @@ const ATTEMPTS: u32 = 8;
 const BLACK: u32 = 0xff00_0000;
 
 impl State {
+    /// Saves the frame on the display as a PNG file. Errors are only logged.
     pub(super) fn save_screenshot(&mut self, id: OutputId, path: &Path) {
         let before = cpu_traffic();
         let Some(screen) = self.outputs.get_mut(id) else {
@@ -111,37 +113,18 @@ impl Screen {
             },
             opaque: Region::default(),
         };
-        // The CPU cannot read buffers with some layouts; the GPU reads these back.
-        let mut renderer = self.renderer.borrow_mut();
-        let mut copies = Vec::new();
-        for shown in shown {
-            copies.push(match renderer.gles() {
-                Some(gles) if !shown.content.is_linear() => {
-                    Some(gles.copy(&*shown.content, shown.colour)?)
-                }
-                _ => None,
-            });
-        }
-        let layers = shown.iter().zip(&copies).map(|(shown, copied)| Layer {
-            pixels: match copied {
-                Some(copied) => copied,
-                None => &*shown.content,
-            },
-            colour: match copied {
-                Some(_) => ColorRepresentation::default(),
-                None => shown.colour,
-            },
+        let layers = shown.iter().map(|shown| Layer {
+            pixels: &*shown.content,
+            colour: shown.colour,
             view: shown.view,
             opaque: Region::default(),
         });
         let layers: Vec<Layer<'_>> = std::iter::once(base).chain(layers).collect();
-        let mut target = Target::memory(width, height);
-        let failed = renderer
-            .software()
-            .draw(&mut target, &bounds.into(), BLACK, &layers)?;
-        if let Some(failed) = failed.into_iter().next() {
-            return Err(failed.error.into());
+        let mut renderer = self.renderer.borrow_mut();
+        let drawn = draw_by_cpu(&mut renderer, (width, height), BLACK, &layers)?;
+        match drawn.failed.into_iter().next() {
+            Some(failed) => Err(failed.error.into()),
+            None => Ok(drawn.pixels),
         }
-        Ok(target.read()?)
     }
 }

@@ -10,6 +10,7 @@ use super::Frame;
 use super::feedback::Feedback;
 use super::frame_clock::Slot;
 use super::redraw_state::{EstimatedVblank, Flight, Queued, RedrawState};
+use crate::capture::SceneChanges;
 use crate::clock;
 use crate::output_view::OutputId;
 use crate::region::Rect;
@@ -25,6 +26,7 @@ impl State {
         }
     }
 
+    /// Draws a frame of an output if its deadline has passed, or starts a timer for the deadline.
     fn redraw_output(&mut self, id: OutputId) {
         let Some(screen) = self.outputs.get_mut(id) else {
             return;
@@ -103,24 +105,26 @@ impl State {
         scene.cursor = self
             .cursor
             .layer_on(&self.stack, &view, self.pointer.current_location());
-        let damage = scene.damage(&screen.shown_scene, output);
+        let changes = SceneChanges::new(&scene, &screen.shown_scene, output);
         let visible: Vec<SceneLayer> = scene.visible(output).into_iter().cloned().collect();
         self.update_visibility(id, output, &scene, &visible);
         self.check_keyboard_focus();
         self.check_frame_pixels(&visible, output);
         let has_new_content = visible.iter().any(|layer| layer.has_new_content);
-        if damage.is_empty() && !has_new_content {
+        if changes.is_empty() && !has_new_content {
             if let Some(screen) = self.outputs.get_mut(id) {
                 screen.frame_clock.use_slot(slot.target);
             }
             self.estimate_flip(id, slot.target, &visible);
             self.send_callbacks(id, &visible);
+            self.capture_unchanged(id, &scene);
             return;
         }
         match self.submit(id, &scene, &visible) {
             Ok(frame) => {
                 self.frame_submitted(id, slot, frame, &scene, &visible);
                 self.send_callbacks(id, &visible);
+                self.capture_changed(id, &scene, changes);
             }
             Err(error) => self.frame_failed(id, error),
         }

@@ -68,6 +68,7 @@ impl State {
         if let Some((path, _)) = screenshot {
             self.save_screenshot(id, &path);
         }
+        self.present_captures(id, flip.time);
     }
 
     /// Finishes the report and saves the screenshots that are still requested.

@@ -25,6 +25,23 @@ use crate::state::State;
 /// `wl_registry.global_remove`.
 const GLOBAL_GRACE: Duration = Duration::from_secs(10);
 
+impl Screen {
+    /// Damages the whole output, so that the next frame is submitted even if it shows nothing else than the last one.
+    pub(crate) fn damage_scene(&mut self) {
+        self.shown_scene = ShownScene::default();
+        self.backend.swapchain().damage_all();
+    }
+
+    /// Returns whether no frame with a window is on the display or on the way there.
+    pub(crate) fn shows_locked_frame(&self) -> bool {
+        let flight = self.redraw_state.flight();
+        let in_flight = flight.and_then(|flight| flight.frame.as_ref());
+        let mut others = in_flight.into_iter().chain(&self.abandoned_frames);
+        let shown = self.on_display.as_ref();
+        shown.is_some_and(|frame| frame.is_locked) && others.all(|frame| frame.is_locked)
+    }
+}
+
 impl State {
     /// Adds an output.
     pub fn add_output(
@@ -73,6 +90,7 @@ impl State {
         self.layout_changed();
     }
 
+    /// Withdraws the global of an output, and destroys it after [`GLOBAL_GRACE`].
     fn remove_global(&mut self, global: GlobalId) {
         self.display.disable_global::<Self>(global.clone());
         self.handle.add_timer(GLOBAL_GRACE, move |state| {
@@ -90,10 +108,12 @@ impl State {
                 continue;
             }
             screen.announce();
-            screen.shown_scene = ShownScene::default();
-            screen.backend.swapchain().damage_all();
+            screen.damage_scene();
         }
         self.outputs.schedule_redraw();
+        self.arrange_all_layer_surfaces();
+        self.configure_lock_surfaces();
+        self.check_captures();
         self.configure_for_outputs();
         let pointer = self.outputs.clamp(self.pointer.current_location());
         if pointer != self.pointer.current_location() {
@@ -106,7 +126,7 @@ impl State {
         let fullscreen_size = self
             .stack
             .top_of(id)
-            .filter(|window| window.fullscreen)
+            .filter(|window| window.fullscreen && !self.stack.session_lock.is_locked())
             .and_then(|window| {
                 let surface = self.stack.find(window.toplevel.wl_surface())?;
                 let content = surface.content()?;
@@ -143,8 +163,7 @@ impl State {
             return;
         };
         screen.announce();
-        screen.shown_scene = ShownScene::default();
-        screen.backend.swapchain().damage_all();
+        screen.damage_scene();
         screen.frame_clock.reset();
         screen.recovery.reset_mode_failures();
         screen.redraw_state.queue();
@@ -158,6 +177,7 @@ impl State {
                 kms.pause();
             }
         }
+        self.check_captures();
         if let Some(devices) = &mut self.devices {
             devices.pause();
         }
@@ -238,7 +258,7 @@ impl State {
         for kms in displays {
             let backend = Backend::Kms(Box::new(kms));
             let renderer = self.renderer_for(options.renderer, &backend)?;
-            let config = options.config_of(backend.name());
+            let config = options.config_of(backend.name(), &backend.monitor());
             self.add_output(backend, renderer, config);
         }
         Ok(opened?)

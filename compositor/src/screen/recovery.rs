@@ -90,6 +90,7 @@ impl Recovery {
         retried
     }
 
+    /// Counts a failed attempt. Returns the delay before the next one.
     fn failed(&mut self, cause: String) -> Duration {
         if self.commit_backoff.attempts() == 0 {
             tracing::warn!("a frame was rejected and is retried: {cause}");
@@ -159,6 +160,7 @@ impl State {
             .add_timer(FLIP_TIMEOUT, move |state| state.check_flip_timeout(id))
     }
 
+    /// Handles the expired page-flip timeout: the frame is abandoned if its page flip was really lost.
     fn check_flip_timeout(&mut self, id: OutputId) -> TimeoutAction {
         let left = |state: &Self| {
             let since = state.outputs.get(id)?.redraw_state.flight()?.since;
@@ -239,7 +241,7 @@ impl State {
             let Some(layer) = visible.get(layer) else {
                 continue;
             };
-            let left_out = format!("{}: {error}", layer.window.name());
+            let left_out = format!("{}: {error}", layer.owner.name());
             frame.record.left_out.push(left_out);
             if !FaultKind::of_io(&error).is_transient() {
                 continue;

@@ -22,11 +22,12 @@ use crate::scene::{Scene, SceneLayer, ShownScene};
 use crate::state::{ClientState, State};
 use crate::transient::FaultKind;
 
-/// The maximum number of plane assignments that are submitted for one frame before everything is drawn.
+/// The maximum number of plane assignments that are submitted for one frame. If the card rejects all of them, every layer is
+/// drawn into the output buffer.
 const PLANS_MAX: usize = 4;
 
 /// The colour of the blank output buffer (`0xAARRGGBB`).
-const BLANK: u32 = 0xff00_0000;
+pub(super) const BLANK: u32 = 0xff00_0000;
 
 /// The result of submitting a frame.
 #[derive(Debug)]
@@ -147,6 +148,7 @@ impl State {
             output_buffer,
             traced_buffers,
             gpu_read: composed.and_then(|composed| composed.gpu_read),
+            is_locked: self.stack.session_lock.is_locked(),
         })
     }
 }
@@ -205,7 +207,7 @@ impl Screen {
     ) -> anyhow::Result<Submitted> {
         if !plan.is_drawn {
             let framebuffer = self.backend.submit(plan, DrawnContent::Nothing)?;
-            #[cfg(feature = "planted-copy")]
+            #[cfg(feature = "deliberate-copy")]
             compose::compose_software(
                 &mut self.backend,
                 self.renderer.borrow_mut().software(),
@@ -304,7 +306,7 @@ fn describe(layer: &SceneLayer, plan: &PlanePlan, index: usize) -> ShownBuffer {
     });
     let memory = layer.content.dmabuf().map(|dmabuf| dmabuf.buffer());
     ShownBuffer {
-        surface: Some(layer.window.name()),
+        surface: Some(layer.owner.name()),
         client_pid: pid,
         buffer: memory.map(|memory| memory.identity().0),
         fourcc: Some(layer.content.format().name()),

@@ -53,10 +53,12 @@ pub fn finish_writebacks(event_loop: &mut EventLoop, state: &mut State) -> io::R
 }
 
 impl State {
+    /// Returns the KMS display of an output.
     fn kms(&mut self, id: OutputId) -> Option<&mut Kms> {
         self.outputs.get_mut(id)?.backend.kms()
     }
 
+    /// Returns the writeback of an output, if one was requested.
     fn writeback(&mut self, id: OutputId) -> Option<&mut Writeback> {
         self.kms(id)?.writeback()
     }
@@ -95,6 +97,7 @@ impl State {
         }
     }
 
+    /// Writes the pixels of a completed writeback to the file. The next writeback is requested after a pause of one refresh.
     fn collect_writeback(&mut self, id: OutputId) {
         let Some(writeback) = self.writeback(id) else {
             return;

@@ -2,24 +2,31 @@
 
 use smithay::wayland::shell::xdg::ToplevelSurface;
 
+use crate::launch::CommandLine;
 use crate::region::Rect;
 use crate::state::State;
 use crate::window::{Arrangement, Position};
 
 /// What a key does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Shows another virtual console.
     SwitchConsole(i32),
     /// Starts a terminal.
     StartTerminal,
+    /// Starts this program.
+    Spawn(CommandLine),
+    /// Selects the next layout of the keyboard.
+    NextLayout,
+    /// Reads the configuration file again.
+    ReloadConfiguration,
     /// Asks the window to close.
     Close,
     /// Ends the compositor.
     Quit,
-    /// Makes the window fullscreen, or gives it its arrangement back.
+    /// Makes the window fullscreen. If it is fullscreen, it gets its previous arrangement back.
     ToggleFullscreen,
-    /// Arranges the window in this way, or gives it its own size back if it is.
+    /// Gives the window this arrangement. If it has this arrangement already, it becomes floating.
     Toggle(Arrangement),
     /// Minimises the window.
     Minimize,
@@ -29,23 +36,66 @@ pub(crate) enum Action {
     NextWindow,
     /// Selects the previous window of the switcher.
     PreviousWindow,
+    /// Takes the keys of bindings back from the focused window, or gives them to it again.
+    ToggleInhibitor,
+}
+
+/// The actions by their names in the configuration.
+static NAMES: [(&str, Action); 14] = [
+    ("start-terminal", Action::StartTerminal),
+    ("close", Action::Close),
+    ("quit", Action::Quit),
+    ("fullscreen", Action::ToggleFullscreen),
+    ("maximize", Action::Toggle(Arrangement::Maximized)),
+    ("minimize", Action::Minimize),
+    ("left-half", Action::Toggle(Arrangement::LeftHalf)),
+    ("right-half", Action::Toggle(Arrangement::RightHalf)),
+    ("next-output", Action::NextOutput),
+    ("next-window", Action::NextWindow),
+    ("previous-window", Action::PreviousWindow),
+    ("next-layout", Action::NextLayout),
+    ("reload-configuration", Action::ReloadConfiguration),
+    ("toggle-inhibitor", Action::ToggleInhibitor),
+];
+
+impl Action {
+    /// Returns the action that the configuration calls by this name.
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
+        let found = NAMES.iter().find(|(known, _)| *known == name);
+        found.map(|(_, action)| action.clone())
+    }
+
+    /// Returns the names of all actions that have one.
+    pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+        NAMES.iter().map(|(name, _)| *name)
+    }
 }
 
 impl State {
-    /// Does what a key is bound to.
+    /// Performs the action that a key is bound to.
     pub(crate) fn perform(&mut self, action: Action) {
         match action {
             Action::SwitchConsole(number) => self.switch_console(number),
             Action::StartTerminal => self.start_terminal(),
+            Action::Spawn(program) => self.launch_or_warn(&program, "a key binding"),
+            Action::NextLayout => self.select_next_layout(),
+            Action::ReloadConfiguration => self.reload_config(),
             Action::Quit => self.handle.stop(),
             Action::NextWindow => self.switch_window(true),
             Action::PreviousWindow => self.switch_window(false),
+            Action::ToggleInhibitor => self.toggle_shortcut_inhibitor(),
             _ => {
-                let focused = self.stack.top_visible();
+                let focused = self.focused_window();
                 if let Some(toplevel) = focused.map(|window| window.toplevel.clone()) {
                     self.perform_on(action, &toplevel);
                 }
             }
+        }
+    }
+
+    fn select_next_layout(&mut self) {
+        if let Some(keyboard) = self.seat.get_keyboard() {
+            keyboard.with_xkb_state(self, |mut context| context.cycle_next_layout());
         }
     }
 
@@ -77,8 +127,8 @@ impl State {
         }
     }
 
-    /// Hides a window until the switcher, its client's token or the user restores it. The window with the next place in the stack
-    /// gets the focus.
+    /// Hides a window until the switcher, an activation token of its client or the user restores it. The next lower window in the
+    /// stack gets the focus.
     pub(crate) fn minimize(&mut self, toplevel: &ToplevelSurface) {
         if self.shell.is_kiosk || !self.set_minimized(toplevel, true) {
             return;
@@ -90,6 +140,7 @@ impl State {
         self.outputs.schedule_redraw();
     }
 
+    /// Moves a window to the next output, at the same distance from the output's corner.
     fn move_to_next_output(&mut self, toplevel: &ToplevelSurface) {
         let Some(window) = self.stack.window(toplevel.wl_surface()) else {
             return;
@@ -109,9 +160,10 @@ impl State {
             return;
         }
         let rect = self.stack.rect(window);
-        let position = rect
-            .filter(|_| window.position.is_some())
-            .map(|rect| Position::of_corner(same_place(rect, from.logical, next.logical)));
+        let position = rect.filter(|_| window.position.is_some()).map(|rect| {
+            let [from, next] = [from, next].map(|output| self.stack.usable_area(&output, false));
+            Position::of_corner(same_place(rect, from, next))
+        });
         if let Some(window) = self.stack.window_mut(toplevel) {
             window.output = Some(next.id);
             window.position = position;
@@ -121,7 +173,8 @@ impl State {
     }
 }
 
-/// Returns the corner of a window at the same distance from the corner of another output, but within that output.
+/// Returns the upper left corner for a window with the rectangle `rect` that is moved from the output `from` to the output `to`.
+/// Its distance from the corner of the output stays the same, but the window stays within the output.
 fn same_place(rect: Rect, from: Rect, to: Rect) -> (i32, i32) {
     let along = |start: i32, size: i32, from: i32, (to, length): (i32, i32)| {
         let offset = start.saturating_sub(from);

@@ -22,8 +22,8 @@ fn states_of(arrangement: Arrangement) -> &'static [xdg_toplevel::State] {
     }
 }
 
-/// Sets the size and the states of a window on an output of that rectangle; `None` while no output is on.
-fn describe(pending: &mut ToplevelState, window: &Window, output: Option<Rect>) {
+/// Sets the size and the states of a window that is arranged in that area of its output; `None` while no output is on.
+fn describe(pending: &mut ToplevelState, window: &Window, area: Option<Rect>) {
     for arrangement in [
         Arrangement::Maximized,
         Arrangement::LeftHalf,
@@ -37,13 +37,13 @@ fn describe(pending: &mut ToplevelState, window: &Window, output: Option<Rect>) 
     pending.fullscreen_output = None;
     if window.fullscreen {
         pending.states.set(xdg_toplevel::State::Fullscreen);
-        pending.size = output.map(|output| (output.width, output.height).into());
+        pending.size = area.map(|area| (area.width, area.height).into());
         return;
     }
     for state in states_of(window.arrangement) {
         pending.states.set(*state);
     }
-    let filled = output.and_then(|output| window.arrangement.rect(output));
+    let filled = area.and_then(|area| window.arrangement.rect(area));
     pending.size = match window.arrangement {
         Arrangement::Floating => window.floating_size.map(Into::into),
         _ => filled.map(|rect| (rect.width, rect.height).into()),
@@ -84,8 +84,9 @@ impl State {
         let Some(window) = self.stack.window(surface) else {
             return;
         };
-        let output = self.stack.output_of(window).map(|output| output.logical);
-        toplevel.with_pending_state(|pending| describe(pending, window, output));
+        let output = self.stack.output_of(window);
+        let area = output.map(|output| self.stack.usable_area(output, window.fullscreen));
+        toplevel.with_pending_state(|pending| describe(pending, window, area));
         if toplevel.is_initial_configure_sent() {
             if is_answer {
                 toplevel.send_configure();
@@ -98,32 +99,45 @@ impl State {
         self.outputs.schedule_redraw();
     }
 
-    /// Disconnects the client of a surface if it has not acknowledged very many configure events.
+    /// Disconnects the client of a surface if the number of configure events that it has not acknowledged exceeds the limit.
     pub(crate) fn check_configures(&self, surface: &WlSurface, unacknowledged: usize) {
         self.check_limit(surface, Limit::Configures, amount(unacknowledged));
     }
 
-    /// Configures windows with the new size of their output.
+    /// Configures windows with the new size of their output, or of its usable area. A window whose client has not acknowledged an
+    /// earlier configure event is configured when it has: other clients can change the usable area as often as they want.
     pub fn configure_for_outputs(&mut self) {
         for window in self.stack.windows() {
             let Some(output) = self.stack.output_of(window) else {
                 continue;
             };
-            let output = output.logical;
+            let usable = self.stack.usable_area(output, false);
+            let area = self.stack.usable_area(output, window.fullscreen);
             window.toplevel.with_pending_state(|pending| {
-                pending.bounds = Some((output.width, output.height).into());
-                if window.fullscreen || window.arrangement != Arrangement::Floating {
-                    describe(pending, window, Some(output));
+                pending.bounds = Some((usable.width, usable.height).into());
+                if window.is_arranged() {
+                    describe(pending, window, Some(area));
                 }
             });
-            if window.toplevel.is_initial_configure_sent() {
+            let surface = window.toplevel.wl_surface();
+            if window.toplevel.is_initial_configure_sent() && unacknowledged(surface) == 0 {
                 window.toplevel.send_pending_configure();
             }
         }
     }
 
-    /// Places a window that was mapped so that it covers no other where there is room. A window that is alone on its output is
-    /// in the middle.
+    /// Configures a window with an area that changed while its client had not acknowledged an earlier configure event.
+    pub(crate) fn send_area_of_window(&self, surface: &WlSurface) {
+        let window = self.stack.window(surface);
+        if let Some(window) = window.filter(|window| window.is_arranged()) {
+            if unacknowledged(surface) == 0 {
+                window.toplevel.send_pending_configure();
+            }
+        }
+    }
+
+    /// Places a window that was just mapped. It covers no other window if there is room for it. If it is the only window on its
+    /// output, it is placed in the middle.
     pub(crate) fn place_window(&mut self, toplevel: &ToplevelSurface) {
         let Some(window) = self.stack.window(toplevel.wl_surface()) else {
             return;
@@ -135,7 +149,7 @@ impl State {
         else {
             return;
         };
-        let area = output.logical;
+        let area = self.stack.usable_area(output, false);
         let others = self.stack.windows().iter().rev().filter(|other| {
             other.toplevel != *toplevel && !other.fullscreen && self.stack.is_shown(other)
         });

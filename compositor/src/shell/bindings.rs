@@ -5,20 +5,14 @@ use std::fmt::Write as _;
 use smithay::input::keyboard::{Keysym, ModifiersState};
 
 use super::actions::Action;
+use super::chord::{Chord, Modifiers};
 use crate::window::Arrangement;
-
-/// The modifiers of a binding. No other modifier may be pressed, apart from locks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Modifiers {
-    logo: bool,
-    alt: bool,
-    shift: bool,
-}
 
 const SUPER: Modifiers = Modifiers {
     logo: true,
     alt: false,
     shift: false,
+    ctrl: false,
 };
 const SUPER_SHIFT: Modifiers = Modifiers {
     shift: true,
@@ -28,14 +22,14 @@ const ALT: Modifiers = Modifiers {
     logo: false,
     alt: true,
     shift: false,
+    ctrl: false,
 };
 const ALT_SHIFT: Modifiers = Modifiers { shift: true, ..ALT };
 
 /// A row of the table.
 #[derive(Debug)]
 struct Binding {
-    modifiers: Modifiers,
-    key: Keysym,
+    chord: Chord,
     action: Action,
     /// The keys as the help text writes them.
     keys: &'static str,
@@ -51,22 +45,22 @@ const fn binding(
     effect: &'static str,
 ) -> Binding {
     Binding {
-        modifiers,
-        key,
+        chord: Chord { modifiers, key },
         action,
         keys,
         effect,
     }
 }
 
-/// All bindings. The help text and `compositor/README.md` have the same rows.
-const BINDINGS: [Binding; 12] = [
+/// The bindings without a configuration. The help text, `compositor/README.md` and `compositor/compositor.toml` have the same
+/// rows.
+static BINDINGS: [Binding; 12] = [
     binding(
         SUPER,
         Keysym::Return,
         Action::StartTerminal,
         "Super+Return",
-        "start a terminal: $TERMINAL, foot or weston-terminal",
+        "start a terminal: the configured one, $TERMINAL, foot or weston-terminal",
     ),
     binding(
         SUPER,
@@ -138,13 +132,12 @@ const BINDINGS: [Binding; 12] = [
         "Alt+Shift+Tab",
         "the same in the other direction",
     ),
-    // Many layouts have another symbol on the key of Tab with Shift.
     binding(
-        ALT_SHIFT,
-        Keysym::ISO_Left_Tab,
-        Action::PreviousWindow,
-        "",
-        "",
+        SUPER,
+        Keysym::Escape,
+        Action::ToggleInhibitor,
+        "Super+Escape",
+        "take these keys back from a window that gets them itself, or give them to it again",
     ),
 ];
 
@@ -157,18 +150,40 @@ const POINTER: [(&str, &str); 2] = [
     ),
 ];
 
-/// Returns the action of a key with these modifiers.
-pub(super) fn action(modifiers: &ModifiersState, key: Keysym) -> Option<Action> {
-    let pressed = Modifiers {
-        logo: modifiers.logo,
-        alt: modifiers.alt,
-        shift: modifiers.shift,
-    };
-    let is_pressed = |binding: &&Binding| binding.key == key && binding.modifiers == pressed;
-    let found = BINDINGS.iter().find(is_pressed);
-    found
-        .filter(|_| !modifiers.ctrl)
-        .map(|binding| binding.action)
+/// The bindings of a configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Bindings(Vec<(Chord, Action)>);
+
+impl Default for Bindings {
+    fn default() -> Self {
+        let rows = BINDINGS.iter();
+        Self(rows.map(|row| (row.chord, row.action.clone())).collect())
+    }
+}
+
+impl Bindings {
+    /// Binds keys to an action instead of the one that they had, or to nothing.
+    pub(crate) fn set(&mut self, chord: Chord, action: Option<Action>) {
+        let index = self.0.iter().position(|(known, _)| *known == chord);
+        match (index, action) {
+            (Some(index), Some(action)) => {
+                if let Some(binding) = self.0.get_mut(index) {
+                    binding.1 = action;
+                }
+            }
+            (Some(index), None) => drop(self.0.remove(index)),
+            (None, Some(action)) => self.0.push((chord, action)),
+            (None, None) => {}
+        }
+    }
+
+    /// Returns the action of a key with these modifiers.
+    pub(super) fn action(&self, modifiers: &ModifiersState, key: Keysym) -> Option<Action> {
+        let pressed = Chord::pressed(modifiers, key);
+        let mut bindings = self.0.iter();
+        let found = bindings.find(|(chord, _)| *chord == pressed);
+        found.map(|(_, action)| action.clone())
+    }
 }
 
 /// Returns the number of the virtual console to which a key switches.
@@ -183,12 +198,13 @@ pub(super) fn console(key: Keysym) -> Option<i32> {
 
 /// Returns the bindings as a part of the help text.
 pub(crate) fn help() -> String {
-    let mut text = "Keys and pointer, unless --kiosk is given:\n".to_owned();
+    let mut text =
+        "Keys and pointer, unless --kiosk is given or the configuration changes the keys:\n"
+            .to_owned();
     let keys = BINDINGS
         .iter()
         .map(|binding| (binding.keys, binding.effect));
-    let named = keys.filter(|(keys, _)| !keys.is_empty());
-    for (keys, effect) in named.chain(POINTER) {
+    for (keys, effect) in keys.chain(POINTER) {
         // Writing to a string does not fail.
         let _ = writeln!(text, "  {keys:<19} {effect}");
     }
@@ -211,6 +227,8 @@ mod tests {
 
     #[test]
     fn key_has_an_action_with_exactly_its_modifiers() {
+        let bindings = Bindings::default();
+        let action = |modifiers: &ModifiersState, key| bindings.action(modifiers, key);
         let logo = modifiers(true, false, false, false);
         assert_eq!(action(&logo, Keysym::q), Some(Action::Close));
         assert_eq!(action(&logo, Keysym::e), None);
@@ -225,13 +243,36 @@ mod tests {
     }
 
     #[test]
-    fn each_key_with_modifiers_is_bound_once() {
+    fn each_key_with_modifiers_is_bound_once_and_is_written_as_it_is_parsed() {
         for binding in &BINDINGS {
-            let same = BINDINGS
-                .iter()
-                .filter(|other| (other.key, other.modifiers) == (binding.key, binding.modifiers));
+            let same = BINDINGS.iter().filter(|other| other.chord == binding.chord);
             assert_eq!(same.count(), 1, "{}", binding.keys);
+            assert_eq!(binding.keys.parse(), Ok(binding.chord));
         }
+    }
+
+    #[test]
+    fn bindings_are_replaced_removed_and_added() {
+        let mut bindings = Bindings::default();
+        let logo = modifiers(true, false, false, false);
+        bindings.set("Super+q".parse().unwrap(), Some(Action::Quit));
+        bindings.set("Super+f".parse().unwrap(), None);
+        bindings.set("Super+x".parse().unwrap(), Some(Action::Close));
+        bindings.set("Super+y".parse().unwrap(), None);
+        let actions =
+            [Keysym::q, Keysym::f, Keysym::x, Keysym::y].map(|key| bindings.action(&logo, key));
+        assert_eq!(
+            actions,
+            [Some(Action::Quit), None, Some(Action::Close), None]
+        );
+    }
+
+    #[test]
+    fn other_symbol_of_tab_with_shift_counts_as_tab() {
+        let bindings = Bindings::default();
+        let alt = modifiers(false, true, true, false);
+        let action = bindings.action(&alt, Keysym::ISO_Left_Tab);
+        assert_eq!(action, Some(Action::PreviousWindow));
     }
 
     #[test]
@@ -240,7 +281,7 @@ mod tests {
         let rows = BINDINGS
             .iter()
             .map(|binding| (binding.keys, binding.effect));
-        for (keys, effect) in rows.chain(POINTER).filter(|(keys, _)| !keys.is_empty()) {
+        for (keys, effect) in rows.chain(POINTER) {
             assert!(readme.contains(&format!("| {keys} | {effect} |")), "{keys}");
             assert!(help().contains(effect), "{keys}");
         }

@@ -1,15 +1,16 @@
-//! The position of a new window: the first place that covers no other window, or else a place beside the corner of each.
+//! The position of a new window: the first place where it covers no other window. If there is none, the windows are cascaded.
 
 use crate::region::Rect;
 
-/// The distance between the corners of windows for which there is no free place, in logical pixels.
+/// The distance between the corners of cascaded windows, in logical pixels.
 const CASCADE_STEP: i32 = 32;
 
-/// The number of windows that are avoided. The time grows with the third power of it.
+/// The maximum number of other windows that the search for a free place considers. The time of the search grows with the third
+/// power of this number.
 const AVOIDED_MAX: usize = 24;
 
-/// Returns the upper left corner of a new window of this size in an area, so that it covers none of the other windows where there
-/// is room. `others` are the rectangles of the windows, the highest first.
+/// Returns the upper left corner of a new window of this size in an area. The window covers none of the other windows if there is
+/// room for it. `others` are the rectangles of the windows, the highest first.
 pub(crate) fn place((width, height): (i32, i32), area: Rect, others: &[Rect]) -> (i32, i32) {
     let others = others.get(..AVOIDED_MAX).unwrap_or(others);
     let (width, height) = (width.max(1), height.max(1));
@@ -58,7 +59,7 @@ fn cascade((width, height): (i32, i32), area: Rect, others: &[Rect]) -> (i32, i3
     let is_used = |corner: (i32, i32)| others.iter().any(|rect| (rect.x, rect.y) == corner);
     let steps = 0..=room.0.max(room.1) / CASCADE_STEP;
     let mut corners = steps.map(corner);
-    // Where all are used, the first one is as good as any.
+    // If another window begins at each of these places, the first place is returned.
     corners
         .find(|corner| !is_used(*corner))
         .unwrap_or_else(|| corner(0))

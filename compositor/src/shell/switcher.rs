@@ -1,4 +1,5 @@
-//! The window switcher: while Alt is pressed, each Tab raises and focuses the next window in the order in which they were used.
+//! The window switcher: while Alt, or another modifier of its binding, is pressed, each Tab raises and focuses the next window in
+//! the order in which they were used.
 
 use smithay::wayland::shell::xdg::ToplevelSurface;
 
@@ -7,7 +8,7 @@ use crate::state::State;
 /// The windows in the order before the switch, and the selected one.
 #[derive(Debug)]
 pub(super) struct Switcher {
-    /// The windows, the last used one first.
+    /// The windows, in the order in which they were last used; the most recent is first.
     order: Vec<ToplevelSurface>,
     selected: usize,
     /// The selected window, if it was minimised before it was selected.
@@ -22,7 +23,7 @@ impl State {
             let mapped = windows.filter(|window| self.stack.is_mapped(window));
             let order: Vec<_> = mapped.map(|window| window.toplevel.clone()).collect();
             let focused = self.stack.top_visible().map(|window| &window.toplevel);
-            // If no window has the focus, the first step selects the last used one.
+            // If no window has the focus, the first step selects the most recently used window.
             let is_first_focused = order.first() == focused;
             Switcher {
                 selected: if forward && !is_first_focused {
@@ -36,7 +37,7 @@ impl State {
         });
         let count = switcher.order.len();
         let step = if forward { 1 } else { count.saturating_sub(1) };
-        // A window may have been unmapped since the switch began, so up to all windows are passed.
+        // Windows that were unmapped since the switch began are skipped.
         let next = (0..count)
             .scan(switcher.selected, |at, _| {
                 *at = at.saturating_add(step).checked_rem(count)?;
@@ -65,9 +66,10 @@ impl State {
         self.shell.switcher = Some(switcher);
     }
 
+    /// Returns whether the window of this toplevel is still mapped.
     fn is_window_mapped(&self, toplevel: &ToplevelSurface) -> bool {
         let window = self.stack.window(toplevel.wl_surface());
-        // The client may have made another toplevel for the surface since the switch began.
+        // The client may have created another toplevel for the surface since the switch began.
         window.is_some_and(|window| window.toplevel == *toplevel && self.stack.is_mapped(window))
     }
 

@@ -26,21 +26,22 @@ const RIGHT_BUTTON: u32 = 0x111;
 #[derive(Debug)]
 pub(super) struct WindowDrag {
     toplevel: ToplevelSurface,
-    /// The button whose release ends it.
+    /// The button whose release ends the drag.
     button: u32,
-    /// The position of the pointer at the start.
+    /// The position of the pointer when the drag started.
     start: Point<f64, Logical>,
-    /// The window at the start.
+    /// The rectangle of the window when the drag started.
     rect: Rect,
     kind: Kind,
 }
 
+/// What a drag does to the window.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Move,
     Resize {
         edges: ResizeEdges,
-        /// The size for the position of the pointer.
+        /// The size that the current position of the pointer requests.
         wanted: (i32, i32),
         /// The size of the last configure event.
         configured: (i32, i32),
@@ -85,7 +86,7 @@ impl ResizeEdges {
         }
     }
 
-    /// Returns the image of the pointer.
+    /// Returns the pointer's image for a resize at these edges.
     fn cursor(self) -> CursorIcon {
         match (self.left, self.right, self.top, self.bottom) {
             (true, _, true, _) => CursorIcon::NwResize,
@@ -134,7 +135,7 @@ impl ResizeEdges {
     }
 }
 
-/// The least and the largest width and height of a window; 0 for none.
+/// The minimum and the maximum width and height of a window; 0 for none.
 #[derive(Clone, Copy, Debug, Default)]
 struct SizeLimits {
     width: (i32, i32),
@@ -160,8 +161,8 @@ fn to_i32(value: f64) -> i32 {
 }
 
 impl State {
-    /// Starts an interactive move, or a resize at these edges, if the client may: the pointer is grabbed by the press of a button
-    /// with this serial, which the client received.
+    /// Starts an interactive move, or a resize at these edges, that a client has requested. The request is ignored unless the
+    /// client received the button press with this serial, and the button is still pressed.
     pub(crate) fn drag_requested(
         &mut self,
         toplevel: &ToplevelSurface,
@@ -204,7 +205,8 @@ impl State {
         }
     }
 
-    /// Starts an interactive move or resize, unless the window is fixed; returns whether it did.
+    /// Starts an interactive move or resize, and returns whether it started. It does not start if the window is fullscreen or not
+    /// shown, for a resize of a maximised window, or in kiosk mode.
     fn start_drag(
         &mut self,
         toplevel: &ToplevelSurface,
@@ -220,7 +222,7 @@ impl State {
         let Some(rect) = self.stack.rect(&window) else {
             return false;
         };
-        if self.shell.is_kiosk || is_fixed {
+        if self.shell.is_kiosk || is_fixed || self.stack.session_lock.is_locked() {
             return false;
         }
         self.dismiss_popups();
@@ -278,7 +280,7 @@ impl State {
         true
     }
 
-    /// Lets the window that follows the pointer follow it to a new position.
+    /// Moves or resizes the dragged window for a new position of the pointer.
     pub(crate) fn drag_to(&mut self, to: Point<f64, Logical>) {
         let Some(drag) = &mut self.shell.drag else {
             return;
@@ -300,7 +302,7 @@ impl State {
         self.outputs.schedule_redraw();
     }
 
-    /// Moves a window so that the pointer is above the same share of it as at the start: a window that was maximised becomes
+    /// Moves a window so that the pointer keeps its relative position in the window, although a window that was maximised becomes
     /// smaller.
     fn move_window_to(
         &mut self,
@@ -319,14 +321,17 @@ impl State {
         let x = to.x - share(start.x, rect.x, rect.width) * f64::from(current.width);
         let y = to.y - share(start.y, rect.y, rect.height) * f64::from(current.height);
         // The title bar must stay below the upper edge, or the user cannot reach it.
-        let corner = (to_i32(x), to_i32(y).max(output.logical.y));
+        let corner = (
+            to_i32(x),
+            to_i32(y).max(self.stack.usable_area(&output, false).y),
+        );
         if let Some(window) = self.stack.window_mut(toplevel) {
             window.position = Some(Position::of_corner(corner));
         }
     }
 
-    /// Configures the window that is resized with the size for the position of the pointer, unless its client has to acknowledge
-    /// an earlier one first.
+    /// Configures the window with the size that the position of the pointer requests, unless its client has to acknowledge an
+    /// earlier configure event first.
     fn send_wanted_size(&mut self, surface: &WlSurface) {
         let Some(drag) = &mut self.shell.drag else {
             return;
@@ -401,7 +406,7 @@ impl State {
         true
     }
 
-    /// Ends the drag of a window that is unmapped or arranged otherwise.
+    /// Ends the drag of a window that is unmapped or gets another arrangement.
     pub(crate) fn cancel_drag_of(&mut self, toplevel: &ToplevelSurface) {
         let drag = self.shell.drag.as_ref();
         if drag.is_some_and(|drag| drag.toplevel == *toplevel) {
@@ -409,7 +414,8 @@ impl State {
         }
     }
 
-    fn finish_drag(&mut self) {
+    /// Ends the drag, and gives the pointer focus back.
+    pub(crate) fn finish_drag(&mut self) {
         let Some(drag) = self.shell.drag.take() else {
             return;
         };

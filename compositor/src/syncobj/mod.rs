@@ -113,6 +113,7 @@ impl State {
 pub struct TimelineData(Mutex<Option<ImportedTimeline>>);
 
 impl TimelineData {
+    /// Returns the imported timeline; `None` if the import has failed.
     fn timeline(&self) -> Option<ImportedTimeline> {
         self.0
             .lock()

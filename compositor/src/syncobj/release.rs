@@ -11,6 +11,7 @@ use crate::transient::{FaultKind, retry_transient};
 #[derive(Clone, Debug, Default)]
 pub(super) struct DeferredReleases(Arc<Mutex<Vec<DeferredRelease>>>);
 
+/// A release point that is signalled later, by the fence if there is one.
 #[derive(Debug)]
 struct DeferredRelease {
     point: Point,
@@ -33,6 +34,7 @@ impl DeferredReleases {
         }
     }
 
+    /// Signals a point. If this fails transiently, the point stays in the list.
     fn signal(&self, mut deferred: DeferredRelease) {
         // If the fence is signalled already, the point is signalled directly.
         if deferred

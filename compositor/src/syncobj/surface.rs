@@ -208,6 +208,7 @@ impl Dispatch<WpLinuxDrmSyncobjSurfaceV1, SurfaceObject> for State {
     }
 }
 
+/// Makes a point from the two words of its value; `None` if the timeline was not imported.
 fn requested_point(
     timeline: &WpLinuxDrmSyncobjTimelineV1,
     high: u32,

@@ -120,6 +120,7 @@ static IMPORTS: AtomicU64 = AtomicU64::new(0);
 #[derive(Clone, Debug)]
 pub(super) struct ImportedTimeline(Arc<TimelineInner>);
 
+/// What all clones of an imported timeline share.
 #[derive(Debug)]
 struct TimelineInner {
     timeline: Arc<dyn SyncTimeline>,
@@ -145,6 +146,7 @@ impl ImportedTimeline {
         }))
     }
 
+    /// Returns whether both imports refer to the same timeline.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         if Arc::ptr_eq(&self.0, &other.0) {
             return true;

@@ -20,6 +20,7 @@ const COMMIT: u32 = 6;
 const DAMAGE_BUFFER: u32 = 9;
 const OFFSET: u32 = 10;
 
+/// The size of the output in pixels.
 const SIZE: (u16, u16) = (64, 48);
 
 /// A client with a white window of 8x8 pixels in the middle, and a white cursor surface of 4x4 pixels.
@@ -240,6 +241,7 @@ fn pointer_that_moves_redraws_only_its_places() {
 #[test]
 fn shape_is_shown_while_the_pointer_is_above_the_window_of_its_client() {
     use smithay::input::pointer::CursorIcon;
+    /// `wp_cursor_shape_device_v1.shape.text`.
     const TEXT: u32 = 9;
     let mut fixture = Fixture::new(SIZE.0, SIZE.1);
     let mut pointing = Pointing::new(&mut fixture);

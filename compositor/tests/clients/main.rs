@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, unreachable_pub)] // a failed unwrap fails the test, and the modules are private
 
 mod arguments;
+mod capture;
 mod colours;
 mod control;
 mod cursor;

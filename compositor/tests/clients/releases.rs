@@ -34,6 +34,7 @@ enum ReleaseBy {
     Point,
 }
 
+/// All ways to release buffers, each of which is tested.
 const RELEASE_KINDS: [ReleaseBy; 2] = [ReleaseBy::Event, ReleaseBy::Point];
 
 /// A timeline of the test, and the client's protocol object for it.

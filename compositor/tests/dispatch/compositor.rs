@@ -94,6 +94,10 @@ impl Compositor {
         let stayed = !client.is_closed();
         drop(client);
         self.check_empty();
+        // The session stays locked when its client ends, and would hide the surfaces of later clients.
+        if self.state.stack.session_lock.is_locked() {
+            *self = Self::new();
+        }
         stayed
     }
 

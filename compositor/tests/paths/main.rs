@@ -19,6 +19,7 @@ const WRITTEN: [&str; 3] = ["report", "screenshot", "trace"];
 const FOLDERS: [&str; 1] = ["writeback"];
 const NODES: [&str; 1] = ["device"];
 const SOCKETS: [&str; 1] = ["control"];
+const READ: [&str; 2] = ["check-config", "config"];
 /// The option whose value is a socket name or an absolute path.
 const SOCKET: &str = "socket";
 
@@ -33,7 +34,7 @@ fn option_that_takes_a_path_is_listed() {
         .map(|argument| argument.get_long().unwrap())
         .collect();
     found.sort_unstable();
-    let mut decided = [&WRITTEN[..], &FOLDERS, &NODES, &SOCKETS].concat();
+    let mut decided = [&WRITTEN[..], &FOLDERS, &NODES, &SOCKETS, &READ].concat();
     decided.sort_unstable();
     assert_eq!(found, decided);
     assert!(
@@ -188,6 +189,101 @@ fn socket_path_that_is_not_a_socket_is_rejected() {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+#[test]
+fn configuration_file_that_cannot_be_used_is_rejected_without_waiting() {
+    for option in READ {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, cause) in create_files(folder.path()) {
+            // The texts of the regular files are no TOML.
+            let cause = match (cause, path.exists()) {
+                ("belongs to user 12345", _) => "foreign:1:",
+                ("a symbolic link", true) => "link:1:",
+                ("a symbolic link", false) => "No such file",
+                (cause, _) => cause,
+            };
+            let option = format!("--{option}");
+            assert_rejected(&[OsStr::new(&option), path.as_os_str()], cause);
+        }
+    }
+}
+
+#[test]
+fn printed_configuration_is_valid_and_a_problem_has_its_place() {
+    let compositor = |arguments: &[&str], home: &Path| {
+        let mut line = Command::new(env!("CARGO_BIN_EXE_covalent-compositor"));
+        line.args(arguments).env("XDG_CONFIG_HOME", home);
+        let output = line.output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        let code = output.status.code().unwrap();
+        (code, text(output.stdout), text(output.stderr))
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let (code, printed, _) = compositor(&["--print-config"], folder.path());
+    assert_eq!(code, 0);
+    let (code, stdout, _) = compositor(&["--check-config"], folder.path());
+    assert_eq!(code, 0);
+    assert!(stdout.contains("does not exist"), "{stdout}");
+    fs::create_dir(folder.path().join("covalent")).unwrap();
+    let path = folder.path().join("covalent/compositor.toml");
+    fs::write(&path, printed).unwrap();
+    let (code, stdout, stderr) = compositor(&["--check-config"], folder.path());
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(stdout.ends_with("is valid\n"), "{stdout}");
+    fs::write(&path, "\n  kiosks = true\n").unwrap();
+    for arguments in [
+        &["--check-config"][..],
+        &["--check-config", "--config", path.to_str().unwrap()],
+    ] {
+        let (code, stdout, stderr) = compositor(arguments, folder.path());
+        assert_eq!((code, stdout.as_str()), (1, ""), "{arguments:?}");
+        let expected = format!("{}:2:3: ", path.display());
+        assert!(stderr.starts_with(&expected), "{stderr}");
+        assert!(stderr.contains("the nearest one is kiosk"), "{stderr}");
+    }
+}
+
+#[test]
+fn configuration_of_the_user_that_is_not_valid_does_not_end_the_session() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("covalent")).unwrap();
+    fs::write(
+        folder.path().join("covalent/compositor.toml"),
+        "kiosks = true\n",
+    )
+    .unwrap();
+    let output = compositor(&[], "true")
+        .env("XDG_CONFIG_HOME", folder.path())
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert!(stderr.contains("compositor.toml:1:1: "), "{stderr}");
+    let output = compositor(&[OsStr::new("--no-config")], "true")
+        .env("XDG_CONFIG_HOME", folder.path())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn program_of_the_configuration_is_started_with_the_compositor() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, started) = (folder.path().join("file"), folder.path().join("started"));
+    let program = format!(
+        "printf %s \"$WAYLAND_DISPLAY\" >{}.new; mv {0}.new {0}",
+        started.display()
+    );
+    fs::write(&path, format!("autostart = [{program:?}]\n")).unwrap();
+    let wait = format!("until [ -e {} ]; do sleep 0.1; done", started.display());
+    let output = run(&[OsStr::new("--config"), path.as_os_str()], &wait);
+    assert!(output.status.success(), "{output:?}");
+    let display = fs::read_to_string(&started).unwrap();
+    assert!(display.starts_with("wayland-"), "{display}");
 }
 
 #[test]

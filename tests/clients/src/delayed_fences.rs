@@ -45,12 +45,12 @@ enum FencePath {
     NoFence,
 }
 
-/// Shows `frames` frames with each kind of fence path. If `planted` is set, the compositor gets no fences, so every check must
-/// fail.
-pub(crate) fn run(frames: u32, sources: &[String], planted: bool) -> bool {
+/// Shows `frames` frames with each kind of fence path. If `without_fences` is set, the compositor gets no fences, so every check
+/// must fail.
+pub(crate) fn run(frames: u32, sources: &[String], without_fences: bool) -> bool {
     let mut passed = true;
     for source in sources {
-        let paths: &[FencePath] = if planted {
+        let paths: &[FencePath] = if without_fences {
             &[FencePath::NoFence]
         } else {
             &[FencePath::AcquirePoint, FencePath::Reservation]

@@ -24,67 +24,68 @@ type ErrorCheck = (
     Error,
 );
 
-const ON_SURFACES: &[ErrorCheck] = &[
+/// The checks of errors that requests for one surface cause.
+const SURFACE_CHECKS: &[ErrorCheck] = &[
     (
         "points_without_a_buffer_cause_no_buffer",
-        no_buffer,
+        points_without_a_buffer_cause_no_buffer,
         Error::NoBuffer,
     ),
     (
         "points_with_a_null_buffer_cause_no_buffer",
-        null_buffer,
+        points_with_a_null_buffer_cause_no_buffer,
         Error::NoBuffer,
     ),
     (
         "buffer_without_acquire_point_causes_no_acquire_point",
-        no_acquire,
+        buffer_without_acquire_point_causes_no_acquire_point,
         Error::NoAcquirePoint,
     ),
     (
         "buffer_without_release_point_causes_no_release_point",
-        no_release,
+        buffer_without_release_point_causes_no_release_point,
         Error::NoReleasePoint,
     ),
     (
         "buffer_without_any_point_causes_no_acquire_point",
-        no_points,
+        buffer_without_any_point_causes_no_acquire_point,
         Error::NoAcquirePoint,
     ),
     (
         "buffer_without_points_after_a_second_get_surface_causes_no_acquire_point",
-        no_points_again,
+        buffer_without_points_after_a_second_get_surface_causes_no_acquire_point,
         Error::NoAcquirePoint,
     ),
     (
         "acquire_point_after_release_point_causes_conflicting_points",
-        conflict,
+        acquire_point_after_release_point_causes_conflicting_points,
         Error::ConflictingPoints,
     ),
     (
         "acquire_point_equal_to_release_point_causes_conflicting_points",
-        conflict_of_equals,
+        acquire_point_equal_to_release_point_causes_conflicting_points,
         Error::ConflictingPoints,
     ),
     (
         "conflict_on_one_timeline_imported_twice_causes_conflicting_points",
-        conflict_of_twins,
+        conflict_on_one_timeline_imported_twice_causes_conflicting_points,
         Error::ConflictingPoints,
     ),
     (
         "shared_memory_with_points_causes_unsupported_buffer",
-        shared_memory,
+        shared_memory_with_points_causes_unsupported_buffer,
         Error::UnsupportedBuffer,
     ),
     (
         "points_of_a_destroyed_surface_cause_no_surface",
-        no_surface,
+        points_of_a_destroyed_surface_cause_no_surface,
         Error::NoSurface,
     ),
 ];
 
 pub(crate) fn run() -> bool {
     let mut passed = true;
-    for (name, send_requests, code) in ON_SURFACES {
+    for (name, send_requests, code) in SURFACE_CHECKS {
         passed &= check(name, || {
             let mut client = TestClient::connect()?;
             let mut window = client.window()?;
@@ -135,14 +136,20 @@ fn expect_compositor_runs() -> anyhow::Result<()> {
     TestClient::connect()?.roundtrips(1).map(drop)
 }
 
-fn no_buffer(client: &mut TestClient, window: &mut SyncWindow) -> anyhow::Result<()> {
+fn points_without_a_buffer_cause_no_buffer(
+    client: &mut TestClient,
+    window: &mut SyncWindow,
+) -> anyhow::Result<()> {
     let shared = client.timeline()?;
     window.object.set_acquire_point(&shared.proxy, 0, 1);
     window.window.surface().commit();
     Ok(())
 }
 
-fn null_buffer(client: &mut TestClient, window: &mut SyncWindow) -> anyhow::Result<()> {
+fn points_with_a_null_buffer_cause_no_buffer(
+    client: &mut TestClient,
+    window: &mut SyncWindow,
+) -> anyhow::Result<()> {
     let shared = client.timeline()?;
     window.object.set_release_point(&shared.proxy, 0, 1);
     window.window.surface().attach(None, 0, 0);
@@ -150,7 +157,10 @@ fn null_buffer(client: &mut TestClient, window: &mut SyncWindow) -> anyhow::Resu
     Ok(())
 }
 
-fn no_acquire(client: &mut TestClient, window: &mut SyncWindow) -> anyhow::Result<()> {
+fn buffer_without_acquire_point_causes_no_acquire_point(
+    client: &mut TestClient,
+    window: &mut SyncWindow,
+) -> anyhow::Result<()> {
     let shared = client.timeline()?;
     let buffers = client.buffers(1)?;
     window.object.set_release_point(&shared.proxy, 0, 1);
@@ -158,7 +168,10 @@ fn no_acquire(client: &mut TestClient, window: &mut SyncWindow) -> anyhow::Resul
     Ok(())
 }
 
-fn no_release(client: &mut TestClient, window: &mut SyncWindow) -> anyhow::Result<()> {
+fn buffer_without_release_point_causes_no_release_point(
+    client: &mut TestClient,
+    window: &mut SyncWindow,
+) -> anyhow::Result<()> {
     let shared = client.timeline()?;
     let buffers = client.buffers(1)?;
     window.object.set_acquire_point(&shared.proxy, 0, 1);
@@ -166,19 +179,25 @@ fn no_release(client: &mut TestClient, window: &mut SyncWindow) -> anyhow::Resul
     Ok(())
 }
 
-fn no_points(client: &mut TestClient, window: &mut SyncWindow) -> anyhow::Result<()> {
+fn buffer_without_any_point_causes_no_acquire_point(
+    client: &mut TestClient,
+    window: &mut SyncWindow,
+) -> anyhow::Result<()> {
     let buffers = client.buffers(1)?;
     window.window.show(&buffers[0], &client.events.handle());
     Ok(())
 }
 
-fn no_points_again(client: &mut TestClient, window: &mut SyncWindow) -> anyhow::Result<()> {
+fn buffer_without_points_after_a_second_get_surface_causes_no_acquire_point(
+    client: &mut TestClient,
+    window: &mut SyncWindow,
+) -> anyhow::Result<()> {
     window.object.destroy();
     let handle = client.events.handle();
     window.object = client
         .manager
         .get_surface(window.window.surface(), &handle, ());
-    no_points(client, window)
+    buffer_without_any_point_causes_no_acquire_point(client, window)
 }
 
 fn conflicting(
@@ -197,16 +216,25 @@ fn conflicting(
     Ok(())
 }
 
-fn conflict(client: &mut TestClient, window: &mut SyncWindow) -> anyhow::Result<()> {
+fn acquire_point_after_release_point_causes_conflicting_points(
+    client: &mut TestClient,
+    window: &mut SyncWindow,
+) -> anyhow::Result<()> {
     // The points are above 2^32, so that the compositor has to compare the high and the low 32 bits.
     conflicting(client, window, (1 << 33, (1 << 32) + 7))
 }
 
-fn conflict_of_equals(client: &mut TestClient, window: &mut SyncWindow) -> anyhow::Result<()> {
+fn acquire_point_equal_to_release_point_causes_conflicting_points(
+    client: &mut TestClient,
+    window: &mut SyncWindow,
+) -> anyhow::Result<()> {
     conflicting(client, window, (7, 7))
 }
 
-fn conflict_of_twins(client: &mut TestClient, window: &mut SyncWindow) -> anyhow::Result<()> {
+fn conflict_on_one_timeline_imported_twice_causes_conflicting_points(
+    client: &mut TestClient,
+    window: &mut SyncWindow,
+) -> anyhow::Result<()> {
     let shared = client.timeline()?;
     let twin = client.import(shared.file.as_fd());
     let buffers = client.buffers(1)?;
@@ -217,7 +245,10 @@ fn conflict_of_twins(client: &mut TestClient, window: &mut SyncWindow) -> anyhow
     Ok(())
 }
 
-fn shared_memory(client: &mut TestClient, window: &mut SyncWindow) -> anyhow::Result<()> {
+fn shared_memory_with_points_causes_unsupported_buffer(
+    client: &mut TestClient,
+    window: &mut SyncWindow,
+) -> anyhow::Result<()> {
     let shared = client.timeline()?;
     let pool = Pool::new(&client.compositor, &client.events.handle(), (64, 64), 1)?;
     let buffer = pool.buffer(0).context("the pool has no buffer")?.clone();
@@ -227,7 +258,10 @@ fn shared_memory(client: &mut TestClient, window: &mut SyncWindow) -> anyhow::Re
     Ok(())
 }
 
-fn no_surface(client: &mut TestClient, window: &mut SyncWindow) -> anyhow::Result<()> {
+fn points_of_a_destroyed_surface_cause_no_surface(
+    client: &mut TestClient,
+    window: &mut SyncWindow,
+) -> anyhow::Result<()> {
     let shared = client.timeline()?;
     let surface = client
         .compositor

@@ -35,7 +35,7 @@ enum Theme {
         source: Vec<String>,
         /// Give the compositor no fence, so that every check must fail.
         #[arg(long)]
-        planted: bool,
+        without_fences: bool,
     },
     /// Commit a buffer whose acquire point is never signalled, print `hangs`, and run until killed.
     Hang,
@@ -62,8 +62,8 @@ fn main() -> ExitCode {
         Theme::Held {
             frames,
             source,
-            planted,
-        } => delayed_fences::run(frames, &source, planted),
+            without_fences,
+        } => delayed_fences::run(frames, &source, without_fences),
         Theme::Hang => check("hang", order::hang),
     };
     if passed {

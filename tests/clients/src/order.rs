@@ -18,34 +18,37 @@ pub(crate) fn run() -> bool {
     for (name, run) in [
         (
             "unsignalled_acquire_point_stalls_only_its_own_surface",
-            stalled as fn() -> anyhow::Result<()>,
+            unsignalled_acquire_point_stalls_only_its_own_surface as fn() -> anyhow::Result<()>,
         ),
         (
             "release_point_is_signalled_after_the_next_frame_and_not_before",
-            released,
+            release_point_is_signalled_after_the_next_frame_and_not_before,
         ),
         (
             "buffer_committed_again_uses_its_new_points",
-            committed_again,
+            buffer_committed_again_uses_its_new_points,
         ),
         (
             "point_signalled_by_a_later_point_counts",
-            signalled_by_a_later_one,
+            point_signalled_by_a_later_point_counts,
         ),
         (
             "point_submitted_after_the_commit_is_waited_for",
-            submitted_late,
+            point_submitted_after_the_commit_is_waited_for,
         ),
-        ("closed_timeline_stalls_only_its_own_surface", closed),
+        (
+            "closed_timeline_stalls_only_its_own_surface",
+            closed_timeline_stalls_only_its_own_surface,
+        ),
         (
             "commit_replaced_while_pending_releases_its_buffer",
-            replaced,
+            commit_replaced_while_pending_releases_its_buffer,
         ),
         (
             "surface_without_a_syncobj_surface_uses_implicit_fences_again",
-            implicit_again,
+            surface_without_a_syncobj_surface_uses_implicit_fences_again,
         ),
-        ("pending_commits_are_limited", limited),
+        ("pending_commits_are_limited", pending_commits_are_limited),
     ] {
         passed &= check(name, run);
     }
@@ -112,7 +115,7 @@ fn stalled_frame_appears(client: &mut TestClient, stalled: u64) -> anyhow::Resul
         .any(|event| matches!(event, Event::Presented(frame, _) if *frame == stalled)))
 }
 
-fn stalled() -> anyhow::Result<()> {
+fn unsignalled_acquire_point_stalls_only_its_own_surface() -> anyhow::Result<()> {
     let mut client = TestClient::connect()?;
     let mut window = client.window()?;
     let buffers = client.buffers(1)?;
@@ -130,7 +133,7 @@ fn stalled() -> anyhow::Result<()> {
     client.until_presented(frame)
 }
 
-fn released() -> anyhow::Result<()> {
+fn release_point_is_signalled_after_the_next_frame_and_not_before() -> anyhow::Result<()> {
     let mut client = TestClient::connect()?;
     let mut window = client.window()?;
     let buffers = client.buffers(2)?;
@@ -155,7 +158,7 @@ fn released() -> anyhow::Result<()> {
     until_released(&mut client, &releases[1], 1)
 }
 
-fn committed_again() -> anyhow::Result<()> {
+fn buffer_committed_again_uses_its_new_points() -> anyhow::Result<()> {
     let mut client = TestClient::connect()?;
     let mut window = client.window()?;
     let buffers = client.buffers(1)?;
@@ -187,7 +190,7 @@ fn committed_again() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn signalled_by_a_later_one() -> anyhow::Result<()> {
+fn point_signalled_by_a_later_point_counts() -> anyhow::Result<()> {
     let mut client = TestClient::connect()?;
     let mut window = client.window()?;
     let buffers = client.buffers(1)?;
@@ -198,7 +201,7 @@ fn signalled_by_a_later_one() -> anyhow::Result<()> {
     client.until_presented(frame)
 }
 
-fn submitted_late() -> anyhow::Result<()> {
+fn point_submitted_after_the_commit_is_waited_for() -> anyhow::Result<()> {
     let mut client = TestClient::connect()?;
     let mut window = client.window()?;
     let buffers = client.buffers(1)?;
@@ -215,7 +218,7 @@ fn submitted_late() -> anyhow::Result<()> {
     client.until_presented(frame)
 }
 
-fn closed() -> anyhow::Result<()> {
+fn closed_timeline_stalls_only_its_own_surface() -> anyhow::Result<()> {
     let mut client = TestClient::connect()?;
     let mut window = client.window()?;
     let buffers = client.buffers(1)?;
@@ -231,7 +234,7 @@ fn closed() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn replaced() -> anyhow::Result<()> {
+fn commit_replaced_while_pending_releases_its_buffer() -> anyhow::Result<()> {
     let mut client = TestClient::connect()?;
     let mut window = client.window()?;
     let buffers = client.buffers(3)?;
@@ -269,7 +272,7 @@ fn replaced() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn implicit_again() -> anyhow::Result<()> {
+fn surface_without_a_syncobj_surface_uses_implicit_fences_again() -> anyhow::Result<()> {
     let mut client = TestClient::connect()?;
     let mut window = client.window()?;
     let buffers = client.buffers(2)?;
@@ -285,7 +288,7 @@ fn implicit_again() -> anyhow::Result<()> {
     until_released(&mut client, &release, 1)
 }
 
-fn limited() -> anyhow::Result<()> {
+fn pending_commits_are_limited() -> anyhow::Result<()> {
     let mut client = TestClient::connect()?;
     let mut window = client.window()?;
     let buffers = client.buffers(1)?;

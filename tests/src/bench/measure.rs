@@ -20,7 +20,7 @@ const FPS: u32 = 30;
 /// skip frames of a faster camera; the system calls for skipped frames would be counted for the frames that the program shows.
 const TRACED_FPS: u32 = 5;
 
-/// The least processor time in ms that a compositor needs for a shown frame. If it used less, it did not show the frames.
+/// The minimum processor time in ms that a compositor needs for a shown frame. If it used less, it did not show the frames.
 const LEAST_COMPOSITOR_MS: f64 = 0.05;
 
 /// The time limit for one run of a client, in seconds. A client that needs longer has stopped.
@@ -78,6 +78,7 @@ pub fn measure(
     Ok(costs)
 }
 
+/// Parses the output of the guest's script: the reports of the clients, and numbers with their names.
 fn parse(text: &str) -> anyhow::Result<ScriptOutput> {
     let mut printed = ScriptOutput::default();
     for line in text.lines() {
@@ -185,10 +186,12 @@ fn costs(
     costs
 }
 
+/// Converts microseconds to milliseconds.
 fn to_ms(us: f64) -> f64 {
     us / 1000.0
 }
 
+/// Converts bytes to MiB.
 fn to_mib(bytes: f64) -> f64 {
     bytes / f64::from(1 << 20)
 }

@@ -45,6 +45,7 @@ const CAGE: &str = "env WLR_RENDERER=pixman WLR_LIBINPUT_NO_DEVICES=1 LIBSEAT_BA
 
 const CAMERA_JOB: &str = "camera, 1280x720 XRGB8888";
 
+/// Returns a pipeline that shows a camera.
 const fn camera(name: &'static str, compositor: &'static str, client: &'static str) -> Scenario {
     Scenario {
         name,
@@ -122,6 +123,7 @@ const CAMERA: &[Scenario] = &[
     ),
 ];
 
+/// Returns a pipeline that shows the windows of `clients` clients.
 const fn window(
     name: &'static str,
     job: &'static str,
@@ -138,11 +140,11 @@ const fn window(
     }
 }
 
-const FULLSCREEN_SHM: &str = "covalent-pattern --frames @FRAMES@ --json";
-const FULLSCREEN_DMABUF: &str =
+const FULLSCREEN_SHM_CLIENT: &str = "covalent-pattern --frames @FRAMES@ --json";
+const FULLSCREEN_DMABUF_CLIENT: &str =
     "covalent-pattern --dmabuf --sync implicit --frames @FRAMES@ --json";
-const WINDOW: &str = "covalent-pattern --window --size 400x300 --frames @FRAMES@ --json";
-const NV12: &str =
+const WINDOW_CLIENT: &str = "covalent-pattern --window --size 400x300 --frames @FRAMES@ --json";
+const NV12_CLIENT: &str =
     "covalent-camera --window --size 1280x720 --format NV12 --fps @FPS@ --frames @FRAMES@ --json";
 
 const SHM_JOB: &str = "a full-screen wl_shm window";
@@ -153,35 +155,65 @@ const THREE_JOB: &str = "three animated windows, 400x300";
 const NV12_JOB: &str = "a window of NV12, 1280x720";
 
 const COMPOSITOR: &[Scenario] = &[
-    window("covalent: shm", SHM_JOB, COVALENT, FULLSCREEN_SHM, 1),
-    window("weston: shm", SHM_JOB, WESTON, FULLSCREEN_SHM, 1),
-    window("sway: shm", SHM_JOB, SWAY, FULLSCREEN_SHM, 1),
-    window("cage: shm", SHM_JOB, CAGE, FULLSCREEN_SHM, 1),
+    window("covalent: shm", SHM_JOB, COVALENT, FULLSCREEN_SHM_CLIENT, 1),
+    window("weston: shm", SHM_JOB, WESTON, FULLSCREEN_SHM_CLIENT, 1),
+    window("sway: shm", SHM_JOB, SWAY, FULLSCREEN_SHM_CLIENT, 1),
+    window("cage: shm", SHM_JOB, CAGE, FULLSCREEN_SHM_CLIENT, 1),
     window(
         "covalent: dma-buf",
         DMABUF_JOB,
         COVALENT,
-        FULLSCREEN_DMABUF,
+        FULLSCREEN_DMABUF_CLIENT,
         1,
     ),
-    window("weston: dma-buf", DMABUF_JOB, WESTON, FULLSCREEN_DMABUF, 1),
-    window("sway: dma-buf", DMABUF_JOB, SWAY, FULLSCREEN_DMABUF, 1),
-    window("covalent: one window", ONE_JOB, COVALENT, WINDOW, 1),
-    window("weston: one window", ONE_JOB, WESTON_DESKTOP, WINDOW, 1),
-    window("covalent: two windows", TWO_JOB, COVALENT, WINDOW, 2),
-    window("weston: two windows", TWO_JOB, WESTON_DESKTOP, WINDOW, 2),
-    window("sway: two windows", TWO_JOB, SWAY, WINDOW, 2),
-    window("covalent: three windows", THREE_JOB, COVALENT, WINDOW, 3),
+    window(
+        "weston: dma-buf",
+        DMABUF_JOB,
+        WESTON,
+        FULLSCREEN_DMABUF_CLIENT,
+        1,
+    ),
+    window(
+        "sway: dma-buf",
+        DMABUF_JOB,
+        SWAY,
+        FULLSCREEN_DMABUF_CLIENT,
+        1,
+    ),
+    window("covalent: one window", ONE_JOB, COVALENT, WINDOW_CLIENT, 1),
+    window(
+        "weston: one window",
+        ONE_JOB,
+        WESTON_DESKTOP,
+        WINDOW_CLIENT,
+        1,
+    ),
+    window("covalent: two windows", TWO_JOB, COVALENT, WINDOW_CLIENT, 2),
+    window(
+        "weston: two windows",
+        TWO_JOB,
+        WESTON_DESKTOP,
+        WINDOW_CLIENT,
+        2,
+    ),
+    window("sway: two windows", TWO_JOB, SWAY, WINDOW_CLIENT, 2),
+    window(
+        "covalent: three windows",
+        THREE_JOB,
+        COVALENT,
+        WINDOW_CLIENT,
+        3,
+    ),
     window(
         "weston: three windows",
         THREE_JOB,
         WESTON_DESKTOP,
-        WINDOW,
+        WINDOW_CLIENT,
         3,
     ),
-    window("sway: three windows", THREE_JOB, SWAY, WINDOW, 3),
-    window("covalent: NV12", NV12_JOB, COVALENT, NV12, 1),
-    window("weston: NV12", NV12_JOB, WESTON_DESKTOP, NV12, 1),
+    window("sway: three windows", THREE_JOB, SWAY, WINDOW_CLIENT, 3),
+    window("covalent: NV12", NV12_JOB, COVALENT, NV12_CLIENT, 1),
+    window("weston: NV12", NV12_JOB, WESTON_DESKTOP, NV12_CLIENT, 1),
 ];
 
 impl Subject {

@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use super::table::{Column, Rows, number};
 
-/// The width of the picture, of the names and of the longest bar, in pixels.
+/// The width of the picture, of the names and of the longest bar, and the height of a line, in pixels.
 const WIDTH: u32 = 860;
 const NAMES_WIDTH: u32 = 330;
 const BAR_WIDTH: f64 = 400.0;
-const LINE: u32 = 22;
+const LINE_HEIGHT: u32 = 22;
 
 /// Returns an SVG chart with a bar for each pipeline, grouped by job. The bar shows the time of the clients, followed by the time
 /// of the compositor.
@@ -36,7 +36,7 @@ pub fn draw(rows: &Rows) -> String {
                 "<text class='job' x='10' y='{y}'>{}</text>",
                 escaped(job)
             );
-            y += LINE;
+            y += LINE_HEIGHT;
         }
         let _ = writeln!(body, "<text x='20' y='{y}'>{}</text>", escaped(&row.name));
         if row.columns.is_empty() {
@@ -60,7 +60,7 @@ pub fn draw(rows: &Rows) -> String {
                 number(client + compositor)
             );
         }
-        y += LINE;
+        y += LINE_HEIGHT;
     }
     let emulated = if rows.emulated {
         "; emulated processors, so only ratios count"
@@ -78,6 +78,7 @@ pub fn draw(rows: &Rows) -> String {
     )
 }
 
+/// Escapes a text for XML.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;")
 }

@@ -174,6 +174,7 @@ impl Row {
         }
     }
 
+    /// Returns the median of a column.
     fn median(&self, column: Column) -> Option<f64> {
         self.columns.get(&column).map(|spread| spread.median)
     }

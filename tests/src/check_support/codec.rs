@@ -32,6 +32,7 @@ pub fn node(driver: &str, wanted: impl Fn(&Device) -> bool) -> Result<PathBuf> {
         .with_context(|| format!("no /dev/video node of {driver} matches"))
 }
 
+/// Returns whether the queue of this direction supports the pixel format.
 fn has(device: &Device, direction: Direction, wanted: PixelFormat) -> bool {
     let formats = device.queue(direction).and_then(|queue| queue.formats());
     formats.is_ok_and(|formats| formats.iter().any(|format| format.pixel_format == wanted))

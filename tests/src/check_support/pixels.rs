@@ -198,6 +198,7 @@ pub fn fill(buffer: &Buffer, value: u8) -> Result<()> {
     Ok(())
 }
 
+/// Returns the ranges of bytes that the visible picture has in a plane.
 fn picture_of(buffer: &Buffer, plane: usize) -> Result<VisibleBytes> {
     let bytes = buffer.layout().visible_bytes(plane);
     bytes.context("the linear layout of the format is not known")

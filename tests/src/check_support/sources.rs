@@ -1,8 +1,8 @@
-//! The sources of this machine that need no participant, with their open devices: dma-heaps, udmabuf, the cards' dumb buffers, GBM and
-//! Vulkan.
+//! The sources of this machine that need no participant, with their open devices: dma-heaps, udmabuf, the cards' dumb buffers,
+//! GBM and Vulkan.
 //!
-//! Applications use a [`BufferCollection`](covalent_alloc::collection::BufferCollection), which does not expose its devices. The checks
-//! need the devices.
+//! Applications use a [`BufferCollection`](covalent_alloc::collection::BufferCollection), which does not expose its devices. The
+//! checks need the devices.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -24,6 +24,7 @@ use covalent_alloc::solve::Plan;
 /// The sources that could be opened, and the reasons why other sources could not be opened.
 #[derive(Debug, Default)]
 pub struct Sources {
+    /// The declarations of all open sources.
     declared: Vec<Source>,
     heaps: Mutex<Heaps>,
     udmabufs: Mutex<Udmabufs>,
@@ -90,6 +91,7 @@ impl Sources {
         self.gpus.iter()
     }
 
+    /// Adds the source of a card's own memory, unless a source with this identifier is known.
     fn add_card(&mut self, card: &Card) {
         if let Some(source) = card.own_source() {
             if self.declared.iter().all(|known| known.id != source.id) {
@@ -155,7 +157,7 @@ impl Sources {
         Err(BackendError::new(name, "", "allocate", kind, why))
     }
 
-    /// Opens every GBM device and adds its source.
+    /// Opens every GBM device, and adds the memory source of each.
     #[cfg(feature = "gbm")]
     pub fn add_gbm(&mut self) {
         for path in Gbm::list() {
@@ -199,6 +201,7 @@ impl Sources {
         }
     }
 
+    /// Records that a device cannot be used.
     fn refused(&mut self, name: &str, error: &dyn std::error::Error) {
         self.unavailable.push(Unavailable {
             name: name.to_owned(),

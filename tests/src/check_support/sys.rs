@@ -114,6 +114,7 @@ impl Pixels {
         })
     }
 
+    /// Returns the words of the mapping.
     fn words(&self) -> &[AtomicU32] {
         // SAFETY: the mapping begins at a page and has this many words, which only atomic accesses touch.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.words) }

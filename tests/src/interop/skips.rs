@@ -52,6 +52,7 @@ impl Skip {
         among(&self.behaviours, behaviour) && among(&self.configurations, configuration)
     }
 
+    /// Returns whether the row was skipped and may be skipped in this configuration.
     fn allows(&self, configuration: &str, row: &Row) -> bool {
         row.verdict == Verdict::Skipped
             && self.applies_to(configuration, &row.behaviour)

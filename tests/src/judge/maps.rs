@@ -27,6 +27,7 @@ pub fn frame_mappings(text: &str, frame_bytes: u64) -> Vec<FrameMapping> {
         .collect()
 }
 
+/// Returns the mapping of a line if it is of a device, or as large as a frame and of shared or anonymous memory.
 fn mapping(line: &str, frame_bytes: u64) -> Option<FrameMapping> {
     let MapLine {
         length_bytes, what, ..

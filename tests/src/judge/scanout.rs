@@ -44,6 +44,7 @@ pub struct ScanoutError {
     source: io::Error,
 }
 
+/// An open card.
 struct Card(File);
 
 impl AsFd for Card {
@@ -107,6 +108,7 @@ fn console_framebuffers(card: &Path) -> BTreeSet<u32> {
     consoles_in(&fs::read_to_string(list).unwrap_or_default())
 }
 
+/// Returns the framebuffers in the list that belong to the kernel's console.
 fn consoles_in(list: &str) -> BTreeSet<u32> {
     let blocks = list.split("framebuffer[").skip(1);
     blocks
@@ -115,6 +117,7 @@ fn consoles_in(list: &str) -> BTreeSet<u32> {
         .collect()
 }
 
+/// Returns the primary planes of a card that show a framebuffer, each with its dma-buf.
 fn read_card(path: &Path) -> Result<Vec<(Scanout, OwnedFd)>, ScanoutError> {
     let at = |operation| {
         move |source| ScanoutError {
@@ -198,6 +201,7 @@ fn read_card(path: &Path) -> Result<Vec<(Scanout, OwnedFd)>, ScanoutError> {
     Ok(found)
 }
 
+/// Returns whether a plane is a primary plane.
 fn is_primary(card: &Card, plane: drm::control::plane::Handle) -> bool {
     let Ok(properties) = card.get_properties(plane) else {
         return false;

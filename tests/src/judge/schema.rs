@@ -26,6 +26,7 @@ pub fn check(schema: &Value, value: &Value) -> Result<(), Mismatch> {
     Checker { root: schema }.check(schema, value, "")
 }
 
+/// Checks values against the definitions of a schema.
 struct Checker<'a> {
     root: &'a Value,
 }
@@ -106,6 +107,7 @@ impl Checker<'_> {
         Ok(())
     }
 
+    /// Returns the definition that a `$ref` names.
     fn definition(
         &self,
         name: &Value,
@@ -116,6 +118,7 @@ impl Checker<'_> {
             .ok_or_else(|| wrong(format!("the schema has no {name}")))
     }
 
+    /// Checks each field of the value for which `properties` has a schema.
     fn fields(&self, wanted: &Value, value: &Value, place: &str) -> Result<(), Mismatch> {
         for (name, schema) in wanted.as_object().into_iter().flatten() {
             if let Some(field) = value.get(name) {
@@ -125,6 +128,7 @@ impl Checker<'_> {
         Ok(())
     }
 
+    /// Checks that one of the schemas matches, as `oneOf` and `anyOf` require.
     fn choices(
         &self,
         rule: &str,

@@ -176,8 +176,8 @@ pub fn parse_frames(text: &str) -> Result<Vec<FrameRecord>, RecordError> {
     Ok(frames)
 }
 
-/// Checks that the frame numbers have no gaps, that each frame was acquired, flipped and released in this order, and that a directly
-/// scanned out buffer is not released before the next flip.
+/// Checks that the frame numbers have no gaps, that each frame was acquired, flipped and released in this order, and that a
+/// directly scanned out buffer is not released before the next flip.
 ///
 /// The buffers of the last two frames need not be released, because the display may still show them.
 ///

@@ -18,83 +18,87 @@ const LONG_LIMIT: Duration = Duration::from_secs(240);
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("alloc::virtio_sources_conform", Config::Virtio, sources),
-    Case::new("alloc::bochs_sources_conform", Config::Bochs, sources),
-    Case::new("alloc::vkms_sources_conform", Config::Vkms, sources),
+    Case::new(
+        "alloc::virtio_sources_conform",
+        Config::Virtio,
+        check_sources,
+    ),
+    Case::new("alloc::bochs_sources_conform", Config::Bochs, check_sources),
+    Case::new("alloc::vkms_sources_conform", Config::Vkms, check_sources),
     Case::new(
         "alloc::virtio_queues_take_what_is_guaranteed",
         Config::Virtio,
-        queues,
+        check_queues,
     ),
     Case::new(
         "alloc::vkms_queues_take_what_is_guaranteed",
         Config::Vkms,
-        queues,
+        check_queues,
     ),
     Case::new(
         "alloc::queues_in_4g_take_what_is_guaranteed",
         Config::Virtio,
-        queues,
+        check_queues,
     )
     .memory(Memory::FOUR_GIBIBYTES),
     Case::new(
         "alloc::virtio_cards_take_what_is_guaranteed",
         Config::Virtio,
-        cards,
+        check_cards,
     ),
     Case::new(
         "alloc::bochs_cards_take_what_is_guaranteed",
         Config::Bochs,
-        cards,
+        check_cards,
     ),
     Case::new(
         "alloc::vkms_cards_take_what_is_guaranteed",
         Config::Vkms,
-        cards,
+        check_cards,
     ),
     Case::new(
         "alloc::wrong_buffer_descriptors_are_refused",
         Config::Virtio,
-        wrong_descriptors,
+        wrong_buffer_descriptors_are_refused,
     ),
     Case::new(
         "alloc::virtio_camera_and_display_share_the_cards_memory",
         Config::Virtio,
-        virtio_plan,
+        virtio_camera_and_display_share_the_cards_memory,
     ),
     Case::new(
         "alloc::bochs_camera_and_display_share_the_cards_memory",
         Config::Bochs,
-        bochs_plan,
+        bochs_camera_and_display_share_the_cards_memory,
     ),
     Case::new(
         "alloc::vkms_camera_and_display_share_the_cards_memory",
         Config::Vkms,
-        vkms_plan,
+        vkms_camera_and_display_share_the_cards_memory,
     ),
     Case::new(
         "alloc::contiguous_camera_plan_takes_contiguous_memory",
         Config::Vkms,
-        contiguous_plan,
+        contiguous_camera_plan_takes_contiguous_memory,
     ),
     Case::new(
         "alloc::contiguous_camera_and_virtio_are_never_guaranteed",
         Config::Virtio,
-        unguaranteed_plan,
+        contiguous_camera_and_virtio_are_never_guaranteed,
     ),
     Case::new(
         "alloc::unsupported_format_is_explained",
         Config::Virtio,
-        no_format,
+        unsupported_format_is_explained,
     ),
     Case::new(
         "alloc::tool_allocates_from_every_source",
         Config::Virtio,
-        tool,
+        tool_allocates_from_every_source,
     ),
 ];
 
-fn sources(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn check_sources(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     with_huge_pages(context, 24, |context| check(context, "sources"))
 }
 
@@ -113,15 +117,15 @@ pub(super) fn with_huge_pages<T>(
     outcome
 }
 
-fn queues(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn check_queues(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     with_huge_pages(context, 8, |context| check(context, "queues"))
 }
 
-fn cards(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn check_cards(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     check(context, "cards")
 }
 
-fn wrong_descriptors(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn wrong_buffer_descriptors_are_refused(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     check(context, "hostile")
 }
 
@@ -195,20 +199,28 @@ fn own_memory(
     Ok(Outcome::Passed)
 }
 
-fn virtio_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn virtio_camera_and_display_share_the_cards_memory(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     own_memory(context, "virtio_gpu dumb", "XR24")
 }
 
-fn bochs_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn bochs_camera_and_display_share_the_cards_memory(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     own_memory(context, "bochs-drm dumb", "XR24")
 }
 
-fn vkms_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn vkms_camera_and_display_share_the_cards_memory(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     // The planes of vkms accept NV12, whose frames have fewer bytes than frames in XR24.
     own_memory(context, "vkms dumb", "NV12")
 }
 
-fn contiguous_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn contiguous_camera_plan_takes_contiguous_memory(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let plan = plan(context, "/dev/video2")?;
     // Fewer devices can import the camera's own memory than the memory of the CMA heap, and the guarantee is as strong, so the
     // solver prefers it.
@@ -225,7 +237,9 @@ fn contiguous_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn unguaranteed_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn contiguous_camera_and_virtio_are_never_guaranteed(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let plan = plan(context, "/dev/video2")?;
     ensure!(
         plan["verdict"] == "possible",
@@ -240,7 +254,7 @@ fn unguaranteed_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn no_format(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn unsupported_format_is_explained(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let line =
         "covalent plan --camera /dev/video0 --display /dev/dri/card0 --size 640x480 --format NV12";
     let output = context.guest()?.sh(line, COMMAND_LIMIT)?;
@@ -263,7 +277,7 @@ fn no_format(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn tool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn tool_allocates_from_every_source(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let found: Value =
         serde_json::from_slice(&context.sh("covalent probe --json", LONG_LIMIT)?.stdout)?;
     context.save_artefact("probe.json", found.to_string().as_bytes())?;

@@ -14,52 +14,62 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "buffers::virtio_buffers_leave_nothing",
         Config::Virtio,
-        buffers,
+        check_buffers,
     ),
-    Case::new("buffers::vkms_buffers_leave_nothing", Config::Vkms, buffers),
+    Case::new(
+        "buffers::vkms_buffers_leave_nothing",
+        Config::Vkms,
+        check_buffers,
+    ),
     Case::new(
         "buffers::hundred_thousand_of_each_source_leave_nothing",
         Config::Full,
-        soak,
+        hundred_thousand_of_each_source_leave_nothing,
     )
     .full()
     .limit(SOAK_LIMIT),
     Case::new(
         "buffers::failing_camera_is_reported_and_streams_again",
         Config::Bochs,
-        injected,
+        failing_camera_is_reported_and_streams_again,
     ),
     Case::new(
         "buffers::unbound_bochs_driver_is_reported_and_memory_stays_valid",
         Config::Bochs,
-        unplug,
+        unbound_driver_is_reported_and_memory_stays_valid,
     )
     .last(),
     Case::new(
         "buffers::unbound_virtio_driver_is_reported_and_memory_stays_valid",
         Config::Virtio,
-        unplug,
+        unbound_driver_is_reported_and_memory_stays_valid,
     )
     .last(),
 ];
 
-fn buffers(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn check_buffers(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     // These pages are enough for a hundred buffers at the same time.
     with_huge_pages(context, 128, |context| check(context, "buffers"))
 }
 
-fn soak(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn hundred_thousand_of_each_source_leave_nothing(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     context.fresh_guest()?;
     with_huge_pages(context, 8, |context| {
         check_within(context, "soak", SOAK_LIMIT)
     })
 }
 
-fn injected(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn failing_camera_is_reported_and_streams_again(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     check(context, "injected")
 }
 
-fn unplug(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn unbound_driver_is_reported_and_memory_stays_valid(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let outcome = check(context, "unplug");
     // vivid cannot plug the camera in again, so no other case may use this guest.
     context.discard();

@@ -35,36 +35,40 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "camera::plane_reads_the_buffers_that_the_camera_queues",
         Config::Virtio,
-        scanned_out_buffers,
+        plane_reads_the_buffers_that_the_camera_queues,
     ),
     Case::new(
         "camera::contiguous_queue_has_the_buffers_attached",
         Config::Bochs,
-        attached,
+        contiguous_queue_has_the_buffers_attached,
     ),
     Case::new(
         "camera::direct_scanout_copies_no_byte",
         Config::Virtio,
-        no_copies,
+        direct_scanout_copies_no_byte,
     ),
     Case::new(
         "camera::no_frame_is_read_or_written_by_a_syscall",
         Config::Virtio,
-        no_syscalls,
+        no_frame_is_read_or_written_by_a_syscall,
     ),
-    Case::new("camera::planted_copy_is_found", Config::Virtio, planted)
-        .limit(Duration::from_secs(600)),
+    Case::new(
+        "camera::deliberate_copy_is_found",
+        Config::Virtio,
+        deliberate_copy_is_found,
+    )
+    .limit(Duration::from_secs(600)),
     Case::new(
         "camera::3000_frames_are_in_order_and_leave_nothing",
         Config::Virtio,
-        many,
+        many_frames_are_in_order_and_leave_nothing,
     )
     .limit(Duration::from_secs(900))
     .seconds(90),
     Case::new(
         "camera::soak_of_20000_frames_leaves_nothing",
         Config::Virtio,
-        soak,
+        soak_of_20000_frames_leaves_nothing,
     )
     .full()
     .limit(Duration::from_secs(6000)),
@@ -83,7 +87,9 @@ struct WatchedProgram {
     frame_mappings: BTreeSet<FrameMapping>,
 }
 
-fn scanned_out_buffers(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn plane_reads_the_buffers_that_the_camera_queues(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let pipeline = Pipeline {
         // The run is so long that the judge can read the mappings several times while frames are shown.
         client: "--size 640x480 --fps 30 --frames 600".to_owned(),
@@ -173,7 +179,9 @@ fn excerpt(ioctls: &str) -> String {
         .join("\n")
 }
 
-fn attached(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn contiguous_queue_has_the_buffers_attached(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     // vivid's second instance has dma-contig queues, which attach to the dma-bufs that they import.
     let pipeline = Pipeline {
         camera: "/dev/video2".to_owned(),
@@ -279,15 +287,15 @@ fn check_no_copies(
     }
 }
 
-fn no_copies(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn direct_scanout_copies_no_byte(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let (finished, seen) = run_watched(context, "")?;
     check_no_copies(&finished, &seen).map_err(anyhow::Error::msg)?;
     Ok(Outcome::Passed)
 }
 
-fn planted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    const FOLDER: &str = "/tmp/planted";
-    let feature = "covalent-client-demo/planted-copy";
+fn deliberate_copy_is_found(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    const FOLDER: &str = "/tmp/deliberate-copy";
+    let feature = "covalent-client-demo/deliberate-copy";
     context.put_variant("covalent-camera", feature, FOLDER)?;
     let (finished, seen) = run_watched(context, &format!("env PATH={FOLDER}:$PATH"))?;
     let faults = match check_no_copies(&finished, &seen) {
@@ -314,7 +322,9 @@ fn planted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn no_syscalls(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn no_frame_is_read_or_written_by_a_syscall(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let calls = "read,write,pread64,pwrite64,readv,writev,preadv,pwritev,preadv2,pwritev2,sendfile,splice,copy_file_range,\
                  process_vm_readv,process_vm_writev,mmap";
     let pipeline = Pipeline {
@@ -370,11 +380,13 @@ fn touches_a_frame(line: &str) -> bool {
     !events
 }
 
-fn many(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn many_frames_are_in_order_and_leave_nothing(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     long_run(context, LONG_RUN_FRAMES)
 }
 
-fn soak(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn soak_of_20000_frames_leaves_nothing(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     long_run(context, SOAK_FRAMES)
 }
 

@@ -1,8 +1,8 @@
 //! The checks that are still to be run. Several workers take checks from this queue.
 //!
 //! The checks start in the order of the list, except those that cannot start yet. A check that runs in the image's root file
-//! system waits until the root is built. A check that compiles waits until its target folder is free: Cargo locks the folder, so
-//! the check would occupy a worker that could boot a guest instead.
+//! system waits until the root file system is built. A check that compiles waits until its target folder is free: Cargo locks the
+//! folder, so the check would occupy a worker that could boot a guest instead.
 
 use super::checks::{CheckNeeds, needs};
 
@@ -73,7 +73,7 @@ mod tests {
         assert!(queue.is_empty());
     }
 
-    /// Returns the checks that can run, one after the other, before the root is built.
+    /// Returns the checks that can run, one after the other, before the root file system is built.
     fn early(on_host: bool) -> Vec<&'static str> {
         let mut queue = CheckQueue::new(&NAMES, on_host);
         let mut taken = Vec::new();

@@ -121,8 +121,8 @@ fn records(
                 "--locked",
                 "--no-fail-fast",
             ];
-            // With CI set, a snapshot that differs is a failure and is never overwritten. The root has the drm-shims, so the
-            // tests of the vendors' drivers must not be skipped.
+            // With CI set, a snapshot that differs is a failure and is never overwritten. With COVALENT_TEST_SHIMS set, the tests
+            // of the vendors' drivers fail instead of being skipped, because the root file system has the drm-shims.
             let mut variables = vec![("CI", "true"), ("COVALENT_TEST_SHIMS", "1")];
             if !is_full {
                 // With a fixed seed, a commit has the same result in every run. `cargo test` alone and `--full` draw new cases

@@ -21,28 +21,30 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "codecs::converted_pictures_come_back_from_every_source",
         Config::Vkms,
-        codecs,
+        converted_pictures_come_back_from_every_source,
     ),
     Case::new(
         "codecs::picture_of_1080_in_1088_rows_is_cropped_on_virtio",
         Config::Virtio,
-        cropped,
+        picture_is_cropped,
     ),
     Case::new(
         "codecs::picture_of_1080_in_1088_rows_is_cropped_on_vkms",
         Config::Vkms,
-        cropped,
+        picture_is_cropped,
     ),
 ];
 
-fn codecs(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn converted_pictures_come_back_from_every_source(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     context.sh("modprobe vim2m && modprobe vicodec", COMMAND_LIMIT)?;
     let outcome = check(context, "codecs");
     context.sh("modprobe -r vim2m && modprobe -r vicodec", COMMAND_LIMIT)?;
     outcome
 }
 
-fn cropped(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn picture_is_cropped(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context.sh("modprobe vicodec", COMMAND_LIMIT)?;
     let outcome = show_cropped(context);
     context.sh("modprobe -r vicodec", COMMAND_LIMIT)?;

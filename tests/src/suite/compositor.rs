@@ -78,27 +78,27 @@ impl TestCompositor {
         Ok(compositor)
     }
 
-    /// Runs a client of this compositor to its end. `before` is shell code that runs first, such as `ulimit -n 64;`.
+    /// Runs a client of this compositor to its end. `setup_code` is shell code that runs first, such as `ulimit -n 64;`.
     pub(super) fn run_client(
         &self,
         context: &mut TestContext<'_>,
-        before: &str,
+        setup_code: &str,
         command: &str,
     ) -> anyhow::Result<ClientExit> {
         run_line(
             context,
-            &format!("export WAYLAND_DISPLAY=suite; {before} exec {command}"),
+            &format!("export WAYLAND_DISPLAY=suite; {setup_code} exec {command}"),
         )
     }
 
-    /// Runs the camera client to its end. `before` is shell code that runs first.
+    /// Runs the camera client to its end. `setup_code` is shell code that runs first.
     pub(super) fn run_camera(
         &self,
         context: &mut TestContext<'_>,
-        before: &str,
+        setup_code: &str,
         options: &str,
     ) -> anyhow::Result<ClientExit> {
-        self.run_client(context, before, &format!("covalent-camera {options}"))
+        self.run_client(context, setup_code, &format!("covalent-camera {options}"))
     }
 
     /// Returns the frames that the compositor has reported since it started.

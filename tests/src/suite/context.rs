@@ -11,7 +11,7 @@ use anyhow::{Context as _, ensure};
 use crate::interop::{Row, Skips};
 use crate::vm::accel::Accelerator;
 use crate::vm::build;
-use crate::vm::guest::{Boot, Guest};
+use crate::vm::guest::{BootOptions, Guest};
 use crate::vm::image::Image;
 use crate::vm::link::Output;
 
@@ -129,8 +129,8 @@ impl<'image> TestContext<'image> {
 
     /// Returns the boot options of this context's guest, for cases that boot further guests.
     #[must_use]
-    pub fn boot(&self) -> Boot {
-        let mut boot = Boot::new(self.needs.config, &self.share);
+    pub fn boot(&self) -> BootOptions {
+        let mut boot = BootOptions::new(self.needs.config, &self.share);
         boot.machine.memory = self.needs.memory;
         boot.machine.size = self.needs.size;
         boot.machine.contiguous_mebibytes = self.needs.contiguous_mebibytes;
@@ -156,7 +156,8 @@ impl<'image> TestContext<'image> {
         self.full
     }
 
-    /// Compiles the program `name` with one more feature, written `package/feature`, and copies it to the folder `to` in the guest.
+    /// Compiles the program `name` with one more feature, written `package/feature`, and copies it to the folder `to` in the
+    /// guest.
     ///
     /// # Errors
     /// The program does not compile, or the guest cannot write it.

@@ -17,7 +17,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "cost::allocation_takes_at_most_five_percent_more_than_the_ioctl",
         Config::Full,
-        instructions,
+        allocation_takes_at_most_five_percent_more_than_the_ioctl,
     )
     .counted()
     .limit(Duration::from_secs(2400))
@@ -25,7 +25,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "cost::extra_system_calls_match_the_list",
         Config::Full,
-        calls,
+        extra_system_calls_match_the_list,
     )
     .counted(),
 ];
@@ -88,7 +88,9 @@ fn check_kinds<'a>(sources: impl Iterator<Item = &'a String> + Clone) -> anyhow:
     Ok(())
 }
 
-fn instructions(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn allocation_takes_at_most_five_percent_more_than_the_ioctl(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let output = context.sh("covalent-alloc-bench cost --json", LONG_LIMIT)?;
     context.save_artefact("cost.json", &output.stdout)?;
     let costs: Vec<Cost> = serde_json::from_slice(&output.stdout)
@@ -117,7 +119,7 @@ fn instructions(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn calls(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn extra_system_calls_match_the_list(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let output = context.sh("covalent-alloc-bench calls --json", LONG_LIMIT)?;
     context.save_artefact("calls.json", &output.stdout)?;
     let all: Vec<Calls> = serde_json::from_slice(&output.stdout)

@@ -23,22 +23,22 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "display::direct_scanout_shows_the_bars",
         Config::Virtio,
-        direct,
+        direct_scanout_shows_the_bars,
     ),
     Case::new(
         "display::window_shows_the_bars_and_counts_its_bytes",
         Config::Virtio,
-        window,
+        window_shows_the_bars_and_counts_its_bytes,
     ),
     Case::new(
         "display::other_size_is_composited_and_reason_is_reported",
         Config::Virtio,
-        other_size,
+        other_size_is_composited_and_reason_is_reported,
     ),
     Case::new(
         "display::bochs_scans_out_what_the_plan_chose",
         Config::Bochs,
-        bochs,
+        bochs_scans_out_what_the_plan_chose,
     ),
 ];
 
@@ -97,7 +97,7 @@ fn random_below(below: usize) -> anyhow::Result<usize> {
     )?)
 }
 
-fn direct(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn direct_scanout_shows_the_bars(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let pipeline = Pipeline {
@@ -163,7 +163,9 @@ fn direct(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn window(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn window_shows_the_bars_and_counts_its_bytes(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     const SIZE: (u32, u32) = (320, 240);
     let guest = context.guest()?;
     set_pattern(guest, 1)?;
@@ -227,7 +229,9 @@ fn window(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn other_size(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn other_size_is_composited_and_reason_is_reported(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let client = "--fullscreen --size 320x240 --fps 30 --frames 40".to_owned();
@@ -250,7 +254,7 @@ fn other_size(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn bochs(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn bochs_scans_out_what_the_plan_chose(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let client = "--size 640x480 --fps 30 --frames 200".to_owned();

@@ -28,32 +28,32 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "doctor::container_without_dri_remedy_runs_the_demo",
         Config::Virtio,
-        container,
+        container_without_dri_remedy_runs_the_demo,
     ),
     Case::new(
         "doctor::healthy_guest_has_no_blocking_finding",
         Config::Virtio,
-        healthy,
+        healthy_guest_has_no_blocking_finding,
     ),
     Case::new(
         "doctor::missing_huge_pages_remedy_reserves_them",
         Config::Bochs,
-        huge_pages,
+        missing_huge_pages_remedy_reserves_them,
     ),
     Case::new(
         "doctor::low_limits_remedies_raise_them",
         Config::Virtio,
-        limits,
+        low_limits_remedies_raise_them,
     ),
     Case::new(
         "doctor::missing_udmabuf_node_remedy_creates_it",
         Config::Bochs,
-        udmabuf,
+        missing_udmabuf_node_remedy_creates_it,
     ),
     Case::new(
         "doctor::user_without_groups_remedies_grant_access",
         Config::Virtio,
-        user,
+        user_without_groups_remedies_grant_access,
     )
     .last(),
 ];
@@ -120,7 +120,7 @@ fn bash(line: &str) -> String {
     format!("bash -c '{}'", line.replace('\'', "'\\''"))
 }
 
-fn healthy(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn healthy_guest_has_no_blocking_finding(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let report = doctor(context, "")?;
     ensure!(
         report
@@ -152,7 +152,9 @@ fn demo_of(context: &mut TestContext<'_>, source: &str, runs: bool) -> anyhow::R
     Ok(())
 }
 
-fn udmabuf(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn missing_udmabuf_node_remedy_creates_it(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     context.sh("rm /dev/udmabuf", COMMAND_LIMIT)?;
     let report = doctor(context, "")?;
     let line = report.remedy("udmabuf-node", "limits")?.line.clone();
@@ -164,7 +166,9 @@ fn udmabuf(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn huge_pages(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn missing_huge_pages_remedy_reserves_them(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     // This queue of vivid imports only contiguous memory. A frame fits in one huge page.
     let demo = "udmabuf:2048k --device /dev/video2";
     context.sh("echo 0 > /proc/sys/vm/nr_hugepages", COMMAND_LIMIT)?;
@@ -179,7 +183,7 @@ fn huge_pages(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn limits(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn low_limits_remedies_raise_them(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     for (limit, id, severity) in [
         ("ulimit -Sn 64;", "open-files-limit", "limits"),
         ("ulimit -n 64;", "open-files-limit", "limits"),
@@ -213,7 +217,9 @@ done
 exec sh -c \"$1\"
 ";
 
-fn container(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn container_without_dri_remedy_runs_the_demo(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     guest.put("/tmp/container", CONTAINER.as_bytes(), 0o755)?;
     let run = |flags: &str, line: &str| {
@@ -256,7 +262,9 @@ fn container(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 /// Checks a user who is in no group: the dma-heaps belong to root, and the cards and cameras to their groups.
-fn user(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn user_without_groups_remedies_grant_access(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     context.sh(
         "useradd --create-home ada && install -d -o ada -m 700 /tmp/ada",
         COMMAND_LIMIT,

@@ -10,49 +10,49 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "drivers::virtio_gbm_takes_what_is_guaranteed",
         Config::Virtio,
-        gbm,
+        check_gbm,
     ),
     Case::new(
         "drivers::bochs_gbm_takes_what_is_guaranteed",
         Config::Bochs,
-        gbm,
+        check_gbm,
     ),
     Case::new(
         "drivers::vkms_gbm_takes_what_is_guaranteed",
         Config::Vkms,
-        gbm,
+        check_gbm,
     ),
     Case::new(
         "drivers::venus_gbm_takes_what_is_guaranteed",
         Config::Venus,
-        gbm,
+        check_gbm,
     ),
     Case::new(
         "drivers::venus_lavapipe_reads_what_others_write",
         Config::Venus,
-        vulkan,
+        check_vulkan,
     ),
     Case::new(
         "drivers::virtio_vulkan_reads_what_others_write",
         Config::Virtio,
-        vulkan,
+        check_vulkan,
     ),
     Case::new(
         "drivers::bochs_vulkan_reads_what_others_write",
         Config::Bochs,
-        vulkan,
+        check_vulkan,
     ),
     Case::new(
         "drivers::vkms_vulkan_reads_what_others_write",
         Config::Vkms,
-        vulkan,
+        check_vulkan,
     ),
 ];
 
-fn gbm(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn check_gbm(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     check(context, "gbm")
 }
 
-fn vulkan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn check_vulkan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     check(context, "vulkan")
 }

@@ -17,52 +17,52 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "examples::camera_to_kms_shows_every_frame",
         Config::Virtio,
-        camera_to_kms,
+        camera_to_kms_shows_every_frame,
     ),
     Case::new(
         "examples::camera_to_vulkan_reads_every_frame",
         Config::Virtio,
-        camera_to_vulkan,
+        camera_to_vulkan_reads_every_frame,
     ),
     Case::new(
         "examples::camera_to_process_reads_every_frame_there",
         Config::Virtio,
-        camera_to_process,
+        camera_to_process_reads_every_frame_there,
     ),
     Case::new(
         "examples::camera_to_encoder_writes_a_video_that_decodes",
         Config::Virtio,
-        camera_to_encoder,
+        camera_to_encoder_writes_a_video_that_decodes,
     ),
     Case::new(
         "examples::vulkan_to_kms_shows_every_picture",
         Config::Virtio,
-        vulkan_to_kms,
+        vulkan_to_kms_shows_every_picture,
     ),
     Case::new(
         "examples::other_process_writes_a_pixel_that_arrives",
         Config::Virtio,
-        share_with_process,
+        other_process_writes_a_pixel_that_arrives,
     ),
     Case::new(
         "examples::offline_plans_and_conflicts_are_explained",
         Config::Virtio,
-        offline,
+        offline_plans_and_conflicts_are_explained,
     ),
     Case::new(
         "examples::decoded_pictures_are_read_by_the_gpu_and_shown",
         Config::Virtio,
-        decoder_to_gpu,
+        decoded_pictures_are_read_by_the_gpu_and_shown,
     ),
     Case::new(
         "examples::c_program_captures_into_planned_buffers",
         Config::Virtio,
-        c_program,
+        c_program_captures_into_planned_buffers,
     ),
     Case::new(
         "examples::wayland_client_shows_every_frame_and_leaves_nothing",
         Config::Virtio,
-        wayland_client,
+        wayland_client_shows_every_frame_and_leaves_nothing,
     ),
 ];
 
@@ -81,7 +81,7 @@ fn check_output(
     Ok(())
 }
 
-fn camera_to_kms(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn camera_to_kms_shows_every_frame(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context.sh("v4l2-ctl -d /dev/video0 -i 0", COMMAND_LIMIT)?;
     check_output(
         context,
@@ -91,7 +91,7 @@ fn camera_to_kms(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn vulkan_to_kms(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn vulkan_to_kms_shows_every_picture(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     check_output(
         context,
         "vulkan-to-kms /dev/dri/card0 10",
@@ -100,7 +100,9 @@ fn vulkan_to_kms(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn share_with_process(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn other_process_writes_a_pixel_that_arrives(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     check_output(
         context,
         "share-with-process",
@@ -109,7 +111,9 @@ fn share_with_process(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> 
     Ok(Outcome::Passed)
 }
 
-fn offline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn offline_plans_and_conflicts_are_explained(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     check_output(
         context,
         "covalent probe --record /tmp/machine.json >/dev/null && plan-on-paper /tmp/machine.json /dev/video0 /dev/dri/card0",
@@ -136,7 +140,9 @@ fn vicodec_node(what: &str) -> String {
 }
 
 /// Encodes five pictures with vicodec, and runs the example that decodes them.
-fn decoder_to_gpu(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn decoded_pictures_are_read_by_the_gpu_and_shown(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     context.sh("modprobe vicodec", COMMAND_LIMIT)?;
     context.sh(
         &format!(
@@ -162,7 +168,7 @@ fn decode(context: &mut TestContext<'_>) -> anyhow::Result<()> {
     )
 }
 
-fn camera_to_vulkan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn camera_to_vulkan_reads_every_frame(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context.sh("v4l2-ctl -d /dev/video0 -i 0", COMMAND_LIMIT)?;
     check_output(
         context,
@@ -172,7 +178,9 @@ fn camera_to_vulkan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn camera_to_process(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn camera_to_process_reads_every_frame_there(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     context.sh("v4l2-ctl -d /dev/video0 -i 0", COMMAND_LIMIT)?;
     check_output(
         context,
@@ -186,7 +194,9 @@ fn camera_to_process(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 /// Encodes five frames of the camera with vicodec, and decodes them with the GPU example.
-fn camera_to_encoder(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn camera_to_encoder_writes_a_video_that_decodes(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     context.sh("modprobe vicodec", COMMAND_LIMIT)?;
     context.sh("v4l2-ctl -d /dev/video0 -i 0", COMMAND_LIMIT)?;
     let encoder = vicodec_node("list-formats");
@@ -201,7 +211,9 @@ fn camera_to_encoder(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn c_program(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn c_program_captures_into_planned_buffers(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     context.sh("v4l2-ctl -d /dev/video0 -i 0", COMMAND_LIMIT)?;
     check_output(
         context,
@@ -221,7 +233,9 @@ fn c_program(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn wayland_client(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn wayland_client_shows_every_frame_and_leaves_nothing(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let exit = compositor.run_client(context, "", "camera /dev/video0 20")?;
     ensure!(

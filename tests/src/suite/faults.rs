@@ -17,59 +17,59 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "faults::node_that_is_no_camera_is_named",
         Config::Virtio,
-        no_camera,
+        node_that_is_no_camera_is_named,
     ),
     Case::new(
         "faults::unsupported_format_is_explained",
         Config::Virtio,
-        no_format,
+        unsupported_format_is_explained,
     ),
     Case::new(
         "faults::missing_compositor_is_named",
         Config::Virtio,
-        no_compositor,
+        missing_compositor_is_named,
     ),
     Case::new(
         "faults::camera_in_use_is_reported_as_busy",
         Config::Virtio,
-        in_use,
+        camera_in_use_is_reported_as_busy,
     ),
     Case::new(
         "faults::fd_limit_in_the_middle_leaks_nothing",
         Config::Virtio,
-        fd_limit,
+        fd_limit_in_the_middle_leaks_nothing,
     ),
     Case::new(
         "faults::udmabuf_over_its_limit_is_reported",
         Config::Virtio,
-        udmabuf_limit,
+        udmabuf_over_its_limit_is_reported,
     ),
     Case::new(
         "faults::contiguous_region_too_small_leaks_nothing",
         Config::Virtio,
-        small_region,
+        contiguous_region_too_small_leaks_nothing,
     )
     .contiguous(8),
     Case::new(
         "faults::client_killed_on_the_display_leaves_the_others",
         Config::Virtio,
-        killed,
+        client_killed_on_the_display_leaves_the_others,
     ),
     Case::new(
         "faults::camera_unplugged_while_streaming_ends_cleanly",
         Config::Virtio,
-        unplugged,
+        camera_unplugged_while_streaming_ends_cleanly,
     )
     .last(),
     Case::new(
         "faults::compositor_killed_while_streaming_ends_the_client",
         Config::Virtio,
-        compositor_killed,
+        compositor_killed_while_streaming_ends_the_client,
     ),
     Case::new(
         "faults::signal_ends_the_client_with_its_report",
         Config::Virtio,
-        signalled,
+        signal_ends_the_client_with_its_report,
     ),
 ];
 
@@ -105,7 +105,7 @@ fn expect(exit: &ClientExit, status: i32, expected: &[&str]) -> anyhow::Result<(
     Ok(())
 }
 
-fn no_camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn node_that_is_no_camera_is_named(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     for node in [
         "/nowhere/video0",
@@ -122,7 +122,7 @@ fn no_camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn no_format(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn unsupported_format_is_explained(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     // The camera supports NV61 and the compositor does not. The size of the second entry is no size of a camera.
     for (options, expected) in [
@@ -141,7 +141,7 @@ fn no_format(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn no_compositor(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn missing_compositor_is_named(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let exit = run_line(
         context,
         "WAYLAND_DISPLAY=missing exec covalent-camera --frames 1",
@@ -161,7 +161,7 @@ fn no_compositor(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn in_use(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn camera_in_use_is_reported_as_busy(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let camera = compositor.start_camera(context)?;
     let exit = compositor.run_camera(context, "", "--frames 1")?;
@@ -173,7 +173,7 @@ fn in_use(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn fd_limit(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn fd_limit_in_the_middle_leaks_nothing(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let mut allocation_failures = 0;
     for limit in (4..200).step_by(2) {
@@ -198,7 +198,7 @@ fn fd_limit(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     anyhow::bail!("even 200 fds are not enough for a camera")
 }
 
-fn udmabuf_limit(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn udmabuf_over_its_limit_is_reported(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let limit = "/sys/module/udmabuf/parameters/size_limit_mb";
     let before = context
@@ -222,7 +222,9 @@ fn udmabuf_limit(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn small_region(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn contiguous_region_too_small_leaks_nothing(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     // Five buffers of 1920x1080 take 40 MiB, and the region has 8 MiB.
     let exit = compositor.run_camera(
@@ -240,7 +242,9 @@ fn small_region(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn client_killed_on_the_display_leaves_the_others(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let pattern =
         compositor.start_client(context, "covalent-pattern --window --size 320x240 --fps 20")?;
@@ -274,7 +278,9 @@ fn killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn unplugged(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn camera_unplugged_while_streaming_ends_cleanly(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let camera = compositor.start_camera(context)?;
     // The driver keeps the node, and every request returns ENODEV until all processes have closed the node.
@@ -290,7 +296,9 @@ fn unplugged(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn compositor_killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn compositor_killed_while_streaming_ends_the_client(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let camera = compositor.start_camera(context)?;
     compositor.kill()?;
@@ -302,7 +310,9 @@ fn compositor_killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn signalled(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn signal_ends_the_client_with_its_report(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     for signal in [SIGINT, SIGTERM] {
         let camera = compositor.start_camera(context)?;

@@ -23,39 +23,47 @@ use super::{Case, Outcome, TestContext};
 const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("guest::virtio_has_its_devices", Config::Virtio, devices),
-    Case::new("guest::bochs_has_its_devices", Config::Bochs, devices),
-    Case::new("guest::vkms_has_its_devices", Config::Vkms, devices),
-    Case::new("guest::venus_has_its_devices", Config::Venus, devices),
-    Case::new("guest::full_has_its_devices", Config::Full, devices),
-    Case::new("guest::venus_has_vulkan_of_the_host", Config::Venus, venus),
+    Case::new(
+        "guest::virtio_has_its_devices",
+        Config::Virtio,
+        check_devices,
+    ),
+    Case::new("guest::bochs_has_its_devices", Config::Bochs, check_devices),
+    Case::new("guest::vkms_has_its_devices", Config::Vkms, check_devices),
+    Case::new("guest::venus_has_its_devices", Config::Venus, check_devices),
+    Case::new("guest::full_has_its_devices", Config::Full, check_devices),
+    Case::new(
+        "guest::venus_has_vulkan_of_the_host",
+        Config::Venus,
+        venus_has_vulkan_of_the_host,
+    ),
     Case::new(
         "guest::vkms_has_writeback_and_overlays",
         Config::Vkms,
-        vkms_planes,
+        vkms_has_writeback_and_overlays,
     ),
     Case::new(
         "guest::virtio_imports_foreign_buffers_with_blobs",
         Config::Virtio,
-        blobs,
+        virtio_imports_foreign_buffers_with_blobs,
     ),
     Case::new(
         "guest::memory_of_4g_reaches_above_4g",
         Config::Virtio,
-        memory,
+        memory_of_4g_reaches_above_4g,
     )
     .memory(Memory::FOUR_GIBIBYTES),
     Case::new(
         "guest::contiguous_memory_has_the_requested_size",
         Config::Vkms,
-        contiguous,
+        contiguous_memory_has_the_requested_size,
     )
     // The needs are those of the theme `pools`, so that this case can use the same guest.
     .contiguous(32),
     Case::new(
         "guest::display_of_another_size_has_its_mode",
         Config::Virtio,
-        size,
+        display_of_another_size_has_its_mode,
     )
     .size(Size {
         width: 1280,
@@ -64,33 +72,37 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "guest::modules_missing_from_debian_load",
         Config::Virtio,
-        modules,
+        modules_missing_from_debian_load,
     ),
     Case::new(
         "guest::command_exit_status_is_returned",
         Config::Virtio,
-        statuses,
+        command_exit_status_is_returned,
     ),
     Case::new(
         "guest::command_with_10_megabytes_comes_back_unchanged",
         Config::Virtio,
-        bytes,
+        command_with_10_megabytes_comes_back_unchanged,
     ),
     Case::new(
         "guest::command_past_its_deadline_is_ended_with_its_children",
         Config::Virtio,
-        deadline,
+        command_past_its_deadline_is_ended_with_its_children,
     ),
-    Case::new("guest::commands_run_in_parallel", Config::Virtio, parallel),
+    Case::new(
+        "guest::commands_run_in_parallel",
+        Config::Virtio,
+        commands_run_in_parallel,
+    ),
     Case::new(
         "guest::command_on_a_terminal_has_job_control",
         Config::Virtio,
-        terminal,
+        command_on_a_terminal_has_job_control,
     ),
     Case::new(
         "guest::file_written_is_read_back_unchanged",
         Config::Virtio,
-        files,
+        file_written_is_read_back_unchanged,
     ),
     Case::new(
         "guest::environment_is_what_programs_expect",
@@ -107,21 +119,26 @@ pub(super) const CASES: &[Case] = &[
         Config::Bochs,
         screendump_size,
     ),
-    Case::new("guest::display_is_unplugged", Config::Bochs, unplug).last(),
+    Case::new(
+        "guest::display_is_unplugged",
+        Config::Bochs,
+        display_is_unplugged,
+    )
+    .last(),
     Case::new(
         "guest::kernel_panic_error_shows_the_console",
         Config::Bochs,
-        panic,
+        kernel_panic_error_shows_the_console,
     )
     .last(),
     Case::new(
         "guest::kernel_log_after_boot_has_no_error",
         Config::Full,
-        kernel_log,
+        kernel_log_after_boot_has_no_error,
     ),
 ];
 
-fn devices(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn check_devices(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let config = context.guest()?.config();
     // sysfs has no driver name for platform devices, so the name of the card is read from debugfs.
     let cards = context.sh(
@@ -174,14 +191,14 @@ fn devices(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn venus(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn venus_has_vulkan_of_the_host(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let line = "VK_DRIVER_FILES=/usr/share/vulkan/icd.d/virtio_icd.json vulkaninfo --summary";
     let text = context.sh(line, Duration::from_secs(120))?.text();
     ensure!(text.contains("DRIVER_ID_MESA_VENUS"), "{text}");
     Ok(Outcome::Passed)
 }
 
-fn vkms_planes(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn vkms_has_writeback_and_overlays(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let text = context.sh("modetest -M vkms -p", COMMAND_LIMIT)?.text();
     let connectors = context.sh("ls /sys/class/drm", COMMAND_LIMIT)?.text();
     ensure!(
@@ -193,7 +210,9 @@ fn vkms_planes(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn blobs(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn virtio_imports_foreign_buffers_with_blobs(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     if !crate::vm::config::Host::here().udmabuf {
         return Ok(Outcome::Skip("this host has no /dev/udmabuf".to_owned()));
     }
@@ -210,7 +229,7 @@ fn blobs(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn memory(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn memory_of_4g_reaches_above_4g(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let text = context
         .sh("awk '/MemTotal/ { print $2 }' /proc/meminfo", COMMAND_LIMIT)?
         .text();
@@ -230,7 +249,9 @@ fn memory(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn contiguous(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn contiguous_memory_has_the_requested_size(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let text = context
         .sh("awk '/CmaTotal/ { print $2 }' /proc/meminfo", COMMAND_LIMIT)?
         .text();
@@ -238,7 +259,7 @@ fn contiguous(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn size(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn display_of_another_size_has_its_mode(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let text = context
         .sh("head -n 1 /sys/class/drm/card0-*/modes", COMMAND_LIMIT)?
         .text();
@@ -246,7 +267,7 @@ fn size(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn modules(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn modules_missing_from_debian_load(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context.sh(
         "modprobe vim2m && modprobe vicodec && modprobe sw_sync",
         COMMAND_LIMIT,
@@ -265,7 +286,7 @@ fn modules(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn statuses(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn command_exit_status_is_returned(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     for (line, status) in [
         ("exit 0", Status::Code(0)),
@@ -292,7 +313,9 @@ fn statuses(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn bytes(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn command_with_10_megabytes_comes_back_unchanged(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     // The length is not a power of two, and every byte value occurs.
     let sent: Vec<u8> = (0..10_000_019_u64)
         .map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56).to_le_bytes()[0])
@@ -317,7 +340,9 @@ fn bytes(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn deadline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn command_past_its_deadline_is_ended_with_its_children(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     // Both `setsid` commands start a process in a session of its own. The second process also leaves its parent, because `-f`
     // forks.
@@ -359,7 +384,7 @@ fn deadline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn parallel(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn commands_run_in_parallel(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     let mut echo = guest.start(shell("while read line; do echo \"got $line\"; done"))?;
     // In the meantime a second command writes to the port without end, and its output is not read.
@@ -379,7 +404,7 @@ fn parallel(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn terminal(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn command_on_a_terminal_has_job_control(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let window = Window {
         rows: 33,
         columns: 101,
@@ -411,7 +436,7 @@ fn terminal(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn files(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn file_written_is_read_back_unchanged(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     let bytes: Vec<u8> = (0..=255).cycle().take(1_234_567).collect();
     guest.put("/tmp/files/deep", &bytes, 0o750)?;
@@ -435,7 +460,7 @@ fn files(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn unplug(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn display_is_unplugged(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context
         .guest()?
         .monitor()
@@ -460,7 +485,7 @@ fn unplug(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn panic(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn kernel_panic_error_shows_the_console(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     let error = guest
         .sh("echo c > /proc/sysrq-trigger; sleep 100", COMMAND_LIMIT)
@@ -476,7 +501,7 @@ fn panic(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn kernel_log(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn kernel_log_after_boot_has_no_error(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let text = context
         .sh("dmesg --level=emerg,alert,crit,err", COMMAND_LIMIT)?
         .text();

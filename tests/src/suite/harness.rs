@@ -18,23 +18,27 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "harness::run_passes_streams_status_and_files",
         Config::Virtio,
-        run,
+        run_passes_streams_status_and_files,
     ),
     Case::new(
         "harness::run_past_its_deadline_ends_with_124",
         Config::Virtio,
-        deadline,
+        run_past_its_deadline_ends_with_124,
     ),
     Case::new(
         "harness::run_interrupted_leaves_nothing",
         Config::Virtio,
-        interrupted,
+        run_interrupted_leaves_nothing,
     ),
-    Case::new("harness::run_killed_leaves_nothing", Config::Virtio, killed),
+    Case::new(
+        "harness::run_killed_leaves_nothing",
+        Config::Virtio,
+        run_killed_leaves_nothing,
+    ),
     Case::new(
         "harness::run_terminated_while_booting_leaves_nothing",
         Config::Virtio,
-        terminated,
+        run_terminated_while_booting_leaves_nothing,
     ),
 ];
 
@@ -62,7 +66,7 @@ fn vm_run(context: &TestContext<'_>, mebibytes: u32, scratch: &Path) -> Command 
     command
 }
 
-fn run(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn run_passes_streams_status_and_files(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let scratch = tempfile::tempdir()?;
     let out = scratch.path().join("deep/out");
     let script = "cat; printf 'a word' >&2; mkdir $OUT/folder; head -c 300000 /dev/urandom >$OUT/folder/bytes; \
@@ -107,7 +111,7 @@ fn run(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn deadline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn run_past_its_deadline_ends_with_124(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let scratch = tempfile::tempdir()?;
     let output = vm_run(context, 1538, scratch.path())
         .args(["--deadline", "2s", "--", "sleep", "1000"])
@@ -123,11 +127,11 @@ fn deadline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn interrupted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn run_interrupted_leaves_nothing(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     ended_by(context, Signal::INT, 1539)
 }
 
-fn killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn run_killed_leaves_nothing(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     ended_by(context, Signal::KILL, 1540)
 }
 
@@ -157,7 +161,9 @@ fn ended_by(context: &TestContext<'_>, signal: Signal, mebibytes: u32) -> anyhow
     Ok(Outcome::Passed)
 }
 
-fn terminated(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn run_terminated_while_booting_leaves_nothing(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let scratch = tempfile::tempdir()?;
     let mut child = vm_run(context, 1541, scratch.path())
         .args(["--", "true"])

@@ -146,7 +146,7 @@ mod tests {
         let images = Images::default();
         assert!(images.get(ImageKind::Board).is_none());
         images.set(ImageKind::Board, || Err(ImageError::Architecture("z80")));
-        images.set(ImageKind::PC, || panic!("planted"));
+        images.set(ImageKind::PC, || panic!("the test panics deliberately"));
         let reason = images.get(ImageKind::Board).unwrap().unwrap_err();
         assert!(reason.starts_with("the board's image: "), "{reason}");
         assert!(reason.ends_with("z80"), "{reason}");

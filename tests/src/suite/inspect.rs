@@ -23,22 +23,22 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "inspect::camera_frames_in_native_formats_become_pictures",
         Config::Bochs,
-        pictures::camera,
+        pictures::camera_frames_in_native_formats_become_pictures,
     ),
     Case::new(
         "inspect::every_pixel_format_becomes_a_picture",
         Config::Bochs,
-        pictures::every_format,
+        pictures::every_pixel_format_becomes_a_picture,
     ),
     Case::new(
         "inspect::pending_fence_is_shown_to_its_owner",
         Config::Bochs,
-        pending,
+        pending_fence_is_shown_to_its_owner,
     ),
     Case::new(
         "inspect::running_pipeline_matches_bufinfo",
         Config::Bochs,
-        pipeline,
+        running_pipeline_matches_bufinfo,
     ),
 ];
 
@@ -127,7 +127,7 @@ fn expect(guest: &Guest, line: &str, code: u8, expected: &[&str]) -> anyhow::Res
     Ok(())
 }
 
-fn pipeline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn running_pipeline_matches_bufinfo(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     // vivid's second instance has dma-contig queues, which attach to the dma-bufs that they import.
     let pipeline = Pipeline {
         camera: "/dev/video2".to_owned(),
@@ -249,7 +249,7 @@ fn fd_of(buffer: &Buffer, command: &str) -> Option<u32> {
     holder.fds.first().copied()
 }
 
-fn pending(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn pending_fence_is_shown_to_its_owner(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     run_checked(guest, "modprobe sw_sync", COMMAND_LIMIT)?;
     // The process that finally holds the buffer runs as an ordinary user.

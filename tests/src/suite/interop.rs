@@ -37,31 +37,31 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "interop::virtio_exchanges_with_vulkan_succeed",
         Config::Virtio,
-        exchanges,
+        check_exchanges,
     )
     .limit(FULL_LIMIT),
     Case::new(
         "interop::bochs_exchanges_with_vulkan_succeed",
         Config::Bochs,
-        exchanges,
+        check_exchanges,
     )
     .limit(FULL_LIMIT),
     Case::new(
         "interop::vkms_exchanges_with_vulkan_succeed",
         Config::Vkms,
-        exchanges,
+        check_exchanges,
     )
     .limit(FULL_LIMIT),
     Case::new(
         "interop::venus_exchanges_with_vulkan_succeed",
         Config::Venus,
-        exchanges,
+        check_exchanges,
     )
     .limit(FULL_LIMIT),
     Case::new(
         "interop::full_exchanges_with_vulkan_succeed",
         Config::Full,
-        exchanges,
+        check_exchanges,
     )
     .limit(FULL_LIMIT),
     Case::new(
@@ -77,7 +77,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "interop::validation_layer_reports_no_error",
         Config::Vkms,
-        with_validation_layer,
+        validation_layer_reports_no_error,
     ),
 ];
 
@@ -93,7 +93,7 @@ fn with_modules<T>(
     Ok(outcome)
 }
 
-fn exchanges(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn check_exchanges(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let rows = with_modules(context, |context| {
         let (options, limit) = if context.is_full() {
             ("--full --frames 10000", FULL_LIMIT)
@@ -181,16 +181,16 @@ fn save_picture(
 
 /// Runs the exchanges with Vulkan's validation layer, and checks that the layer reports a hazard that the program causes on
 /// purpose.
-fn with_validation_layer(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn validation_layer_reports_no_error(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let rows = with_modules(context, |context| {
         run_check(context, "--validated", LONG_LIMIT)
     })?;
     context.save_artefact("validated.json", &serde_json::to_vec_pretty(&rows)?)?;
-    let planted = rows
+    let hazard_row = rows
         .iter()
-        .find(|row| row.row.contains("detects a planted hazard"))
-        .context("no row has a planted hazard")?;
-    ensure!(planted.verdict == Verdict::Passed, "{planted}");
+        .find(|row| row.row.contains("detects a deliberate write hazard"))
+        .context("no row submits a deliberate write hazard")?;
+    ensure!(hazard_row.verdict == Verdict::Passed, "{hazard_row}");
     check(context, "validated")?;
     let skips = Skips::of_interop().context("tests/interop.toml")?;
     // Only some of the exchanges run with the layer, so not every entry of the list must match a row.

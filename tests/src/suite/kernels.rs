@@ -68,6 +68,7 @@ macro_rules! every_configuration {
     };
 }
 
+/// The cases of each older kernel.
 const BOOKWORM: [Case; 10] = every_configuration!(Kernel::Bookworm, "6_1");
 const TRIXIE: [Case; 10] = every_configuration!(Kernel::Trixie, "6_12");
 
@@ -96,7 +97,7 @@ const ALWAYS: [Case; 4] = [
     Case::new(
         "kernels::linux_6_12_bochs_import_is_impossible_and_named",
         Config::Bochs,
-        refused_import,
+        linux_6_12_bochs_import_is_impossible_and_named,
     )
     .kernel(Kernel::Trixie),
 ];
@@ -164,7 +165,9 @@ fn old_kernel_is_described(context: &mut TestContext<'_>) -> anyhow::Result<Outc
 
 /// Until Linux 6.12, bochs-drm has its buffers in the memory of the card and cannot import, although DRM_CAP_PRIME reports
 /// import.
-fn refused_import(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn linux_6_12_bochs_import_is_impossible_and_named(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     let line = "covalent matrix --json --source heap:system --format XR24";
     let report = guest.sh(line, COMMAND_LIMIT)?;

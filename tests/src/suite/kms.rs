@@ -38,29 +38,29 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "kms::state_left_on_virtio_is_reset",
         Config::Virtio,
-        left_on_virtio,
+        state_left_on_virtio_is_reset,
     ),
     Case::new(
         "kms::state_left_on_vkms_is_reset",
         Config::Vkms,
-        left_on_vkms,
+        state_left_on_vkms_is_reset,
     ),
     Case::new(
         "kms::nv12_camera_in_a_window_is_on_an_overlay",
         Config::Vkms,
-        overlay,
+        nv12_camera_in_a_window_is_on_an_overlay,
     )
     .seconds(90),
     Case::new(
         "kms::camera_under_a_window_is_drawn_and_returns_to_its_plane",
         Config::Vkms,
-        covered,
+        camera_under_a_window_is_drawn_and_returns_to_its_plane,
     )
     .seconds(60),
     Case::new(
         "kms::frame_in_the_steady_state_is_one_commit_and_one_event",
         Config::Virtio,
-        calls::of_the_card,
+        calls::frame_in_the_steady_state_is_one_commit_and_one_event,
     )
     .seconds(60),
     Case::new(
@@ -83,7 +83,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "kms::pointer_on_bochs_is_drawn",
         Config::Bochs,
-        pointer::pointer_drawn,
+        pointer::pointer_on_bochs_is_drawn,
     ),
 ];
 
@@ -126,7 +126,7 @@ fn check_reset(state: &KmsState, left: &LeftState, own: usize) -> anyhow::Result
     Ok(())
 }
 
-fn left_on_virtio(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn state_left_on_virtio_is_reset(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let (process, left) = leave(guest)?;
@@ -154,7 +154,7 @@ fn left_on_virtio(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn left_on_vkms(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn state_left_on_vkms_is_reset(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let (process, left) = leave(guest)?;
@@ -242,7 +242,9 @@ fn windowed(guest: &Guest, planes: &str) -> anyhow::Result<(PipelineReports, Rgb
     Ok((finished, picture))
 }
 
-fn overlay(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn nv12_camera_in_a_window_is_on_an_overlay(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let (on_plane, plane_picture) = windowed(guest, "all")?;
@@ -335,12 +337,15 @@ fn check_no_frame_is_lost(frames: &[FrameRecord]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn covered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn camera_under_a_window_is_drawn_and_returns_to_its_plane(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let pipeline = Pipeline {
         client: "--window --size 320x240 --format NV12 --fps 30 --frames 100000".to_owned(),
-        // Otherwise the second window is placed where it covers nothing.
+        // With `--kiosk` the second window covers the first one. Without it, the second window would be placed beside the first
+        // one.
         compositor: "--mode 640x480 --socket suite --kiosk".to_owned(),
         ..Pipeline::default()
     };

@@ -32,7 +32,7 @@ const LATEST_START: u32 = 7200;
 pub(super) const CASES: &[Case] = &[Case::new(
     "loopback::every_frame_arrives_whole_and_in_order",
     Config::Vkms,
-    numbered,
+    every_frame_arrives_whole_and_in_order,
 )
 .limit(Duration::from_secs(2400))];
 
@@ -46,7 +46,9 @@ struct WritebackRecord {
     checksum: String,
 }
 
-fn numbered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn every_frame_arrives_whole_and_in_order(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     // vivid's HDMI output 0 is connected to its HDMI input. Both are set to 640x480, because the input would otherwise detect
     // 720p.
     context.sh(

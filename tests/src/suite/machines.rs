@@ -21,30 +21,30 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "machines::virtio_recording_gives_same_plans_on_the_host",
         Config::Virtio,
-        recording,
+        check_recording,
     )
     .full(),
     Case::new(
         "machines::bochs_recording_gives_same_plans_on_the_host",
         Config::Bochs,
-        recording,
+        check_recording,
     )
     .full(),
     Case::new(
         "machines::vkms_recording_gives_same_plans_on_the_host",
         Config::Vkms,
-        recording,
+        check_recording,
     )
     .full(),
     Case::new(
         "machines::venus_recording_gives_same_plans_on_the_host",
         Config::Venus,
-        recording,
+        check_recording,
     ),
     Case::new(
         "machines::full_recording_gives_same_plans_on_the_host",
         Config::Full,
-        recording,
+        check_recording,
     ),
 ];
 
@@ -94,7 +94,7 @@ const REQUESTS: [PlanRequest; 5] = [
     ),
 ];
 
-fn recording(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn check_recording(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     compare(context, &REQUESTS)
 }
 

@@ -29,52 +29,52 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "matrix::virtio_verdicts_match_the_drivers",
         Config::Virtio,
-        verdicts,
+        check_verdicts,
     )
     .limit(LIMIT)
     .seconds(SECONDS),
     Case::new(
         "matrix::bochs_verdicts_match_the_drivers",
         Config::Bochs,
-        verdicts,
+        check_verdicts,
     )
     .limit(LIMIT)
     .seconds(SECONDS),
     Case::new(
         "matrix::vkms_verdicts_match_the_drivers",
         Config::Vkms,
-        verdicts,
+        check_verdicts,
     )
     .limit(LIMIT)
     .seconds(SECONDS),
     Case::new(
         "matrix::venus_verdicts_match_the_drivers",
         Config::Venus,
-        verdicts,
+        check_verdicts,
     )
     .limit(LIMIT)
     .seconds(SECONDS),
     Case::new(
         "matrix::full_verdicts_match_the_drivers",
         Config::Full,
-        verdicts,
+        check_verdicts,
     )
     .limit(LIMIT)
     .full(),
     Case::new(
-        "matrix::planted_wrong_results_of_gbm_and_vulkan_are_found",
+        "matrix::wrong_stored_results_of_gbm_and_vulkan_are_found",
         Config::Vkms,
-        wrong_results,
+        wrong_stored_results_of_gbm_and_vulkan_are_found,
     ),
     Case::new(
         "matrix::driver_that_aborts_the_helper_loses_only_its_rows",
         Config::Bochs,
-        aborted_helper,
+        driver_that_aborts_the_helper_loses_only_its_rows,
     ),
     Case::new(
         "matrix::virtio_verdicts_in_4g_match_the_drivers",
         Config::Virtio,
-        verdicts,
+        check_verdicts,
     )
     .memory(Memory::FOUR_GIBIBYTES)
     .limit(LIMIT)
@@ -82,7 +82,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "matrix::virtio_verdicts_in_6g_match_the_drivers",
         Config::Virtio,
-        verdicts,
+        check_verdicts,
     )
     .memory(Memory::SIX_GIBIBYTES)
     .limit(LIMIT)
@@ -90,7 +90,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "matrix::bochs_verdicts_in_6g_match_the_drivers",
         Config::Bochs,
-        verdicts,
+        check_verdicts,
     )
     .memory(Memory::SIX_GIBIBYTES)
     .limit(LIMIT)
@@ -98,7 +98,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "matrix::vkms_verdicts_in_6g_match_the_drivers",
         Config::Vkms,
-        verdicts,
+        check_verdicts,
     )
     .memory(Memory::SIX_GIBIBYTES)
     .limit(LIMIT)
@@ -106,7 +106,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "matrix::venus_verdicts_in_6g_match_the_drivers",
         Config::Venus,
-        verdicts,
+        check_verdicts,
     )
     .memory(Memory::SIX_GIBIBYTES)
     .limit(LIMIT)
@@ -114,7 +114,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "matrix::full_verdicts_in_6g_match_the_drivers",
         Config::Full,
-        verdicts,
+        check_verdicts,
     )
     .memory(Memory::SIX_GIBIBYTES)
     .limit(LIMIT)
@@ -122,36 +122,36 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "matrix::plan_for_camera_display_and_cpu_is_proved",
         Config::Virtio,
-        proved,
+        plan_for_camera_display_and_cpu_is_proved,
     ),
     Case::new(
         "matrix::plan_for_gbm_and_vulkan_is_proved",
         Config::Virtio,
-        rendered,
+        plan_for_gbm_and_vulkan_is_proved,
     ),
     Case::new(
         "matrix::virtual_gpu_limits_are_reported_and_avoided",
         Config::Venus,
-        virtual_gpu,
+        virtual_gpu_limits_are_reported_and_avoided,
     ),
     Case::new(
         "matrix::display_with_another_drm_master_is_untested",
         Config::Virtio,
-        other_master,
+        display_with_another_drm_master_is_untested,
     ),
     Case::new(
         "matrix::helper_killed_repeatedly_is_restarted",
         Config::Bochs,
-        killed_helper,
+        helper_killed_repeatedly_is_restarted,
     ),
     Case::new(
         "matrix::missing_helper_is_named",
         Config::Bochs,
-        missing_helper,
+        missing_helper_is_named,
     ),
 ];
 
-fn verdicts(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn check_verdicts(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     // All formats in one size need up to seven thousand trials. A normal run of the suite tries only one format of each kind.
     let options = if context.is_full() {
         "--size 640x480 --size 1280x720 --size 642x482"
@@ -173,7 +173,9 @@ fn verdicts(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 /// Two stored trial results are wrong, one for GBM and one for Vulkan. `covalent matrix --verify` must report both, and no other
 /// cell may be wrong.
-fn wrong_results(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn wrong_stored_results_of_gbm_and_vulkan_are_found(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let results: Vec<Value> = [("vkms", "gbm"), ("llvmpipe", "vulkan")]
         .into_iter()
         .map(|(driver, interface)| {
@@ -181,7 +183,7 @@ fn wrong_results(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
                 "participant": {"driver": driver, "role": "import", "interface": interface},
                 "effect": {"refuses": {"source": "heap:system", "scope": {}, "refusal": {
                     "kind": "structural", "device": driver, "operation": "import",
-                    "cause": "answer", "words": "a planted wrong result",
+                    "cause": "answer", "words": "a deliberately wrong result",
                 }}},
                 "origin": {"learnt": {"at": 1, "times": 2}},
             })
@@ -222,7 +224,9 @@ fn wrong_results(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 /// The helper process is aborted as soon as it has loaded lavapipe. `covalent matrix` must continue, report the cause, and print
 /// all other rows.
-fn aborted_helper(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn driver_that_aborts_the_helper_loses_only_its_rows(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let script = "#!/bin/sh\n\
         (while [ -e /proc/$$/maps ]; do\n\
         grep -q libvulkan_lvp /proc/$$/maps && kill -ABRT $$; sleep 0.02\n\
@@ -267,7 +271,9 @@ fn count_dmabufs(context: &mut TestContext<'_>) -> anyhow::Result<String> {
     Ok(context.sh(line, COMMAND_LIMIT)?.text())
 }
 
-fn proved(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn plan_for_camera_display_and_cpu_is_proved(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let line =
         "covalent plan --camera /dev/video0 --display /dev/dri/card0 --cpu rarely --prove --json";
     let report: Value = serde_json::from_slice(&context.sh(line, COMMAND_LIMIT)?.stdout)?;
@@ -288,7 +294,7 @@ fn proved(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 /// Plans for a camera, GBM and Vulkan. The helper process tries the imports of both drivers.
-fn rendered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn plan_for_gbm_and_vulkan_is_proved(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let line = "covalent plan --camera /dev/video0 --gbm /dev/dri/card0 --vulkan --prove --json";
     let report: Value = serde_json::from_slice(&context.sh(line, LONG_LIMIT)?.stdout)?;
     ensure!(report["ending"] == "proved", "{report}");
@@ -310,7 +316,9 @@ fn rendered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 /// Checks that the limits of the virtual GPU are reported with a reason before any trial, and that the pipeline still shows its
 /// picture (`renderer::gpu_and_cpu_draw_windows_alike` checks the pixels).
-fn virtual_gpu(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn virtual_gpu_limits_are_reported_and_avoided(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let line = "covalent matrix --json --source heap:system --source texture: --format XR24";
     let report: Value = serde_json::from_slice(&context.sh(line, LONG_LIMIT)?.stdout)?;
     // The host's Vulkan driver renders on the CPU, and the host has no /dev/udmabuf, so no image of Venus can be exported.
@@ -364,7 +372,9 @@ fn virtual_gpu(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn other_master(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn display_with_another_drm_master_is_untested(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     // modetest holds DRM master until its input ends.
     let line = "connector=$(modetest -M virtio_gpu -c | awk '/connected/ { print $1; exit }'); \
                 rm -f /tmp/hold; mkfifo /tmp/hold; \
@@ -396,7 +406,7 @@ fn other_master(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn killed_helper(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn helper_killed_repeatedly_is_restarted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     // lavapipe takes longer to load than the first helpers live, so it is left out. At least one trial must fit into the life of
     // a helper, even on a busy machine, so each helper lives slightly longer than those before it.
     let script = "#!/bin/sh\necho >>/tmp/helpers\nlife=$((4 + $(wc -l </tmp/helpers) / 4))\n\
@@ -423,7 +433,7 @@ fn killed_helper(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn missing_helper(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn missing_helper_is_named(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     let program = "covalent plan --camera /dev/video0 --prove";
     let output = guest.sh(

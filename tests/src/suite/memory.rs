@@ -10,7 +10,7 @@ use super::{Case, Outcome, TestContext};
 pub(super) const CASES: &[Case] = &[Case::new(
     "memory::pages_of_every_size_are_safe_dma_bufs",
     Config::Virtio,
-    pages,
+    pages_of_every_size_are_safe_dma_bufs,
 )
 .memory(Memory::FOUR_GIBIBYTES)];
 
@@ -22,9 +22,10 @@ const RESERVE: &str = "echo 3 > /proc/sys/vm/drop_caches && echo 1 > /proc/sys/v
 /// The number of guests that are booted until one has a contiguous block of one GiB.
 const MAX_BOOTS: usize = 6;
 
+/// Gives all huge pages back to the kernel.
 const RELEASE: &str = "echo 0 | tee /sys/kernel/mm/hugepages/hugepages-*/nr_hugepages";
 
-fn pages(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn pages_of_every_size_are_safe_dma_bufs(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let limit = Duration::from_secs(60);
     // A contiguous block of one GiB is free only shortly after boot, and only if the kernel's random load address leaves one.
     let mut reserved = Err(anyhow::anyhow!("no guest was booted"));

@@ -197,7 +197,7 @@ impl Case {
         self
     }
 
-    /// Sets that the guest's clock counts instructions. Its processor is then always emulated.
+    /// Sets that the guest's clock advances with each instruction (QEMU's `-icount`). Its CPU is then always emulated.
     #[must_use]
     pub const fn counted(mut self) -> Self {
         self.needs.counted = true;

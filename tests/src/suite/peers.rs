@@ -38,6 +38,10 @@ pub(super) const CASES: &[Case] = &[
     case("peers::weston_with_gl_shows_the_camera", |context| {
         compositors::shows_the_camera(context, &compositors::WESTON_GL)
     }),
+    case(
+        "peers::weston_with_pixman_shows_vulkan_by_one_copy",
+        |context| compositors::shows_vulkan(context, &compositors::WESTON_PIXMAN),
+    ),
     case("peers::cage_shows_the_camera_by_one_copy", |context| {
         compositors::shows_the_camera(context, &compositors::CAGE)
     }),

@@ -9,20 +9,20 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "planes::virtio_planes_show_what_they_list",
         Config::Virtio,
-        planes,
+        check_planes,
     ),
     Case::new(
         "planes::bochs_planes_show_what_they_list",
         Config::Bochs,
-        planes,
+        check_planes,
     ),
     Case::new(
         "planes::vkms_planes_show_what_they_list",
         Config::Vkms,
-        planes,
+        check_planes,
     ),
 ];
 
-fn planes(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn check_planes(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     check(context, "planes")
 }

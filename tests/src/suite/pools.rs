@@ -18,14 +18,17 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub(super) const CASES: &[Case] = &[Case::new(
     "pools::region_of_a_heap_and_a_queue_counts_the_buffers_that_fit",
     Config::Vkms,
-    shared_region,
+    region_of_a_heap_and_a_queue_counts_the_buffers_that_fit,
 )
 .contiguous(32)];
 
+/// The two sources that allocate from the same contiguous region.
 const HEAP: &str = "heap:default_cma_region";
 const QUEUE: &str = "v4l2:vivid@platform:vivid-001:capture";
 
-fn shared_region(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn region_of_a_heap_and_a_queue_counts_the_buffers_that_fit(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     // A frame takes 8 MiB of the region, so even an unused region cannot hold five frames.
     let large =
         "covalent plan --camera /dev/video2 --size 1920x1080 --format XR24 --count 5 --json";

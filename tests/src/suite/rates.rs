@@ -17,7 +17,7 @@ use super::{Case, Outcome, TestContext};
 pub(super) const CASES: &[Case] = &[Case::new(
     "rates::every_source_is_measured_without_leaks",
     Config::Bochs,
-    every_source,
+    every_source_is_measured_without_leaks,
 )];
 
 /// The time limit of a round of all measurements and its warm-up on a busy machine without KVM.
@@ -51,7 +51,9 @@ struct LeftOut {
     why: String,
 }
 
-fn every_source(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn every_source_is_measured_without_leaks(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let before = bufinfo(context)?;
     let guest = context.guest()?;
     let probed = run_checked(guest, "covalent probe --json", LONG_LIMIT)?;

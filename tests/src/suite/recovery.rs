@@ -42,17 +42,17 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "recovery::intermittent_request_errors_lose_no_buffer",
         Config::Virtio,
-        intermittent_errors,
+        intermittent_request_errors_lose_no_buffer,
     ),
     Case::new(
         "recovery::request_that_fails_once_does_not_prevent_the_start",
         Config::Virtio,
-        failing_starts,
+        request_that_fails_once_does_not_prevent_the_start,
     ),
     Case::new(
         "recovery::display_replugged_into_a_busy_card_shows_frames",
         Config::Virtio,
-        replugged,
+        display_replugged_into_a_busy_card_shows_frames,
     ),
 ];
 
@@ -127,7 +127,9 @@ grep -c '"retries"' frames.jsonl
 
 /// Makes every eleventh ioctl fail, whatever the request is: a commit, a query or signal of a syncobj, or the start of CPU
 /// access.
-fn intermittent_errors(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn intermittent_request_errors_lose_no_buffer(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     for client in [
         "covalent-pattern --dmabuf --sync explicit",
@@ -170,7 +172,9 @@ injected
 
 /// Makes one ioctl on the card fail in each start. With `--seccomp-bpf`, strace stops the compositor only at ioctls, and not at
 /// each of the thousands of other system calls of a start.
-fn failing_starts(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn request_that_fails_once_does_not_prevent_the_start(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let starts = if context.is_full() {
         STARTS_IN_FULL
     } else {
@@ -195,7 +199,9 @@ done"#
 
 /// Makes thirteen successive ioctls on the card fail with EBUSY while the display is unplugged and plugged in again. The number
 /// is limited, because otherwise every attempt of the compositor could fail at the same step.
-fn replugged(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn display_replugged_into_a_busy_card_shows_frames(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let script = format!(
         r#"{SHELL}

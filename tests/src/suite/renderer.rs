@@ -27,17 +27,17 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "renderer::gpu_and_cpu_draw_windows_alike",
         Config::Venus,
-        windows,
+        gpu_and_cpu_draw_windows_alike,
     ),
     Case::new(
         "renderer::buffer_the_gpu_cannot_import_is_uploaded_with_a_reason",
         Config::Venus,
-        cannot_import,
+        buffer_the_gpu_cannot_import_is_uploaded_with_a_reason,
     ),
     Case::new(
         "renderer::card_without_a_gpu_is_drawn_by_the_cpu_with_a_reason",
         Config::Virtio,
-        no_gpu,
+        card_without_a_gpu_is_drawn_by_the_cpu_with_a_reason,
     ),
 ];
 
@@ -53,19 +53,19 @@ struct RunResult {
     log: String,
 }
 
-/// Runs a client under the compositor, and returns the compositor's picture of the second frame.
-fn run_client(guest: &Guest, compositor: &str, client: &str) -> anyhow::Result<RunResult> {
+/// Runs the command `client` under the compositor with these options, and returns the compositor's picture of the second frame.
+fn run_client(guest: &Guest, options: &str, client: &str) -> anyhow::Result<RunResult> {
     let output = guest.sh(
         &format!(
             "rm -f /tmp/renderer.*; RUST_LOG=covalent_compositor=info covalent-compositor \
-             --report /tmp/renderer.jsonl --screenshot /tmp/renderer.png --screenshot-after {PICTURED_FRAME} {compositor} -- {client}"
+             --report /tmp/renderer.jsonl --screenshot /tmp/renderer.png --screenshot-after {PICTURED_FRAME} {options} -- {client}"
         ),
         LIMIT,
     )?;
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(
         output.status.success(),
-        "{client} under {compositor:?} ended with {}:\n{log}",
+        "{client} under the compositor with the options {options:?} ended with {}:\n{log}",
         output.status
     );
     let picture = guest
@@ -73,10 +73,10 @@ fn run_client(guest: &Guest, compositor: &str, client: &str) -> anyhow::Result<R
         .context("no picture was saved")?;
     let frames = guest.get("/tmp/renderer.jsonl")?;
     let frames = parse_frames(&String::from_utf8_lossy(&frames))?;
-    // Otherwise the picture is the one that the compositor saved at its end, without the client's window.
+    // If that frame was not shown, the compositor saved the picture when it ended, without the client's window.
     ensure!(
         frames.iter().any(|frame| frame.frame == PICTURED_FRAME),
-        "{client} under {compositor:?}: frame {PICTURED_FRAME} was not shown, only {} frames:\n{log}",
+        "{client} under the compositor with the options {options:?}: frame {PICTURED_FRAME} was not shown, only {} frames:\n{log}",
         frames.len()
     );
     Ok(RunResult {
@@ -127,16 +127,17 @@ fn set_still_picture(guest: &Guest) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn windows(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    const DMABUF: &str = "covalent-pattern --window --size 320x240 --frames 8 --fps 5 --dmabuf";
-    const SHM: &str = "covalent-pattern --window --size 320x240 --frames 8 --fps 5";
-    const CAMERA: &str = "covalent-camera --window --size 320x240 --fps 15 --frames 10";
+fn gpu_and_cpu_draw_windows_alike(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    const DMABUF_CLIENT: &str =
+        "covalent-pattern --window --size 320x240 --frames 8 --fps 5 --dmabuf";
+    const SHM_CLIENT: &str = "covalent-pattern --window --size 320x240 --frames 8 --fps 5";
+    const CAMERA_CLIENT: &str = "covalent-camera --window --size 320x240 --fps 15 --frames 10";
     // The last number of each entry is the number of bytes that the CPU copies for each frame. A wl_shm buffer has to be
     // uploaded.
     let clients = [
-        ("dmabuf", DMABUF, 0),
-        ("shm", SHM, 320 * 240 * 4),
-        ("camera", CAMERA, 0),
+        ("dmabuf", DMABUF_CLIENT, 0),
+        ("shm", SHM_CLIENT, 320 * 240 * 4),
+        ("camera", CAMERA_CLIENT, 0),
     ];
     let mut pictures = Vec::new();
     {
@@ -186,7 +187,9 @@ fn windows(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn cannot_import(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn buffer_the_gpu_cannot_import_is_uploaded_with_a_reason(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     set_still_picture(guest)?;
     let client = "covalent-camera --window --size 320x240 --format YUYV --frames 6";
@@ -218,7 +221,9 @@ fn cannot_import(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn no_gpu(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn card_without_a_gpu_is_drawn_by_the_cpu_with_a_reason(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     let client = "covalent-pattern --window --size 320x240 --frames 8 --fps 5 --dmabuf";
     let shown = run_client(guest, "", client)?;

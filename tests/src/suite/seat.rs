@@ -28,32 +28,32 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "seat::user_without_root_gets_the_display_from_seatd",
         Config::Virtio,
-        user,
+        user_without_root_gets_the_display_from_seatd,
     ),
     Case::new(
         "seat::console_switch_pauses_and_resumes",
         Config::Virtio,
-        console_switch,
+        console_switch_pauses_and_resumes,
     ),
     Case::new(
         "seat::display_unplugged_and_replugged_shows_frames",
         Config::Virtio,
-        unplug,
+        display_unplugged_and_replugged_shows_frames,
     ),
     Case::new(
         "seat::pipeline_continues_after_a_freeze",
         Config::Virtio,
-        freeze,
+        pipeline_continues_after_a_freeze,
     ),
     Case::new(
         "seat::second_compositor_reports_the_busy_display",
         Config::Virtio,
-        second_compositor,
+        second_compositor_reports_the_busy_display,
     ),
     Case::new(
         "seat::match_mode_scans_out_a_smaller_camera",
         Config::Virtio,
-        match_mode,
+        match_mode_scans_out_a_smaller_camera,
     ),
 ];
 
@@ -119,7 +119,9 @@ fn check_no_frames(running: &RunningPipeline<'_>) -> anyhow::Result<usize> {
     Ok(after.frames)
 }
 
-fn user(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn user_without_root_gets_the_display_from_seatd(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let session = Session::start(guest)?;
@@ -149,7 +151,7 @@ fn user(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn console_switch(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn console_switch_pauses_and_resumes(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.fresh_guest()?;
     set_pattern(guest, 1)?;
     let home = run_checked(guest, "cat /sys/class/tty/tty0/active", COMMAND_LIMIT)?.text();
@@ -177,7 +179,9 @@ fn console_switch(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn unplug(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn display_unplugged_and_replugged_shows_frames(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     const CONNECTOR: &str = "/sys/class/drm/card0-Virtual-1/status";
     const NOTIFY: &str = "udevadm trigger -c change /sys/class/drm/card0";
     let guest = context.guest()?;
@@ -223,7 +227,7 @@ fn unplug(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 /// Runs the freezer test of the kernel's suspend: every process is frozen for five seconds, as before devices are suspended. The
 /// guest cannot be suspended completely, because virtio-serial and 9p do not resume.
-fn freeze(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn pipeline_continues_after_a_freeze(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const ROUNDS: usize = 2;
     const FREEZE: &str = "echo freezer > /sys/power/pm_test && echo freeze > /sys/power/state; status=$?; \
         echo none > /sys/power/pm_test; exit $status";
@@ -261,7 +265,9 @@ fn freeze(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn second_compositor(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn second_compositor_reports_the_busy_display(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let pipeline = Pipeline {
@@ -285,7 +291,7 @@ fn second_compositor(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn match_mode(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn match_mode_scans_out_a_smaller_camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let pipeline = Pipeline {

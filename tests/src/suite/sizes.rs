@@ -28,20 +28,32 @@ const SIZES: [(&str, bool); 6] = [
 ];
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("sizes::every_size_is_shown_in_2g", Config::Virtio, sizes)
-        .full()
-        .limit(Duration::from_secs(3000)),
-    Case::new("sizes::every_size_is_shown_in_4g", Config::Virtio, sizes)
-        .memory(Memory::FOUR_GIBIBYTES)
-        .full()
-        .limit(Duration::from_secs(3000)),
-    Case::new("sizes::every_size_is_shown_in_6g", Config::Virtio, sizes)
-        .memory(Memory::SIX_GIBIBYTES)
-        .full()
-        .limit(Duration::from_secs(3000)),
+    Case::new(
+        "sizes::every_size_is_shown_in_2g",
+        Config::Virtio,
+        check_sizes,
+    )
+    .full()
+    .limit(Duration::from_secs(3000)),
+    Case::new(
+        "sizes::every_size_is_shown_in_4g",
+        Config::Virtio,
+        check_sizes,
+    )
+    .memory(Memory::FOUR_GIBIBYTES)
+    .full()
+    .limit(Duration::from_secs(3000)),
+    Case::new(
+        "sizes::every_size_is_shown_in_6g",
+        Config::Virtio,
+        check_sizes,
+    )
+    .memory(Memory::SIX_GIBIBYTES)
+    .full()
+    .limit(Duration::from_secs(3000)),
 ];
 
-fn sizes(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn check_sizes(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     set_pattern(context.guest()?, 1)?;
     for (size, has_mode) in SIZES {
         check_size(context, size, has_mode).with_context(|| size.to_owned())?;

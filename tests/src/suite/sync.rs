@@ -15,42 +15,50 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "sync::fences_convert_between_sync_files_timelines_and_dma_bufs",
         Config::Full,
-        conversions,
+        fences_convert_between_sync_files_timelines_and_dma_bufs,
     ),
     Case::new(
         "sync::vulkan_fences_convert_to_sync_files_and_timelines",
         Config::Full,
-        vulkan_fences,
+        vulkan_fences_convert_to_sync_files_and_timelines,
     ),
     Case::new(
         "sync::accesses_with_pending_fences_complete_in_order",
         Config::Full,
-        accesses,
+        accesses_with_pending_fences_complete_in_order,
     ),
     Case::new(
         "sync::assertions_of_igt_and_the_vulkan_cts_hold",
         Config::Full,
-        ported,
+        assertions_of_igt_and_the_vulkan_cts_hold,
     ),
 ];
 
-fn conversions(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn fences_convert_between_sync_files_timelines_and_dma_bufs(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     // sw_sync's fences are signalled only when the check advances their timeline.
     context.sh("modprobe sw_sync", COMMAND_LIMIT)?;
     check(context, "sync")
 }
 
-fn vulkan_fences(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn vulkan_fences_convert_to_sync_files_and_timelines(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     context.sh("modprobe sw_sync", COMMAND_LIMIT)?;
     check(context, "device-sync")
 }
 
-fn accesses(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn accesses_with_pending_fences_complete_in_order(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     context.sh("modprobe sw_sync", COMMAND_LIMIT)?;
     check(context, "handovers")
 }
 
-fn ported(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn assertions_of_igt_and_the_vulkan_cts_hold(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     context.sh("modprobe sw_sync", COMMAND_LIMIT)?;
     check(context, "ported")
 }

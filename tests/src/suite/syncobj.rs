@@ -31,23 +31,27 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "syncobj::frames_with_pending_fences_are_shown_once_written",
         Config::Virtio,
-        pending_fences,
+        frames_with_pending_fences_are_shown_once_written,
     ),
     Case::new(
         "syncobj::missing_releases_are_reported_and_awaited",
         Config::Virtio,
-        missing_releases,
+        missing_releases_are_reported_and_awaited,
     ),
     Case::new(
         "syncobj::client_killed_before_its_point_leaves_nothing",
         Config::Virtio,
-        killed,
+        client_killed_before_its_point_leaves_nothing,
     ),
-    Case::new("syncobj::camera_uses_explicit_sync", Config::Virtio, camera),
+    Case::new(
+        "syncobj::camera_uses_explicit_sync",
+        Config::Virtio,
+        camera_uses_explicit_sync,
+    ),
     Case::new(
         "syncobj::card_without_timelines_offers_no_explicit_sync",
         Config::Vkms,
-        without_timelines,
+        card_without_timelines_offers_no_explicit_sync,
     ),
 ];
 
@@ -74,7 +78,9 @@ fn run_theme(context: &mut TestContext<'_>, theme: &str) -> anyhow::Result<Outco
 
 /// Commits frames whose rendering is pending. Frames in the card's own memory are scanned out; frames in a heap's memory are
 /// composited. If the fences are left out, the check client must detect wrong frames.
-fn pending_fences(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn frames_with_pending_fences_are_shown_once_written(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     context.sh("modprobe sw_sync", COMMAND_LIMIT)?;
     let compositor = TestCompositor::start(context)?;
     let check = "covalent-syncobj-check held --source dumb:virtio_gpu --source heap:system";
@@ -97,12 +103,16 @@ fn pending_fences(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         direct >= 60 && composed >= 60,
         "only {direct} frames were scanned out and {composed} were composited"
     );
-    let planted = compositor.run_client(context, "", &format!("{check} --planted --frames 20"))?;
-    context.save_artefact("planted.txt", planted.stdout.as_bytes())?;
+    let without_fences = compositor.run_client(
+        context,
+        "",
+        &format!("{check} --without-fences --frames 20"),
+    )?;
+    context.save_artefact("without-fences.txt", without_fences.stdout.as_bytes())?;
     let failed = |line: &&str| line.starts_with("failed ");
     ensure!(
-        planted.status == 1 && planted.stdout.lines().filter(failed).count() == 2,
-        "the check client did not detect the wrong frames without fences: {planted:?}"
+        without_fences.status == 1 && without_fences.stdout.lines().filter(failed).count() == 2,
+        "the check client did not detect the wrong frames without fences: {without_fences:?}"
     );
     compositor.check_nothing_left(context, "frames with pending fences")?;
     compositor.stop(context)?;
@@ -110,7 +120,9 @@ fn pending_fences(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 /// A stopped compositor releases no buffers. The clients must report this, wait, and continue when the compositor continues.
-fn missing_releases(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn missing_releases_are_reported_and_awaited(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     for client in [
         "covalent-camera --sync explicit",
@@ -148,7 +160,9 @@ fn missing_releases(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn client_killed_before_its_point_leaves_nothing(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     for _ in 0..5 {
         let mut client = compositor.start_client(context, "covalent-syncobj-check hang")?;
@@ -166,7 +180,7 @@ fn killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 /// Checks that the camera's buffers use explicit synchronisation by default, and implicit synchronisation if an option requests
 /// it, and that all frames are shown in both cases.
-fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn camera_uses_explicit_sync(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     for (option, sync) in [
         ("", "explicit"),
         ("--sync explicit", "explicit"),
@@ -192,7 +206,9 @@ fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn without_timelines(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn card_without_timelines_offers_no_explicit_sync(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let exit = compositor.run_camera(context, "", "--sync explicit --frames 1")?;
     ensure!(

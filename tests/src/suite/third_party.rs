@@ -16,23 +16,23 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "third_party::vkcube_and_vkmark_are_shown",
         Config::Virtio,
-        vulkan_programs,
+        vkcube_and_vkmark_are_shown,
     ),
     Case::new(
         "third_party::v4l2_compliance_streams_into_dma_bufs",
         Config::Virtio,
-        compliance,
+        v4l2_compliance_streams_into_dma_bufs,
     ),
     Case::new(
         "third_party::piglit_results_match_the_baseline",
         Config::Venus,
-        piglit,
+        piglit_results_match_the_baseline,
     ),
 ];
 
 /// Checks vkcube and vkmark, which draw with Vulkan's own swapchains. With lavapipe, Mesa presents these swapchains through
 /// shared memory.
-fn vulkan_programs(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn vkcube_and_vkmark_are_shown(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const FRAMES: usize = 20;
     let compositor = TestCompositor::start(context)?;
     let before = compositor.frames(context)?.len();
@@ -77,7 +77,7 @@ const KNOWN_FAILURES: &[(&str, &str)] = &[
 ];
 
 /// Checks v4l2-compliance with dma-bufs that another queue exports, into which the camera streams as into the buffers of a plan.
-fn compliance(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn v4l2_compliance_streams_into_dma_bufs(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let output = context.guest()?.sh(
         "v4l2-compliance -P -d /dev/video0 -e /dev/video1 -s 5 2>&1",
         LONG_LIMIT,
@@ -120,6 +120,7 @@ const fn baseline(test: &'static str, result: &'static str, why: &'static str) -
     Baseline { test, result, why }
 }
 
+/// Why a test is skipped that needs OpenGL ES 1.
 const NO_ES1: &str = "it needs a context of OpenGL ES 1, which Debian's Mesa does not have";
 
 /// The results of `ext_image_dma_buf_import-*` with Mesa 26.1 and virgl over llvmpipe.
@@ -148,7 +149,7 @@ const BASELINE: &[Baseline] = &[
 ];
 
 /// Checks how EGL on this card handles dma-bufs. If a result changes, the compositor's GPU renderer may be affected.
-fn piglit(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn piglit_results_match_the_baseline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let mut results = String::new();
     let mut differ = Vec::new();
     for Baseline { test, result, why } in BASELINE {

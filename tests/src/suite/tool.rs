@@ -17,12 +17,12 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "tool::json_of_every_verb_matches_its_schema",
         Config::Virtio,
-        json,
+        json_of_every_verb_matches_its_schema,
     ),
     Case::new(
         "tool::interrupted_matrix_prints_its_partial_report",
         Config::Virtio,
-        interrupted,
+        interrupted_matrix_prints_its_partial_report,
     ),
 ];
 
@@ -84,7 +84,7 @@ const REPORTS: [(&str, &str); 14] = [
     ),
 ];
 
-fn json(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn json_of_every_verb_matches_its_schema(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let folder = checkout().join("docs/schema");
     let read = |name: &str| -> anyhow::Result<Value> {
         let path = folder.join(format!("{name}.json"));
@@ -128,7 +128,9 @@ fn json(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn interrupted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn interrupted_matrix_prints_its_partial_report(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
         // The matrix has thousands of cells, so it is far from complete when the first progress line appears.
         let line = format!(

@@ -17,8 +17,9 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 /// The time limit to show a few hundred frames.
 const FRAMES_LIMIT: Duration = Duration::from_secs(120);
 
-const CLIENT: &str = "/tmp/trace-client.json";
-const COMPOSITOR: &str = "/tmp/trace-compositor.json";
+/// The files with the traces of the client and of the compositor, in the guest.
+const CLIENT_TRACE: &str = "/tmp/trace-client.json";
+const COMPOSITOR_TRACE: &str = "/tmp/trace-compositor.json";
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
@@ -34,7 +35,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "trace::unwritable_file_is_named_in_the_error",
         Config::Virtio,
-        unwritable,
+        unwritable_file_is_named_in_the_error,
     ),
 ];
 
@@ -133,7 +134,7 @@ fn check(
     );
     let reported = frame
         .flipped_ns
-        .context("the frame has no time of a flip")?;
+        .context("the record of the frame has no time of its page flip")?;
     let same = |one: f64| (one * 1_000.0 - float(reported)).abs() < 1_000.0;
     ensure!(
         same(flipped.from) && same(shown.from),
@@ -157,8 +158,8 @@ fn float(nanoseconds: u64) -> f64 {
 
 fn traced(context: &mut TestContext<'_>, size: &str, path: Path) -> anyhow::Result<Outcome> {
     let pipeline = Pipeline {
-        client: format!("{size} --frames 60 --trace {CLIENT}"),
-        compositor: format!("--trace {COMPOSITOR}"),
+        client: format!("{size} --frames 60 --trace {CLIENT_TRACE}"),
+        compositor: format!("--trace {COMPOSITOR_TRACE}"),
         ..Pipeline::default()
     };
     let guest = context.guest()?;
@@ -168,8 +169,8 @@ fn traced(context: &mut TestContext<'_>, size: &str, path: Path) -> anyhow::Resu
         context.save_artefact(path.trim_start_matches("/tmp/"), text.as_bytes())?;
         parse(&text)
     };
-    let client = read(CLIENT)?;
-    let compositor = read(COMPOSITOR)?;
+    let client = read(CLIENT_TRACE)?;
+    let compositor = read(COMPOSITOR_TRACE)?;
     let display = context
         .sh(
             "basename $(ls -d /sys/class/drm/card*-*) | cut -d- -f2-",
@@ -210,7 +211,7 @@ fn traced(context: &mut TestContext<'_>, size: &str, path: Path) -> anyhow::Resu
     Ok(Outcome::Passed)
 }
 
-fn unwritable(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn unwritable_file_is_named_in_the_error(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     for (program, options) in [
         ("covalent-compositor", ""),
         ("covalent-camera", "--frames 1"),

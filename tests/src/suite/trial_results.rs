@@ -14,33 +14,35 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "trial_results::learnt_at_one_size_apply_after_reboot_at_another_size",
         Config::Virtio,
-        reused_after_reboot,
+        learnt_at_one_size_apply_after_reboot_at_another_size,
     )
     .last()
     .limit(LIMIT),
     Case::new(
         "trial_results::refusal_by_gbm_applies_to_gbm_alone",
         Config::Venus,
-        gbm_refusal,
+        refusal_by_gbm_applies_to_gbm_alone,
     ),
     Case::new(
         "trial_results::damaged_file_is_renamed_and_reported",
         Config::Bochs,
-        damaged,
+        damaged_file_is_renamed_and_reported,
     ),
     Case::new(
         "trial_results::file_of_a_newer_version_stays_unchanged",
         Config::Bochs,
-        newer_version,
+        file_of_a_newer_version_stays_unchanged,
     ),
     Case::new(
         "trial_results::unwritable_folder_is_reported",
         Config::Virtio,
-        unwritable_folder,
+        unwritable_folder_is_reported,
     ),
 ];
 
-fn reused_after_reboot(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn learnt_at_one_size_apply_after_reboot_at_another_size(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     context.fresh_guest()?;
     write_wrong_claim(context, "640x360", "/tmp/small.json")?;
     // Before any trial, the solver trusts the wrong claim in the request.
@@ -131,7 +133,7 @@ fn reused_after_reboot(context: &mut TestContext<'_>) -> anyhow::Result<Outcome>
 
 /// The request claims that Mesa's driver for a virtio-gpu with a renderer imports any memory. The driver refuses, and the refusal
 /// is stored only for GBM.
-fn gbm_refusal(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn refusal_by_gbm_applies_to_gbm_alone(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let path = "/tmp/gbm.json";
     let record = "covalent plan --gbm /dev/dri/card0 --format XR24";
     context.sh(&format!("{record} --record {path}"), LONG_LIMIT)?;
@@ -226,7 +228,7 @@ fn with_file(context: &mut TestContext<'_>, contents: &[u8]) -> anyhow::Result<S
     Ok("XDG_CACHE_HOME=/tmp/cache".to_owned())
 }
 
-fn damaged(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn damaged_file_is_renamed_and_reported(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let whole = br#"{"format":"covalent facts","version":1,"facts":[]}"#;
     for contents in [
         &whole[..30],
@@ -283,7 +285,9 @@ fn damaged(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn newer_version(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn file_of_a_newer_version_stays_unchanged(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let contents = br#"{"format":"covalent facts","version":2,"facts":{"by":"name"}}"#;
     let cache = with_file(context, contents)?;
     let guest = context.guest()?;
@@ -300,7 +304,7 @@ fn newer_version(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn unwritable_folder(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn unwritable_folder_is_reported(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     write_wrong_claim(context, "640x480", "/tmp/claim.json")?;
     let guest = context.guest()?;
     // Root may write everywhere, except below a path that is no folder, and in /proc.

@@ -14,10 +14,12 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 pub(super) const CASES: &[Case] = &[Case::new(
     "views::only_cpu_access_guards_make_writes_visible",
     Config::Bochs,
-    guards,
+    only_cpu_access_guards_make_writes_visible,
 )];
 
-fn guards(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn only_cpu_access_guards_make_writes_visible(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let module = build(&context.image().root, context.share())?;
     context.sh(&format!("insmod {}", module.display()), COMMAND_LIMIT)?;
     let outcome = check(context, "views")?;

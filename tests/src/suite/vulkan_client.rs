@@ -38,37 +38,37 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "vulkan_client::scene_with_explicit_sync_is_scanned_out",
         Config::Virtio,
-        explicit_sync,
+        scene_with_explicit_sync_is_scanned_out,
     ),
     Case::new(
         "vulkan_client::odd_sized_window_with_implicit_sync_is_shown",
         Config::Virtio,
-        implicit_sync,
+        odd_sized_window_with_implicit_sync_is_shown,
     ),
     Case::new(
         "vulkan_client::changed_feedback_and_size_recreate_the_swapchain",
         Config::Virtio,
-        recreated,
+        changed_feedback_and_size_recreate_the_swapchain,
     ),
     Case::new(
         "vulkan_client::camera_is_a_texture_in_rgb_and_yuv",
         Config::Virtio,
-        camera,
+        camera_is_a_texture_in_rgb_and_yuv,
     ),
     Case::new(
         "vulkan_client::killed_client_leaves_nothing",
         Config::Virtio,
-        killed,
+        killed_client_leaves_nothing,
     ),
     Case::new(
         "vulkan_client::scene_is_whole_on_a_card_without_syncobj",
         Config::Vkms,
-        without_syncobj,
+        scene_is_whole_on_a_card_without_syncobj,
     ),
     Case::new(
         "vulkan_client::device_without_buffer_sharing_is_skipped_and_named",
         Config::Venus,
-        device_choice,
+        device_without_buffer_sharing_is_skipped_and_named,
     ),
 ];
 
@@ -111,7 +111,9 @@ fn check_scene(picture: &RgbImage, region: Region) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn explicit_sync(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn scene_with_explicit_sync_is_scanned_out(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     const FRAMES: u32 = 20;
     let guest = context.guest()?;
     // The number of the first frame is one that no earlier run used.
@@ -159,7 +161,9 @@ fn explicit_sync(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn implicit_sync(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn odd_sized_window_with_implicit_sync_is_shown(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     const SIZE: (u32, u32) = (322, 243);
     let guest = context.guest()?;
     let client = format!(
@@ -184,7 +188,9 @@ fn implicit_sync(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn recreated(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn changed_feedback_and_size_recreate_the_swapchain(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     let client = "--window-after 4 --frames 16 --hold";
     let running = RunningClient::start(guest, "", client)?;
@@ -226,7 +232,7 @@ fn recreated(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn camera_is_a_texture_in_rgb_and_yuv(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     // The conversions to BT.601 and back with 8 bits can each round by up to two.
     for (format, tolerance) in [("XR24", 1), ("YUYV", 4), ("NV12", 4)] {
         one_format(context, format, tolerance).with_context(|| format.to_owned())?;
@@ -264,7 +270,7 @@ fn one_format(context: &mut TestContext<'_>, format: &str, tolerance: u8) -> any
     Ok(())
 }
 
-fn killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn killed_client_leaves_nothing(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let clients = [
         "covalent-vulkan --sync explicit",
@@ -304,7 +310,9 @@ struct WritebackRecord {
     offset: Option<u64>,
 }
 
-fn without_syncobj(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn scene_is_whole_on_a_card_without_syncobj(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     let running = RunningClient::start(
         guest,
@@ -362,7 +370,9 @@ fn xrgb(pixels: &[u8], offset: u64, width: u32, height: u32) -> anyhow::Result<R
     RgbImage::from_raw(width, height, rgb).context("a picture of that size")
 }
 
-fn device_choice(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn device_without_buffer_sharing_is_skipped_and_named(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     let client = "--window --size 320x240 --frames 4";
     let finished = RunningClient::start(guest, "", client)?.finish()?;

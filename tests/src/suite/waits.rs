@@ -18,6 +18,7 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 /// The time limit for the frames under strace, which makes every system call slow.
 const FRAMES_LIMIT: Duration = Duration::from_secs(300);
 
+/// The file with the output of strace, in the guest.
 const TRACE: &str = "/tmp/waits.txt";
 
 /// The system calls with which a thread can wait, and the ioctls of devices.
@@ -51,15 +52,19 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "waits::rendered_frames_wait_only_in_the_event_loop",
         Config::Virtio,
-        drawn,
+        rendered_frames_wait_only_in_the_event_loop,
     ),
     Case::new(
         "waits::camera_client_makes_at_most_ten_system_calls_a_frame",
         Config::Virtio,
-        calls_per_frame,
+        camera_client_makes_at_most_ten_system_calls_a_frame,
     )
     .seconds(30),
-    Case::new("waits::planted_wait_is_found", Config::Virtio, planted),
+    Case::new(
+        "waits::deliberate_wait_is_found",
+        Config::Virtio,
+        deliberate_wait_is_found,
+    ),
 ];
 
 /// Returns the name of the system call in a line of strace, and the text after its opening parenthesis.
@@ -155,11 +160,12 @@ fn waits_in(trace: &str) -> anyhow::Result<BTreeMap<String, usize>> {
     Ok(found)
 }
 
-fn traced(context: &mut TestContext<'_>, client: &str, wrapper: &str) -> anyhow::Result<String> {
+/// Runs the compositor and the camera client with these options under strace, and returns strace's output.
+fn traced(context: &mut TestContext<'_>, options: &str, wrapper: &str) -> anyhow::Result<String> {
     let pipeline = Pipeline {
-        client: format!("{client} --frames 90"),
+        client: format!("{options} --frames 90"),
         wrapper: wrapper.to_owned(),
-        outer_wrapper: format!("strace -f -y -s 0 -o {TRACE} -e trace={TRACED}"),
+        outer_wrapper: format!("strace -f --seccomp-bpf -y -s 0 -o {TRACE} -e trace={TRACED}"),
         ..Pipeline::default()
     };
     pipeline.start(context.guest()?)?.finish(FRAMES_LIMIT)?;
@@ -168,12 +174,14 @@ fn traced(context: &mut TestContext<'_>, client: &str, wrapper: &str) -> anyhow:
     String::from_utf8(trace).context("parse strace's output")
 }
 
+/// Checks that the compositor and the camera client with these options wait only in their event loops, and make no more system
+/// calls than `limits`.
 fn only_in_event_loop(
     context: &mut TestContext<'_>,
-    client: &str,
+    options: &str,
     limits: calls::Limits,
 ) -> anyhow::Result<Outcome> {
-    let trace = traced(context, client, "")?;
+    let trace = traced(context, options, "")?;
     let found = waits_in(&trace)?;
     ensure!(
         found.is_empty(),
@@ -194,10 +202,12 @@ fn only_in_event_loop(
 
 /// Checks a driver that renders on the CPU: another thread submits the work and waits for it, and the main thread waits only in
 /// its event loop. Each frame registers one eventfd for its release point.
-fn drawn(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn rendered_frames_wait_only_in_the_event_loop(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     context.sh(
         &format!(
-            "covalent-compositor --mode 640x480 -- strace -f -y -s 0 -o {TRACE} -e trace={TRACED} \
+            "covalent-compositor --mode 640x480 -- strace -f --seccomp-bpf -y -s 0 -o {TRACE} -e trace={TRACED} \
              covalent-vulkan --sync explicit --frames 16"
         ),
         FRAMES_LIMIT,
@@ -287,7 +297,9 @@ fn client_calls(
 
 /// Runs the client twice, with different numbers of frames. The difference between the numbers of calls is caused by the
 /// additional frames.
-fn calls_per_frame(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn camera_client_makes_at_most_ten_system_calls_a_frame(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     /// The limit that client-demo/DESIGN.md states.
     const MOST: f64 = 10.0;
     let (short, long) = (40, 120);
@@ -319,7 +331,7 @@ fn calls_per_frame(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 /// Runs a script beside the camera client that sleeps again and again. The check must find the waits of the script.
-fn planted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn deliberate_wait_is_found(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let script = "#!/bin/sh\nwhile :; do sleep 0.05; done &\nsleeper=$!\n\"$@\"\nstatus=$?\nkill $sleeper\nexit $status\n";
     let line = format!("cat > /tmp/sleeper <<'END'\n{script}END\nchmod +x /tmp/sleeper");
     context.sh(&line, COMMAND_LIMIT)?;

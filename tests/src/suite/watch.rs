@@ -11,12 +11,12 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "watch::camera_is_shown_with_its_path_and_what_it_holds",
         Config::Virtio,
-        camera,
+        camera_is_shown_with_its_path_and_what_it_holds,
     ),
     Case::new(
         "watch::socket_of_another_user_is_refused",
         Config::Virtio,
-        another_user,
+        socket_of_another_user_is_refused,
     ),
 ];
 
@@ -28,7 +28,9 @@ fn watch(context: &mut TestContext<'_>) -> anyhow::Result<Value> {
     serde_json::from_str(&text).with_context(|| format!("parse {text:?}"))
 }
 
-fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn camera_is_shown_with_its_path_and_what_it_holds(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let camera = compositor.start_camera(context)?;
     let report = watch(context)?;
@@ -100,7 +102,7 @@ fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn another_user(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn socket_of_another_user_is_refused(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let mode = context
         .sh(&format!("stat -c '%a %U' {SOCKET}"), COMMAND_LIMIT)?

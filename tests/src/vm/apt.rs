@@ -26,7 +26,7 @@ const SOLVE_DEADLINE: Duration = Duration::from_secs(120);
 /// The time limit to download the packages: 600 MB at 0.5 MB/s.
 const DOWNLOAD_DEADLINE: Duration = Duration::from_secs(20 * 60);
 
-/// The suites of Debian from which the packages of the root and of the board come.
+/// The suites of Debian from which the packages of the root file system and of the board come.
 const SUITES: &[&str] = &["trixie", "trixie-updates", "trixie-backports"];
 
 /// apt's pattern for the essential packages of the native architecture.
@@ -106,7 +106,7 @@ impl<'a> Apt<'a> {
         }
     }
 
-    /// Sets the suites of Debian from which packages are resolved, instead of those of the root.
+    /// Sets the suites of Debian from which packages are resolved, instead of those of the root file system.
     #[must_use]
     pub fn with_suites(mut self, suites: &'static [&'static str]) -> Self {
         self.suites = suites;
@@ -127,7 +127,7 @@ impl<'a> Apt<'a> {
 
     /// Returns the path of the sources list from which the package lists were downloaded.
     #[must_use]
-    pub fn sources(&self) -> PathBuf {
+    pub fn sources_list(&self) -> PathBuf {
         self.folder.join("sources.list")
     }
 
@@ -298,6 +298,7 @@ impl<'a> Apt<'a> {
         Ok(())
     }
 
+    /// Asks apt which packages have to be installed for these names, with their addresses and checksums.
     fn solve(&self, names: &[String], step: &Step) -> Result<Vec<Package>, AptError> {
         // apt omits packages that it finds in its archive folder, so this call uses an empty folder.
         let empty = self.folder.join("nothing");
@@ -325,6 +326,7 @@ impl<'a> Apt<'a> {
         )?)
     }
 
+    /// Writes apt's configuration, its sources list and its preferences.
     fn configure(&self, address: &str, keyring: &Path) -> Result<(), AptError> {
         for folder in [
             self.archives().join("partial"),
@@ -362,7 +364,7 @@ impl<'a> Apt<'a> {
              Acquire::http::Timeout \"20\";\nAcquire::https::Timeout \"20\";\n"
         );
         for (path, text) in [
-            (self.sources(), sources),
+            (self.sources_list(), sources),
             (self.preferences(), preferences),
             (self.folder.join("status"), String::new()),
             (self.folder.join("apt.conf"), configuration),
@@ -372,6 +374,7 @@ impl<'a> Apt<'a> {
         Ok(())
     }
 
+    /// Returns the command for `apt-get` with its own state, in the namespaces of [`namespace`].
     fn apt(&self, args: &[&str]) -> Command {
         let namespace = namespace();
         let mut command = Command::new(namespace[0]);
@@ -401,6 +404,7 @@ fn check_sizes(archives: &Path, packages: &[Package]) -> Result<(), AptError> {
     Ok(())
 }
 
+/// Returns how many bytes of the packages are downloaded, including incomplete files.
 fn downloaded_bytes(archives: &Path, resolution: &Resolution) -> u64 {
     let size = |path: PathBuf| {
         fs::metadata(path)
@@ -418,6 +422,7 @@ fn downloaded_bytes(archives: &Path, resolution: &Resolution) -> u64 {
     })
 }
 
+/// Returns a function that makes the error of a failed operation on a file.
 fn file_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> AptError {
     let path = path.to_owned();
     move |source| AptError::File {

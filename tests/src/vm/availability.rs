@@ -28,7 +28,8 @@ pub fn unavailable(image: &Image, machine: &Machine) -> Option<String> {
     }
     if machine.config.needs_x_server() && !machine.watch && lacks("Xvfb") {
         return Some(
-            "the root has no Xvfb, the X server that QEMU needs to draw with GL".to_owned(),
+            "the root file system has no Xvfb, the X server that QEMU needs to draw with GL"
+                .to_owned(),
         );
     }
     None

@@ -1,7 +1,7 @@
-//! Compiles the project inside the root (the Debian tree in the cache), against the guest's own libraries.
+//! Compiles the project inside the root file system (the Debian tree in the cache), against the guest's own libraries.
 //!
 //! The checkout is mounted as `/src`, and its folder `target/guest` as `/target`. The host's own compiled files cannot be used in
-//! the root.
+//! the root file system.
 
 use std::ffi::OsString;
 use std::fs;
@@ -22,8 +22,8 @@ use super::toolchain::Toolchain;
 /// The cargo profile for programs that run on an emulated CPU.
 pub(super) const PROFILE: &str = "guest";
 
-/// The cargo features of the programs that are compiled in the root, which has the libraries of all backends. Some of them are
-/// not default features, because a developer's machine may not have these libraries.
+/// The cargo features of the programs that are compiled in the root file system, which has the libraries of all backends. Some of
+/// them are not default features, because a developer's machine may not have these libraries.
 pub const FEATURES: &str = "covalent-cli/gbm,covalent-cli/vulkan,covalent-client-demo/vulkan,covalent-tests/gbm,covalent-tests/vulkan";
 
 /// Returns the features with which the checks compile: [`FEATURES`] and the harness, which runs on the host.
@@ -49,6 +49,9 @@ const EXAMPLES: [&str; 11] = [
     "vulkan-to-kms",
     "why-no-plan",
 ];
+
+/// The library that `covalent-prime-trial` preloads, which is beside it in the guest.
+const PRELOADED: &str = "libcovalent_prime.so";
 
 /// The packages that only unit tests use.
 const TEST_PACKAGES: [&str; 2] = ["covalent-machine-tests", "covalent-solver-tests"];
@@ -184,6 +187,7 @@ pub fn release_programs(root: &Root) -> Result<PathBuf, BuildError> {
     build(root, "release", &["--bins"], "", "release")
 }
 
+/// Builds the workspace's programs for the PC. `share` names the folder for them.
 fn build(
     root: &Root,
     profile: &str,
@@ -200,7 +204,8 @@ fn build(
     compile(root, cargo(root, &args), &target, share)
 }
 
-/// Runs a `cargo build` in the root. Returns the folder with its programs: `share`, or `share-NAME` if `name` is not empty.
+/// Runs a `cargo build` in the root file system. Returns the folder with its programs: `share`, or `share-NAME` if `name` is not
+/// empty.
 pub(super) fn compile(
     root: &Root,
     mut command: RootCommand,
@@ -290,13 +295,13 @@ fn wait(mut cargo: Child, quiet: bool, folder: &Path) -> Result<String, BuildErr
     answer.map_err(file_error("read what cargo wrote in", folder))
 }
 
-/// Prepares a cargo command in the root, such as `["clippy", "--workspace"]`.
+/// Prepares a cargo command in the root file system, such as `["clippy", "--workspace"]`.
 #[must_use]
 pub fn cargo(root: &Root, args: &[&str]) -> RootCommand {
     cargo_for(root, Platform::Pc, args)
 }
 
-/// Prepares a cargo command in the root of a platform.
+/// Prepares a cargo command in the root file system of a platform.
 pub(super) fn cargo_for(root: &Root, platform: Platform, args: &[&str]) -> RootCommand {
     let mut command = root.command("cargo");
     Toolchain::find(platform).add_to(&mut command);
@@ -379,6 +384,7 @@ pub(crate) fn cargo_home() -> Option<PathBuf> {
     named.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")))
 }
 
+/// Returns the target folder of the platform.
 fn target_folder(platform: Platform) -> PathBuf {
     checkout().join(match platform {
         Platform::Pc => "target/guest",
@@ -393,19 +399,23 @@ pub(super) fn target(platform: Platform) -> Result<PathBuf, BuildError> {
     Ok(target)
 }
 
-/// Parses cargo's JSON messages, and returns the paths of the programs relative to the target folder.
+/// Parses cargo's JSON messages, and returns the paths of the programs, and of the preloaded library, relative to the target
+/// folder.
 fn parse_programs(text: &str) -> Result<Vec<PathBuf>, BuildError> {
     let mut programs = Vec::new();
     for line in text.lines().filter(|line| line.starts_with('{')) {
         let message: serde_json::Value = serde_json::from_str(line)
             .map_err(|error| BuildError::CargoOutput(error.to_string()))?;
-        let Some(path) = message.get("executable").and_then(|path| path.as_str()) else {
-            continue;
-        };
-        let path = Path::new(path)
-            .strip_prefix("/target")
-            .map_err(|_| BuildError::CargoOutput(format!("{path} is not in /target")))?;
-        programs.push(path.to_owned());
+        let files = message.get("filenames").and_then(|files| files.as_array());
+        let mut paths = files.into_iter().flatten().filter_map(|path| path.as_str());
+        let library = paths.find(|path| Path::new(path).ends_with(PRELOADED));
+        let program = message.get("executable").and_then(|path| path.as_str());
+        for path in program.into_iter().chain(library) {
+            let path = Path::new(path)
+                .strip_prefix("/target")
+                .map_err(|_| BuildError::CargoOutput(format!("{path} is not in /target")))?;
+            programs.push(path.to_owned());
+        }
     }
     programs.sort();
     Ok(programs)
@@ -424,6 +434,7 @@ fn folder_name(list: &str) -> String {
         .collect()
 }
 
+/// Returns whether the file `made` is at least as new as the file `from`.
 pub(super) fn is_newer(made: &Path, from: &Path) -> bool {
     let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
     matches!((modified(made), modified(from)), (Ok(made), Ok(from)) if made >= from)
@@ -445,6 +456,7 @@ fn remove_stale_programs(bin: &Path, programs: &[PathBuf]) -> Result<(), BuildEr
     Ok(())
 }
 
+/// Returns a function that makes the error of a failed operation on a file.
 pub(super) fn file_error(
     operation: &'static str,
     path: &Path,
@@ -469,6 +481,15 @@ mod tests {
         assert_eq!(
             parse_programs(text).unwrap(),
             [PathBuf::from("guest/covalent")]
+        );
+    }
+
+    #[test]
+    fn parse_programs_finds_the_preloaded_library_and_no_other() {
+        let text = r#"{"executable":null,"filenames":["/target/guest/libcovalent.so","/target/guest/libcovalent_prime.so"]}"#;
+        assert_eq!(
+            parse_programs(text).unwrap(),
+            [PathBuf::from("guest/libcovalent_prime.so")]
         );
     }
 

@@ -1,4 +1,4 @@
-//! Compiles the example of the C interface with `cc` in the root.
+//! Compiles the example of the C interface with `cc` in the root file system.
 
 use std::fs;
 use std::path::Path;

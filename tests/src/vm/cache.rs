@@ -312,6 +312,7 @@ impl Cache {
         Ok(())
     }
 
+    /// Returns the folder into which discarded items are moved before they are removed.
     fn discarded_folder(&self) -> PathBuf {
         self.folder.join("rubbish")
     }
@@ -415,7 +416,8 @@ impl CacheFolder {
 /// The name of the file whose modification time is the last use of the item. A run that uses the item holds the file's lock.
 const USE_MARK: &str = "used";
 
-/// Marks a root or an image as in use, so that no run removes it. When the value is dropped, the item is no longer in use.
+/// Marks a root file system or an image as in use, so that no run removes it. When the value is dropped, the item is no longer in
+/// use.
 #[derive(Debug)]
 pub struct InUse {
     _mark: File,
@@ -443,6 +445,7 @@ impl InUse {
     }
 }
 
+/// Returns whether another process uses the item.
 fn is_in_use(item: &Path) -> Result<bool, CacheError> {
     let path = item.join(USE_MARK);
     let mark = match File::open(&path) {
@@ -463,6 +466,7 @@ pub struct Lock {
     _file: File,
 }
 
+/// Returns the cache's folder according to the environment; `None` if no variable names one.
 fn folder(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
     // A relative path would depend on the working directory. The XDG specification requires that it is ignored.
     let absolute = |name: &str| variable(name).filter(|path| path.is_absolute());
@@ -471,6 +475,7 @@ fn folder(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
         .or_else(|| Some(absolute("HOME")?.join(".cache/covalent")))
 }
 
+/// Returns a function that makes the error of a failed operation on a file.
 fn file_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CacheError {
     let path = path.to_owned();
     move |source| CacheError::File {

@@ -45,7 +45,8 @@ pub enum Config {
     Bochs,
     /// vkms with writeback and overlay planes, without a PCI display.
     Vkms,
-    /// A virtio-gpu with virgl and Venus (GL and Vulkan through the host's drivers), under an X server inside the root.
+    /// A virtio-gpu with virgl and Venus (GL and Vulkan through the host's drivers), under an X server inside the root file
+    /// system.
     Venus,
     /// virtio-gpu, bochs and vkms together. virgl is left out, because QEMU makes no picture of a display that GL draws.
     Full,

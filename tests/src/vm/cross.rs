@@ -1,4 +1,4 @@
-//! Cross-compiles for the board, in a root whose programs have the architecture of this machine.
+//! Cross-compiles for the board, in a root file system whose programs have the architecture of this machine.
 //!
 //! Only the programs that a board runs are compiled: the tool, its helper for trial imports, and the guest's first process. The
 //! programs link only with the C library, because GBM and Vulkan would need Mesa for the board's architecture.

@@ -1,7 +1,8 @@
 //! The board's devicetree: QEMU's own tree, and overlays that change it.
 //!
-//! QEMU passes a devicetree of its machine to the kernel, and can write it to a file. In the root, `dtc` and `fdtoverlay` apply
-//! overlays to this file, as the manufacturer or the boot loader of a board does. QEMU then boots with the result.
+//! QEMU passes a devicetree of its machine to the kernel, and can write it to a file. In the root file system, `dtc` and
+//! `fdtoverlay` apply overlays to this file, as the manufacturer or the boot loader of a board does. QEMU then boots with the
+//! result.
 
 use std::fs;
 use std::io;
@@ -18,7 +19,7 @@ pub const CAMERA: &str = include_str!("../../board/camera.dts");
 /// The overlay with reserved memory, and with the `memory-region` property that links the camera to it.
 pub const POOLS: &str = include_str!("../../board/pools.dts");
 
-/// The path in the root where the folder with the files of a step is mounted.
+/// The path in the root file system where the folder with the files of a step is mounted.
 const MOUNT_PATH: &str = "/run/covalent/tree";
 
 /// Writes QEMU's own devicetree, and compacts it, because QEMU leaves a megabyte of free space in it. The arguments after `$0`
@@ -116,6 +117,7 @@ impl Devicetree {
         self.apply(work_folder, file)
     }
 
+    /// Returns the devicetree with an overlay from the work folder.
     fn apply(&self, mut work_folder: WorkFolder, overlay: &str) -> Result<Self, DevicetreeError> {
         work_folder.write("tree.dtb", &self.bytes)?;
         work_folder.run("apply an overlay to the devicetree", APPLY, |command| {
@@ -144,7 +146,7 @@ impl Devicetree {
     }
 }
 
-/// A temporary folder in which programs of the root run.
+/// A temporary folder in which programs of the root file system run.
 struct WorkFolder {
     root: Root,
     folder: tempfile::TempDir,
@@ -159,11 +161,13 @@ impl WorkFolder {
         })
     }
 
+    /// Writes a file in the folder.
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), DevicetreeError> {
         let path = self.folder.path().join(name);
         fs::write(&path, bytes).map_err(file_error("write", path))
     }
 
+    /// Reads a file in the folder.
     fn read(&self, name: &str) -> Result<Vec<u8>, DevicetreeError> {
         let path = self.folder.path().join(name);
         fs::read(&path).map_err(file_error("read", path))
@@ -195,6 +199,7 @@ impl WorkFolder {
     }
 }
 
+/// Returns a function that makes the error of a failed operation on a file.
 fn file_error(operation: &'static str, path: PathBuf) -> impl FnOnce(io::Error) -> DevicetreeError {
     move |source| DevicetreeError::File {
         operation,

@@ -2,7 +2,7 @@
 //!
 //! ```no_run
 //! use covalent_tests::vm::config::Config;
-//! use covalent_tests::vm::guest::{Boot, Guest};
+//! use covalent_tests::vm::guest::{BootOptions, Guest};
 //! use covalent_tests::vm::progress::Progress;
 //! use covalent_tests::vm::{build, image};
 //! use std::time::Duration;
@@ -10,7 +10,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let image = image::ensure(&Progress::stderr())?;
 //! let programs = build::binaries(&image.root, &[])?;
-//! let guest = Guest::boot(&image, &Boot::new(Config::Virtio, &programs))?;
+//! let guest = Guest::boot(&image, &BootOptions::new(Config::Virtio, &programs))?;
 //! let output = guest.sh("uname -r", Duration::from_secs(10))?;
 //! println!("{}", output.text());
 //! guest.stop()?;
@@ -145,7 +145,7 @@ pub enum GuestError {
 
 /// The options for booting a guest.
 #[derive(Debug, Clone)]
-pub struct Boot {
+pub struct BootOptions {
     /// The hardware of the guest.
     pub machine: Machine,
     /// The accelerator; `None` chooses it by a trial boot.
@@ -154,7 +154,7 @@ pub struct Boot {
     pub limit: Duration,
 }
 
-impl Boot {
+impl BootOptions {
     /// Creates the options for a guest of this configuration that runs the programs in the folder `share`.
     #[must_use]
     pub fn new(config: Config, share: &Path) -> Self {
@@ -193,7 +193,7 @@ impl Guest {
     ///
     /// # Errors
     /// This machine cannot run the guest, or the guest is not ready in time. The error has the end of the console log.
-    pub fn boot(image: &Image, boot: &Boot) -> Result<Self, GuestError> {
+    pub fn boot(image: &Image, boot: &BootOptions) -> Result<Self, GuestError> {
         let config = boot.machine.config;
         if let Some(reason) = unavailable(image, &boot.machine) {
             return Err(GuestError::Unavailable { config, reason });
@@ -232,7 +232,12 @@ impl Guest {
         booted
     }
 
-    fn boot_with(image: &Image, boot: &Boot, accelerator: Accelerator) -> Result<Self, GuestError> {
+    /// Starts QEMU with this accelerator, and waits until the guest is ready.
+    fn boot_with(
+        image: &Image,
+        boot: &BootOptions,
+        accelerator: Accelerator,
+    ) -> Result<Self, GuestError> {
         let machine = &boot.machine;
         let out = machine.out.as_deref().map(SharedFolder::open).transpose();
         let out = out.map_err(GuestError::Shared)?;
@@ -348,6 +353,7 @@ impl Guest {
         self.transfer("read", path, &["get", path], b"")
     }
 
+    /// Runs a subcommand of `covalent-guest` that reads or writes the file at `path`.
     fn transfer(
         &self,
         operation: &'static str,
@@ -464,13 +470,14 @@ pub fn shell(line: &str) -> Exec {
     }
 }
 
-fn accelerator(image: &Image, boot: &Boot) -> Result<Accelerator, GuestError> {
+/// Returns the accelerator for the image. Whether KVM works is tried once, and the result is stored in the cache.
+fn accelerator(image: &Image, boot: &BootOptions) -> Result<Accelerator, GuestError> {
     if image.platform == Platform::Board {
         return Ok(Accelerator::Tcg);
     }
     let cache = Cache::from_environment()?;
     let trial = || {
-        let mut trial = Boot::new(Config::Bochs, &boot.machine.share);
+        let mut trial = BootOptions::new(Config::Bochs, &boot.machine.share);
         trial.limit = accel::TRIAL_LIMIT;
         let result = Guest::boot_with(image, &trial, Accelerator::Kvm);
         if let Err(error) = &result {
@@ -481,6 +488,7 @@ fn accelerator(image: &Image, boot: &Boot) -> Result<Accelerator, GuestError> {
     Ok(accel::choose(cache.folder(), &image.versions.qemu, trial))
 }
 
+/// Locks a mutex, also if a thread panicked while it held the lock.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // If a thread panicked while it held the lock, the stream may be closed, and the next use of the stream reports this.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -304,7 +304,7 @@ impl Image {
     }
 }
 
-/// Returns the key of the image that is built from the root with the key `tree_key`.
+/// Returns the key of the image that is built from the root file system with the key `tree_key`.
 fn key(platform: Platform, tree_key: &str) -> String {
     let first = format!("format {FORMAT}, disk {DISK_BYTES}, root {tree_key}");
     let [script, init] = initrd::scripts(platform);
@@ -316,6 +316,7 @@ fn key(platform: Platform, tree_key: &str) -> String {
     manifest::key(&[&[first], scripts.as_slice()].concat())
 }
 
+/// Checks and builds the image of a platform.
 struct ImageMaker<'a> {
     platform: Platform,
     cache: &'a Cache,
@@ -324,6 +325,7 @@ struct ImageMaker<'a> {
 }
 
 impl ImageMaker<'_> {
+    /// Builds the image in `folder` if it is missing or damaged. With `verify`, every byte of an existing image is checked.
     fn ensure(&self, folder: &Path, tree: &Tree, verify: bool) -> Result<(), ImageError> {
         match Self::check(folder, verify, self.progress) {
             Ok(()) => return Ok(()),
@@ -338,6 +340,7 @@ impl ImageMaker<'_> {
         self.make(folder, tree)
     }
 
+    /// Checks the size, the time and a sample of each file of an image; with `in_full` also every byte.
     fn check(folder: &Path, in_full: bool, progress: &Progress) -> Result<(), ManifestError> {
         let manifest = Manifest::read(folder)?;
         manifest.check_quickly(folder)?;
@@ -356,6 +359,7 @@ impl ImageMaker<'_> {
         Ok(())
     }
 
+    /// Builds the image from the root file system.
     fn make(&self, folder: &Path, tree: &Tree) -> Result<(), ImageError> {
         let partial = self.cache.partial_folder(self.lock, "image")?;
         let release = &tree.versions.kernel;
@@ -389,6 +393,7 @@ impl ImageMaker<'_> {
         fs::rename(&partial, folder).map_err(file_error("move to", folder))
     }
 
+    /// Builds the image's disk from the root file system.
     fn make_disk(&self, root: &Root, folder: &Path) -> Result<(), ImageError> {
         let step = self.progress.step("make the disk");
         let mut command = root.command("sh");
@@ -408,6 +413,7 @@ impl ImageMaker<'_> {
     }
 }
 
+/// Returns a function that makes the error of a failed operation on a file.
 pub(super) fn file_error(
     operation: &'static str,
     path: &Path,

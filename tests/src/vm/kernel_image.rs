@@ -2,8 +2,8 @@
 //!
 //! The guest's disk contains only the modules of the image's kernel. The modules of another kernel are on a second disk, which
 //! the guest mounts over `/usr/lib/modules`. The second disk is built when it is first requested, and the image does not change.
-//! The root's compiler compiles the modules that Debian leaves out from the source of the kernel. A module that cannot be
-//! compiled for an old kernel is left out, and its name is stored with the reason.
+//! The root file system's compiler compiles the modules that Debian leaves out from the source of the kernel. A module that
+//! cannot be compiled for an old kernel is left out, and its name is stored with the reason.
 
 use std::fs;
 use std::io;
@@ -41,6 +41,7 @@ const UNPACKED: [&str; 6] = [
     "linux-kbuild-",
     "linux-source-",
 ];
+/// The scripts that unpack the packages, compile the modules, and make the disk with the modules.
 const UNPACK: &str = include_str!("scripts/kernel-unpack.sh");
 const MODULES: &str = include_str!("scripts/kernel-modules.sh");
 const DISK: &str = include_str!("scripts/kernel-disk.sh");
@@ -49,9 +50,10 @@ const DISK_BYTES: u64 = 1 << 30;
 /// The time limit of each step. A step takes less than a minute on two cores; the limit allows for a machine that is ten times
 /// slower.
 const DEADLINE: Duration = Duration::from_secs(600);
+/// The files of a kernel image.
 const ARTEFACTS: [&str; 4] = ["kernel", "initrd", "modules", RECORD];
 const RECORD: &str = "record.json";
-/// The path in the root where a folder of the host is mounted.
+/// The path in the root file system where a folder of the host is mounted.
 const OUT: &str = "/run/covalent/out";
 
 /// A complete kernel. While this value exists, no other run removes it.
@@ -132,6 +134,7 @@ impl KernelMaker<'_> {
         Ok(kernel_image)
     }
 
+    /// Builds the kernel, its initrd and its modules from the downloaded packages.
     fn make(&self, folder: &Path, packages: &Path) -> Result<(), ImageError> {
         let partial = self.cache.partial_folder(self.lock, "kernel")?;
         let unpacked = self.cache.partial_folder(self.lock, "kernel-packages")?;
@@ -185,7 +188,7 @@ impl KernelMaker<'_> {
         Ok(self.cache.discard(self.lock, &unpacked)?)
     }
 
-    /// Runs a step in the root, and returns its log.
+    /// Runs a step in the root file system, and returns its log.
     fn run(
         &self,
         title: &str,
@@ -259,6 +262,7 @@ fn module_names() -> Vec<String> {
     names
 }
 
+/// Returns a digest of everything from which the kernel image is built.
 fn key(root_key: &str, packages: &[Package]) -> String {
     let mut parts = vec![format!(
         "format {FORMAT}, disk {DISK_BYTES}, root {root_key}"

@@ -62,6 +62,7 @@ pub struct Manifest {
     artefacts: Vec<Artefact>,
 }
 
+/// The entry of one file of the image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Artefact {
     name: String,
@@ -157,7 +158,7 @@ impl Manifest {
             .try_for_each(|artefact| artefact.check(image, false))
     }
 
-    /// Checks every byte of the image's files. The root is checked by another function.
+    /// Checks every byte of the image's files. The root file system is checked by another function.
     ///
     /// # Errors
     /// The first file that has changed.
@@ -169,6 +170,7 @@ impl Manifest {
 }
 
 impl Artefact {
+    /// Makes the entry of a file.
     fn measure(image: &Path, name: &str) -> io::Result<Self> {
         let file = File::open(image.join(name))?;
         let metadata = file.metadata()?;
@@ -181,6 +183,7 @@ impl Artefact {
         })
     }
 
+    /// Checks the size, the time and a sample of a file; with `in_full` also every byte.
     fn check(&self, image: &Path, in_full: bool) -> Result<(), ManifestError> {
         let path = image.join(&self.name);
         let damaged = |what| {
@@ -249,6 +252,7 @@ pub(crate) fn key(parts: &[String]) -> String {
     key
 }
 
+/// Writes bytes as hexadecimal digits.
 fn hexadecimal(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::new(), |mut text, byte| {

@@ -30,7 +30,7 @@ const RELEASES: [&str; 12] = [
     "duke",
 ];
 
-/// The most mirrors that are taken from the host's configuration. Each of them may cost a network timeout.
+/// The maximum number of mirrors that are taken from the host's configuration. Each of them may cost a network timeout.
 const CANDIDATES: usize = 3;
 
 /// Returns the file with the keys that verify Debian's signatures; `None` if this machine has no such file.
@@ -100,6 +100,7 @@ struct Entry {
 }
 
 impl Entry {
+    /// Returns whether the entry is for a Debian release that the tests know.
     fn is_debian(&self) -> bool {
         let is_release = |suite: &String| {
             let name = suite
@@ -180,6 +181,7 @@ fn parse_deb822(text: &str) -> Vec<Entry> {
     entries
 }
 
+/// Splits a file in deb822 format into paragraphs of fields. Lines that continue a field are joined to it.
 fn paragraphs(text: &str) -> Vec<Vec<(String, String)>> {
     let mut paragraphs = vec![Vec::<(String, String)>::new()];
     for line in text.lines() {

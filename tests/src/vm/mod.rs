@@ -1,8 +1,8 @@
 //! Builds and boots guests, and runs commands in them.
 //!
-//! Everything that depends on a distribution happens inside a *root*, which is a Debian tree in the cache. The root contains the
-//! libraries to compile against, the kernel, Mesa and QEMU. The project's programs are compiled in the root, QEMU runs in it, and
-//! the guest's disk is built from it. So the host's distribution and its glibc do not matter.
+//! Everything that depends on a distribution happens inside a *root*, which is a Debian tree in the cache. The root file system
+//! contains the libraries to compile against, the kernel, Mesa and QEMU. The project's programs are compiled in the root file
+//! system, QEMU runs in it, and the guest's disk is built from it. So the host's distribution and its glibc do not matter.
 
 pub mod accel;
 pub mod apt;

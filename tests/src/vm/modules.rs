@@ -1,4 +1,4 @@
-//! Compiles the kernel modules that Debian's kernel lacks, from Debian's source package, for the root's kernel.
+//! Compiles the kernel modules that Debian's kernel lacks, from Debian's source package, for the kernel of the root file system.
 
 use std::path::Path;
 use std::time::Duration;
@@ -72,8 +72,8 @@ pub fn build(
     Ok(())
 }
 
-/// Installs the modules from the folder `built` in the root, and checks with `modinfo` that each module is built for this kernel.
-/// It may be called again for the same modules.
+/// Installs the modules from the folder `built` in the root file system, and checks with `modinfo` that each module is built for
+/// this kernel. It may be called again for the same modules.
 ///
 /// # Errors
 /// A module is missing or was built for another kernel.

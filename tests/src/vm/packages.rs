@@ -1,4 +1,4 @@
-//! The packages of the root, and the resolution of their versions.
+//! The packages of the root file system, and the resolution of their versions.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::platform::Platform;
 use super::toolchain::Toolchain;
 
-/// The packages of the guest and the root, except the Rust compiler. The comment before each group states its use.
+/// The packages of the guest and the root file system, except the Rust compiler. The comment before each group states its use.
 const NAMES: &[&str] = &[
     // The guest's kernel, and the tools that build the modules which Debian's kernel lacks.
     "linux-image-amd64",
@@ -30,7 +30,7 @@ const NAMES: &[&str] = &[
     "piglit",
     "libdrm-tests",
     "wayland-utils",
-    // The root's unit tests run the drivers of GPUs that this machine does not have.
+    // The unit tests that run in the root file system use the drivers of GPUs that this machine does not have.
     "mesa-drm-shim",
     // The guest's system.
     "udev",
@@ -97,7 +97,7 @@ const BOARD_NAMES: &[&str] = &[
     "libc6-dev:arm64",
 ];
 
-/// The packages of Debian's Rust compiler, for hosts without a Rust compiler that can be mounted in the root.
+/// The packages of Debian's Rust compiler, for hosts without a Rust compiler that can be mounted in the root file system.
 const RUST_NAMES: &[&str] = &["rustc", "cargo", "rust-clippy", "rustfmt"];
 
 /// The packages of Debian's Rust compiler for the board.
@@ -121,7 +121,7 @@ pub struct Package {
     pub sum: String,
 }
 
-/// The exact versions of the packages from which a root is built.
+/// The exact versions of the packages from which a root file system is built.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resolution {
     /// The names of the packages that were resolved.

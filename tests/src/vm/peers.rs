@@ -2,8 +2,8 @@
 //! compositor.
 //!
 //! The guest's first disk contains none of these programs, because most runs do not need them. The second disk contains the files
-//! of those packages that the root lacks. The guest mounts them as an overlay over its own `/usr`. The second disk is built when
-//! it is first requested, and the image does not change.
+//! of those packages that the root file system lacks. The guest mounts them as an overlay over its own `/usr`. The second disk is
+//! built when it is first requested, and the image does not change.
 //!
 //! The packages are unpacked but not installed, so none of their scripts runs. `scripts/peers.sh` performs the steps of these
 //! scripts that the programs need.
@@ -70,13 +70,13 @@ pub(super) struct PeersMaker<'a> {
     pub(super) progress: &'a Progress,
     /// The root file system with the tools.
     pub(super) root: &'a Root,
-    /// The packages that the root contains.
+    /// The packages that the root file system contains.
     pub(super) installed: &'a Resolution,
 }
 
 impl PeersMaker<'_> {
-    /// Returns the names of the packages to resolve. They include those of the root, so that packages that both need have the
-    /// same version.
+    /// Returns the names of the packages to resolve. They include those of the root file system, so that packages that both need
+    /// have the same version.
     pub(super) fn names(&self) -> Vec<String> {
         let installed = self.installed.names.iter().cloned();
         let own = NAMES.iter().map(|name| (*name).to_owned());
@@ -112,6 +112,7 @@ impl PeersMaker<'_> {
         PeersDisk::open(&folder)
     }
 
+    /// Builds the disk from the downloaded packages.
     fn make(&self, folder: &Path, packages: &Path) -> Result<(), ImageError> {
         let unpacked = self.cache.partial_folder(self.lock, "peers-packages")?;
         let title = "make the disk with other projects' programs";
@@ -136,6 +137,7 @@ impl PeersMaker<'_> {
 }
 
 impl PeersDisk {
+    /// Opens the disk in a folder, and marks it as in use.
     fn open(folder: &Path) -> Result<Self, ImageError> {
         Ok(Self {
             disk: folder.join(DISK),
@@ -161,6 +163,7 @@ fn missing(all: &[Package], installed: &[Package]) -> Vec<Package> {
     packages
 }
 
+/// Returns a digest of everything from which the disk is built.
 fn key(packages: &[Package]) -> String {
     let mut parts = vec![
         format!("format {FORMAT}, disk {DISK_BYTES}"),

@@ -31,7 +31,7 @@ pub enum Platform {
 }
 
 impl Platform {
-    /// Returns Debian's name for the guest's architecture if it is not the architecture of the root's tools.
+    /// Returns Debian's name for the guest's architecture if it is not the architecture of the tools in the root file system.
     #[must_use]
     pub fn foreign_architecture(self) -> Option<&'static str> {
         match self {
@@ -66,7 +66,7 @@ impl Platform {
         }
     }
 
-    /// Returns the paths of files that every usable root contains.
+    /// Returns the paths of files that every usable root file system contains.
     pub(super) fn required_files(self) -> &'static [&'static str] {
         match self {
             Self::Pc => &[

@@ -25,6 +25,7 @@ pub struct Progress {
     output: Output,
 }
 
+/// How progress is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Output {
     Terminal,
@@ -100,6 +101,7 @@ pub struct Step {
     shared: Arc<Shared>,
 }
 
+/// What all clones of a step share.
 #[derive(Debug)]
 struct Shared {
     output: Output,
@@ -110,6 +112,7 @@ struct Shared {
     state: Mutex<State>,
 }
 
+/// The state of a step that changes while it runs.
 #[derive(Debug)]
 struct State {
     printed_at: Instant,
@@ -183,6 +186,7 @@ impl Step {
         }
     }
 
+    /// Changes the state, and writes a plain line if the last one was written long enough ago.
     fn change(&self, change: impl FnOnce(&mut State)) {
         let Ok(mut state) = self.shared.state.lock() else {
             return;
@@ -205,6 +209,7 @@ impl Step {
         eprintln!("{}", self.plain_line(&state));
     }
 
+    /// Describes the step and its progress in one line.
     fn plain_line(&self, state: &State) -> String {
         let mut line = format!(
             "{}: {}",
@@ -256,6 +261,7 @@ impl Drop for Bar {
     }
 }
 
+/// Writes a duration in seconds.
 fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
 }

@@ -1,8 +1,8 @@
 //! A QEMU process, its command line and its end.
 //!
-//! QEMU leaves nothing in the host's file system. It runs in the root, in namespaces that the kernel ends with this process. It
-//! inherits one end of each of two socket pairs as stdin and stdout. Its log, which contains its own output and the guest's
-//! console, is a temporary file without a name.
+//! QEMU leaves nothing in the host's file system. It runs in the root file system, in namespaces that the kernel ends with this
+//! process. It inherits one end of each of two socket pairs as stdin and stdout. Its log, which contains its own output and the
+//! guest's console, is a temporary file without a name.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -26,10 +26,10 @@ use super::platform::Platform;
 use super::root::RootCommand;
 use crate::wire::PORT;
 
-/// The folder in the root where files of the host are mounted for QEMU.
+/// The folder in the root file system where files of the host are mounted for QEMU.
 const MOUNT_FOLDER: &str = "/run/covalent";
 
-/// The most bytes of a log that are returned or saved. They are taken from its end.
+/// The maximum number of bytes of a log that are returned or saved. They are taken from its end.
 const LOG_LIMIT: u64 = 4 << 20;
 
 /// A shell script that starts an X server without a screen, and then QEMU. The server must not inherit QEMU's sockets.
@@ -230,10 +230,12 @@ pub(super) fn hardware(machine: &Machine) -> Vec<String> {
     args
 }
 
+/// Returns the size of the guest's memory as QEMU's options write it.
 fn memory(machine: &Machine) -> String {
     format!("{}M", machine.memory.as_mebibytes())
 }
 
+/// Returns the arguments for QEMU.
 fn command_line(machine: &Machine, accelerator: Accelerator, host: Host) -> Vec<OsString> {
     let platform = machine.config.platform();
     let mut args: Vec<OsString> = Vec::new();
@@ -332,6 +334,7 @@ fn second_drive() -> String {
     )
 }
 
+/// Returns the path of a file of the image, as QEMU sees it.
 fn mount_path(name: &str) -> String {
     format!("{MOUNT_FOLDER}/{name}")
 }

@@ -98,6 +98,7 @@ impl Qmp {
         self.execute_with(command, arguments, None)
     }
 
+    /// Executes a command, and passes a file descriptor with it.
     fn execute_with(
         &mut self,
         command: &str,
@@ -215,6 +216,7 @@ impl Qmp {
         self.execute("quit", &json!({})).map(|_| ())
     }
 
+    /// Sends a line, with a file descriptor if there is one.
     fn send(&self, line: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
         let mut socket = self.reader.get_ref();
         socket.set_write_timeout(Some(DEADLINE))?;
@@ -238,6 +240,7 @@ impl Qmp {
         socket.write_all(&line[sent..])
     }
 
+    /// Reads a line of JSON until the time `until`.
     fn read_line(&mut self, operation: &str, until: Instant) -> Result<Value, QmpError> {
         let mut line = Vec::new();
         loop {
@@ -276,6 +279,7 @@ impl Qmp {
     }
 }
 
+/// Makes the error of a failed read or write.
 fn stream_error(operation: &str, source: io::Error) -> QmpError {
     QmpError::Stream {
         operation: operation.to_owned(),
@@ -283,6 +287,7 @@ fn stream_error(operation: &str, source: io::Error) -> QmpError {
     }
 }
 
+/// Makes the error for a reply that has not the expected form.
 fn unexpected(operation: &str, answer: &Value) -> QmpError {
     QmpError::Unexpected {
         operation: operation.to_owned(),

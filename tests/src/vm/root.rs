@@ -1,6 +1,6 @@
-//! Runs programs inside the root, in namespaces that end with them.
+//! Runs programs inside the root file system, in namespaces that end with them.
 //!
-//! The root is read-only for these programs, so that a run cannot see files of another run.
+//! The root file system is read-only for these programs, so that a run cannot see files of another run.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -23,7 +23,8 @@ pub struct Root {
 }
 
 impl Root {
-    /// Returns the root in `folder`. This function checks nothing; [`super::image::ensure`] builds and checks roots.
+    /// Returns the root file system in `folder`. This function checks nothing; [`super::image::ensure`] builds and checks root
+    /// file systems.
     #[must_use]
     pub fn new(folder: &Path) -> Self {
         Self {
@@ -31,13 +32,13 @@ impl Root {
         }
     }
 
-    /// Returns the root's folder on the host.
+    /// Returns the folder of the root file system on the host.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Creates a command for `program`, which is a name in the root's PATH or a path inside the root.
+    /// Creates a command for `program`, which is a name in the PATH of the root file system or a path inside it.
     #[must_use]
     pub fn command(&self, program: &str) -> RootCommand {
         RootCommand {
@@ -54,7 +55,7 @@ impl Root {
     }
 }
 
-/// A program to run in the root, like a [`Command`] with bind mounts.
+/// A program to run in the root file system, like a [`Command`] with bind mounts.
 ///
 /// The program sees `/proc`, a small `/dev`, empty `/tmp` and `/run`, the host's network, a read-only root and the bind mounts.
 /// Its environment contains only `PATH`, `HOME`, `LANG`, `TERM` and the variables that [`RootCommand::env`] sets.
@@ -71,6 +72,7 @@ pub struct RootCommand {
     stderr: Option<Stdio>,
 }
 
+/// A folder of the host that a command sees inside the root file system.
 #[derive(Debug)]
 struct Bind {
     host: PathBuf,
@@ -119,13 +121,13 @@ impl RootCommand {
         self
     }
 
-    /// Sets the working directory, a path inside the root.
+    /// Sets the working directory, a path inside the root file system.
     pub fn workdir(&mut self, inside: &str) -> &mut Self {
         inside.clone_into(&mut self.folder);
         self
     }
 
-    /// Makes the root writable for the program. This is used while the root is built.
+    /// Makes the root file system writable for the program. This is used while the root file system is built.
     pub fn writable(&mut self) -> &mut Self {
         self.writable = true;
         self
@@ -205,6 +207,7 @@ impl RootCommand {
     }
 }
 
+/// Returns the word `name=value`.
 fn assignment(name: &OsStr, value: &OsStr) -> OsString {
     let mut word = name.to_owned();
     word.push("=");

@@ -21,7 +21,7 @@ use rustix::io::Errno;
 
 use super::namespace::{namespace, spawn_bound_to_process};
 
-/// The most levels of nested folders. The output of programs has fewer.
+/// The maximum number of levels of nested folders. The output of programs has fewer.
 const MAX_DEPTH: usize = 64;
 
 /// A shared folder. When this is dropped, its files are made safe for the host.
@@ -68,6 +68,7 @@ impl SharedFolder {
         Ok(())
     }
 
+    /// Cleans the folder, and returns the removed entries.
     fn removed(&self) -> io::Result<Vec<String>> {
         let mut cleanup = clean(&self.folder)?;
         if cleanup.has_foreign {
@@ -107,6 +108,8 @@ struct Cleanup {
     has_foreign: bool,
 }
 
+/// Removes everything except plain files, folders, and links that stay inside the folder. Gives the rest to this user if
+/// possible.
 fn clean(folder: &Path) -> io::Result<Cleanup> {
     let mut cleanup = Cleanup::default();
     let root = open_folder(CWD, folder.as_os_str())?;
@@ -114,11 +117,13 @@ fn clean(folder: &Path) -> io::Result<Cleanup> {
     Ok(cleanup)
 }
 
+/// Opens a folder, but does not follow a link.
 fn open_folder(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(parent, name, flags, Mode::empty())
 }
 
+/// Cleans the entries of a folder and of the folders below it.
 fn walk(folder: OwnedFd, place: &Path, cleanup: &mut Cleanup) -> io::Result<()> {
     let depth = place.components().count();
     let mut names: Vec<OsString> = Vec::new();

@@ -12,7 +12,7 @@ use super::root::RootCommand;
 
 /// The interval at which the state of a task is read.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// The most bytes of the end of a log that an error contains.
+/// The maximum number of bytes of the end of a log that an error contains.
 const TAIL_BYTES: u64 = 3000;
 
 /// The reason why a task failed.
@@ -97,7 +97,7 @@ impl Task<'_> {
         self.watch(child, poll)
     }
 
-    /// Runs `command` in a root to its end.
+    /// Runs `command` in a root file system to its end.
     ///
     /// # Errors
     /// The command cannot start, fails, or exceeds the deadline.
@@ -112,6 +112,7 @@ impl Task<'_> {
         self.watch(child, || step.detail(&last_line(self.log)))
     }
 
+    /// Creates the log, and returns two file descriptors of it: for stdout and for stderr.
     fn open_log(&self) -> Result<(File, File), TaskError> {
         let open = || {
             if let Some(folder) = self.log.parent() {
@@ -123,6 +124,7 @@ impl Task<'_> {
         open().map_err(|source| self.start_error("open its log", source))
     }
 
+    /// Waits for the process, and kills it at the deadline. `poll` is called at short intervals.
     fn watch(&self, mut child: Child, mut poll: impl FnMut()) -> Result<(), TaskError> {
         let started = Instant::now();
         loop {
@@ -156,6 +158,7 @@ impl Task<'_> {
         }
     }
 
+    /// Makes the error of a failed operation that is needed for the task.
     fn start_error(&self, operation: &'static str, source: io::Error) -> TaskError {
         TaskError::Start {
             title: self.title.to_owned(),

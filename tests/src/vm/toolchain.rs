@@ -1,4 +1,5 @@
-//! The Rust compiler inside the root: the host's own compiler if it can be mounted there, otherwise Debian's compiler.
+//! The Rust compiler inside the root file system: the host's own compiler if it can be mounted there, otherwise Debian's
+//! compiler.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +10,7 @@ use super::root::RootCommand;
 /// The oldest version of the compiler that can build the workspace.
 const OLDEST: (u32, u32) = parse_oldest(env!("CARGO_PKG_RUST_VERSION"));
 
-/// The path in the root where the host's toolchain is mounted.
+/// The path in the root file system where the host's toolchain is mounted.
 const MOUNT_PATH: &str = "/opt/rust";
 
 /// The programs that a toolchain needs to build, check and document.
@@ -22,13 +23,13 @@ const PROGRAMS: [&str; 6] = [
     "rustfmt",
 ];
 
-/// A Rust compiler for the root.
+/// A Rust compiler for the root file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Toolchain {
     /// A folder of the host with a complete toolchain. rustup's toolchains are linked with an old glibc, so they run in every
     /// root.
     Host(PathBuf),
-    /// The packages of Debian's compiler, which are installed in the root.
+    /// The packages of Debian's compiler, which are installed in the root file system.
     Debian,
 }
 
@@ -49,11 +50,11 @@ impl Toolchain {
         }
     }
 
-    /// Prepares a cargo command on the host itself, with the same compiler as in the root; `None` if the root has Debian's
-    /// compiler.
+    /// Prepares a cargo command on the host itself, with the same compiler as in the root file system; `None` if that one has
+    /// Debian's compiler.
     ///
     /// The command can compile only packages that link no library of a backend, because the host may lack these libraries. As in
-    /// the root, the host's settings for the compiler are overridden.
+    /// the root file system, the host's settings for the compiler are overridden.
     #[must_use]
     pub(crate) fn host_cargo(&self) -> Option<Command> {
         let Self::Host(sysroot) = self else {
@@ -70,13 +71,13 @@ impl Toolchain {
         Some(command)
     }
 
-    /// Returns whether the root needs Debian's packages of the compiler.
+    /// Returns whether the root file system needs Debian's packages of the compiler.
     #[must_use]
     pub fn is_debian(&self) -> bool {
         *self == Self::Debian
     }
 
-    /// Mounts the toolchain in the root for `command`, and adds it to PATH.
+    /// Mounts the toolchain in the root file system for `command`, and adds it to PATH.
     pub(crate) fn add_to(&self, command: &mut RootCommand) {
         let mut path = super::root::PATH.to_owned();
         if let Self::Host(sysroot) = self {
@@ -87,6 +88,7 @@ impl Toolchain {
     }
 }
 
+/// Returns whether a toolchain is complete, recent enough and in a folder that can be mounted.
 fn is_usable(sysroot: &Path) -> bool {
     // The files of a distribution's compiler are spread over /usr, and need the distribution's libraries, so they cannot be
     // mounted.
@@ -104,12 +106,13 @@ fn has_library(sysroot: &Path, platform: Platform) -> bool {
     sysroot.join("lib/rustlib").join(platform.triple()).is_dir()
 }
 
+/// Returns the major and minor version of a compiler.
 fn version(rustc: &Path) -> Option<(u32, u32)> {
     let output = Command::new(rustc).arg("-vV").output().ok()?;
     parse_version(&String::from_utf8_lossy(&output.stdout))
 }
 
-/// Parses the release in the output of `rustc -vV`; returns `None` if the host triple is not that of the root.
+/// Parses the release in the output of `rustc -vV`; returns `None` if the host triple is not that of the root file system.
 fn parse_version(text: &str) -> Option<(u32, u32)> {
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
     if field("host: ")? != "x86_64-unknown-linux-gnu" {
@@ -119,6 +122,7 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
+/// Parses the major and minor version at compile time.
 const fn parse_oldest(text: &str) -> (u32, u32) {
     let bytes = text.as_bytes();
     let mut numbers = [0_u32; 2];

@@ -1,4 +1,5 @@
-//! Builds the root: mmdebstrap installs Debian's packages, and the kernel modules that Debian's kernel lacks are compiled.
+//! Builds the root file system: mmdebstrap installs Debian's packages, and the kernel modules that Debian's kernel lacks are
+//! compiled.
 //!
 //! mmdebstrap uses the packages and lists that [`super::apt`] has downloaded, so it needs no network and installs exactly the
 //! resolved versions. It runs with `--mode=root` for every user, because the namespace around it makes every user root.
@@ -71,7 +72,7 @@ echo covalent >"$1/etc/hostname"
 const DIGEST: &str =
     "find / -xdev -type f -size +0 -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum";
 
-/// The reason why a root could not be built.
+/// The reason why a root file system could not be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TreeError {
@@ -84,20 +85,20 @@ pub enum TreeError {
     /// A stage of the build failed.
     #[error(transparent)]
     Task(#[from] TaskError),
-    /// The root is not complete.
-    #[error("the root {0} was not built completely")]
+    /// The root file system is not complete.
+    #[error("the root file system {0} was not built completely")]
     Unfinished(PathBuf),
-    /// The root has changed since it was built.
+    /// The root file system has changed since it was built.
     #[error("{path} is damaged: {what}")]
     Damaged {
-        /// The path of the root.
+        /// The path of the root file system.
         path: PathBuf,
-        /// The difference between the root and its record.
+        /// The difference between the root file system and its record.
         what: String,
     },
-    /// The root lacks a file or a package that this module expects.
+    /// The root file system lacks a file or a package that this module expects.
     #[error(
-        "the root has no {0}; tests/src/vm/tree.rs expects it, but Debian's packages have changed"
+        "the root file system has no {0}; tests/src/vm/tree.rs expects it, but Debian's packages have changed"
     )]
     Missing(String),
     /// A file operation failed.
@@ -112,7 +113,7 @@ pub enum TreeError {
     },
 }
 
-/// The versions of the main packages of a root.
+/// The versions of the main packages of a root file system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Versions {
     /// The release of the kernel, as `uname -r` prints it.
@@ -123,7 +124,7 @@ pub struct Versions {
     pub qemu: String,
 }
 
-/// A complete root. While this value exists, no other run removes the root.
+/// A complete root file system. While this value exists, no other run removes it.
 #[derive(Debug)]
 pub(crate) struct Tree {
     platform: Platform,
@@ -134,14 +135,15 @@ pub(crate) struct Tree {
     _in_use: InUse,
 }
 
-/// The record of a complete root. Its file is written last, so its existence shows that the root is complete.
+/// The record of a complete root file system. Its file is written last, so its existence shows that the root file system is
+/// complete.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     versions: Versions,
     sha256: String,
 }
 
-/// Builds roots in the cache.
+/// Builds root file systems in the cache.
 pub(crate) struct TreeMaker<'a> {
     pub(crate) platform: Platform,
     pub(crate) cache: &'a Cache,
@@ -151,7 +153,7 @@ pub(crate) struct TreeMaker<'a> {
 }
 
 impl TreeMaker<'_> {
-    /// Returns the root for `resolution`. Builds it if it is missing or damaged.
+    /// Returns the root file system for `resolution`. Builds it if it is missing or damaged.
     pub(crate) fn ensure(&self, resolution: &Resolution, in_full: bool) -> Result<Tree, TreeError> {
         let key = key(self.platform, resolution);
         let folder = self.cache.subfolder(self.platform.roots()).join(&key);
@@ -162,7 +164,7 @@ impl TreeMaker<'_> {
             Err(TreeError::Unfinished(_)) => {}
             Err(error) => {
                 self.progress
-                    .note(&format!("the root is built again: {error}"));
+                    .note(&format!("the root file system is built again: {error}"));
                 self.cache.discard(self.lock, &folder)?;
             }
         }
@@ -170,6 +172,7 @@ impl TreeMaker<'_> {
         Tree::open(self.platform, &folder, &key)
     }
 
+    /// Builds the root file system and its modules, and writes its record. What an earlier run has finished is not built again.
     fn make(&self, folder: &Path, resolution: &Resolution) -> Result<(), TreeError> {
         fs::create_dir_all(folder).map_err(file_error("make the folder", folder))?;
         let root = Root::new(&folder.join("root"));
@@ -218,10 +221,11 @@ impl TreeMaker<'_> {
         fs::rename(&new, &path).map_err(file_error("move to", &path))
     }
 
+    /// Installs the downloaded packages of the resolution with mmdebstrap.
     fn install(&self, folder: &Path, resolution: &Resolution) -> Result<(), TreeError> {
         let partial = self.cache.partial_folder(self.lock, "root")?;
         let temporary = self.cache.partial_folder(self.lock, "temporary")?;
-        let step = self.progress.step("install the root");
+        let step = self.progress.step("install the root file system");
         let args = namespace();
         let mut command = Command::new(args[0]);
         command.args(args[1..].iter().filter(|arg| **arg != "--"));
@@ -244,7 +248,10 @@ impl TreeMaker<'_> {
         command.arg(format!("--setup-hook={BEFORE_INSTALL}"));
         command.arg(format!("--customize-hook={AFTER_INSTALL}"));
         command.arg(format!("--include={}", resolution.names.join(",")));
-        command.arg("trixie").arg(&partial).arg(self.apt.sources());
+        command
+            .arg("trixie")
+            .arg(&partial)
+            .arg(self.apt.sources_list());
         command.env("COVALENT_ARCHIVES", self.apt.archives());
         command.env("COVALENT_LISTS", self.apt.lists());
         command.env("COVALENT_PREFERENCES", self.apt.preferences());
@@ -267,12 +274,14 @@ impl TreeMaker<'_> {
         Ok(())
     }
 
+    /// Returns the path of a log.
     fn log(&self, name: &str) -> PathBuf {
         self.platform.logs(self.cache).join(format!("{name}.log"))
     }
 }
 
 impl Tree {
+    /// Opens the root file system in a folder, and marks it as in use.
     fn open(platform: Platform, folder: &Path, key: &str) -> Result<Self, TreeError> {
         let path = folder.join("record.json");
         let text = match fs::read(&path) {
@@ -296,6 +305,7 @@ impl Tree {
         })
     }
 
+    /// Checks that the root file system has the files that guests need; with `in_full` also that no file has changed.
     fn check(&self, in_full: bool, progress: &Progress) -> Result<(), TreeError> {
         let folder = self.root.folder();
         let damaged = |what: String| {
@@ -306,20 +316,20 @@ impl Tree {
         };
         let mut required = self.platform.required_files().iter();
         if let Some(file) = required.find(|file| !folder.join(file).exists()) {
-            return damaged(format!("the root has no {file}"));
+            return damaged(format!("the root file system has no {file}"));
         }
         if in_full
             && digest(&self.root, &folder.with_file_name("check.log"), progress)? != self.sha256
         {
             return damaged(
-                "the files of the root have changed since the root was built".to_owned(),
+                "the files of the root file system have changed since it was built".to_owned(),
             );
         }
         Ok(())
     }
 }
 
-/// Returns the key of the root that is built from a resolution.
+/// Returns the key of the root file system that is built from a resolution.
 fn key(platform: Platform, resolution: &Resolution) -> String {
     let user = rustix::process::geteuid().as_raw();
     let mut parts = vec![format!("format {FORMAT}, user {user}")];
@@ -340,6 +350,7 @@ fn key(platform: Platform, resolution: &Resolution) -> String {
     manifest::key(&parts)
 }
 
+/// Returns the release of the only kernel that is installed.
 fn kernel_release(root: &Root) -> Result<String, TreeError> {
     let folder = root.folder().join("usr/lib/modules");
     let entries = fs::read_dir(&folder).map_err(file_error("list", &folder))?;
@@ -354,12 +365,14 @@ fn kernel_release(root: &Root) -> Result<String, TreeError> {
     }
 }
 
+/// Returns the version of an installed package.
 fn package_version(root: &Root, package: &str) -> Result<String, TreeError> {
     let path = root.folder().join("var/lib/dpkg/status");
     let status = fs::read_to_string(&path).map_err(file_error("read", &path))?;
     parse_version(&status, package).ok_or_else(|| TreeError::Missing(format!("package {package}")))
 }
 
+/// Returns the version of a package in the text of dpkg's status file.
 fn parse_version(status: &str, package: &str) -> Option<String> {
     let field = format!("Package: {package}");
     let paragraph = status
@@ -371,12 +384,13 @@ fn parse_version(status: &str, package: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
+/// Returns a digest of all files of the root file system.
 fn digest(root: &Root, log: &Path, progress: &Progress) -> Result<String, TreeError> {
-    let step = progress.step("read the root");
+    let step = progress.step("read the root file system");
     let mut command = root.command("sh");
     command.args(["-c", DIGEST]);
     Task {
-        title: "read the root",
+        title: "read the root file system",
         log,
         deadline: DIGEST_DEADLINE,
     }
@@ -390,6 +404,7 @@ fn digest(root: &Root, log: &Path, progress: &Progress) -> Result<String, TreeEr
         .to_owned())
 }
 
+/// Returns a function that makes the error of a failed operation on a file.
 fn file_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TreeError {
     let path = path.to_owned();
     move |source| TreeError::File {

@@ -1,4 +1,4 @@
-//! Compiles the kernel module `covalent_views` in the root, for the guest's kernel. Its source is in `tests/module`.
+//! Compiles the kernel module `covalent_views` in the root file system, for the guest's kernel. Its source is in `tests/module`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use super::task::Task;
 /// The time limit of the compilation, which takes seconds on an idle machine.
 const DEADLINE: Duration = Duration::from_secs(300);
 
-/// A shell script that compiles in a temporary folder of the root, so that no files are left in the checkout.
+/// A shell script that compiles in a temporary folder of the root file system, so that no files are left in the checkout.
 const SCRIPT: &str = r#"
 set -eu
 release=$(ls /lib/modules)

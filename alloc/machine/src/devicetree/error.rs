@@ -64,7 +64,7 @@ pub enum TreeError {
     TooMany {
         /// The kind of entry, such as `nodes`.
         what: &'static str,
-        /// The most entries of this kind that are read.
+        /// The maximum number of entries of this kind that are read.
         most: usize,
         /// The first entry beyond the limit: a byte offset, or the path of a node.
         place: String,

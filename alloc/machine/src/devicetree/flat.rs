@@ -144,6 +144,7 @@ impl<'bytes> Reader<'bytes> {
         Ok(taken)
     }
 
+    /// Reads a big-endian 32-bit word, and moves to the byte after it.
     fn word(&mut self) -> Result<u32, TreeError> {
         let bytes = self.take(4)?;
         Ok(bytes
@@ -165,6 +166,7 @@ impl<'bytes> Reader<'bytes> {
         Ok(name)
     }
 
+    /// Reads the length, the name and the value of a property. Returns the ranges of the name and of the value.
     fn property(&mut self) -> Result<(Span, Span), TreeError> {
         let (length, offset) = (self.word()?, self.word()?);
         let offset_at = self.at.saturating_sub(4);
@@ -257,6 +259,7 @@ impl fmt::Display for Byte {
     }
 }
 
+/// Makes the error for a value or token at the offset `at` that the format does not permit there.
 fn damaged(expected: impl fmt::Display, found: impl fmt::Display, at: usize) -> TreeError {
     TreeError::Damaged {
         expected: expected.to_string(),

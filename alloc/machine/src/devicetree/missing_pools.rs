@@ -60,6 +60,7 @@ struct RootCells {
 }
 
 impl RootCells {
+    /// Addresses and sizes of two cells (64 bits) each.
     const TWO: Self = Self {
         address: 2,
         size: 2,
@@ -78,6 +79,7 @@ impl RootCells {
     }
 }
 
+/// Returns a missing pool for each devicetree node whose participant needs contiguous memory that none of the sources guarantees.
 fn lacking<'a>(
     participants: impl IntoIterator<Item = &'a RecordedParticipant>,
     sources: &[Source],
@@ -120,6 +122,7 @@ fn lacking<'a>(
     found
 }
 
+/// Describes a range of addresses; empty for the range of all addresses.
 fn within(reach: AddressWindow) -> String {
     if reach == AddressWindow::default() {
         String::new()
@@ -139,6 +142,7 @@ pub fn pool_snippet(node: &str, bytes: u64, reach: AddressWindow) -> String {
     snippet(node, bytes, reach, RootCells::TWO)
 }
 
+/// Returns devicetree source that adds a pool of `bytes` bytes for the device at `node`, within the addresses `reach`.
 fn snippet(node: &str, bytes: u64, reach: AddressWindow, root: RootCells) -> String {
     let name = node.rsplit_once('/').map_or(node, |(_, name)| name);
     let name = name.split_once('@').map_or(name, |(name, _)| name);
@@ -194,7 +198,7 @@ fn snippet(node: &str, bytes: u64, reach: AddressWindow, root: RootCells) -> Str
 }
 
 /// Formats a number as devicetree cells: two cells are the high 32 bits, then the low 32 bits. A number that does not fit into
-/// one cell becomes the greatest multiple of 4 KiB that does.
+/// one cell becomes the largest multiple of 4 KiB that does.
 fn cells(number: u64, count: u32) -> String {
     if count == 1 {
         return format!("{:#x}", number.min(0xffff_f000));

@@ -109,6 +109,7 @@ fn path_for_message(node: Node<'_>) -> String {
     path
 }
 
+/// Returns the regions in the node `reserved-memory`, except disabled ones.
 fn enabled<'tree>(reserved: Node<'tree>) -> impl Iterator<Item = Node<'tree>> {
     reserved.children().filter(Node::is_enabled)
 }
@@ -172,6 +173,7 @@ impl CellCounts {
         }
     }
 
+    /// Reads a region of reserved memory from its node.
     fn region(&self, path: String, node: Node<'_>, is_identity: bool) -> Region {
         let ranges = self.windows(node, "reg");
         // If the sum of the ranges does not fit into 64 bits, the region has no known size.
@@ -222,7 +224,7 @@ impl CellCounts {
     }
 }
 
-/// Reads one number from its cells; `None` where there are no cells, or the number does not fit into 64 bits.
+/// Reads one number from its cells; `None` if there are no cells, or the number does not fit into 64 bits.
 fn number(cells: impl Iterator<Item = u32>) -> Option<u64> {
     // All cells are taken even if the number does not fit, so that the next number begins at the right cell.
     let mut number = None;

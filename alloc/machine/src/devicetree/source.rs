@@ -77,6 +77,7 @@ struct OpenNode<'text> {
 }
 
 impl<'text> Reader<'text> {
+    /// Reads the tree from the source, up to its end.
     fn read(&mut self) -> Result<(), TreeError> {
         while let Some(byte) = self.peek()? {
             match byte {
@@ -149,6 +150,7 @@ impl<'text> Reader<'text> {
         }
     }
 
+    /// Reads what begins with a slash: the start of the root node, or a directive, which is skipped.
     fn directive(&mut self) -> Result<(), TreeError> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         for skipped in ["/dts-v1/", "/plugin/", "/memreserve/"] {
@@ -221,6 +223,7 @@ impl<'text> Reader<'text> {
         Ok(TreeBuilder::span(start, name.len()))
     }
 
+    /// Opens a node, which gets the labels before it.
     fn begin(&mut self, name: Span) -> Result<(), TreeError> {
         let line = self.line;
         self.builder
@@ -233,6 +236,7 @@ impl<'text> Reader<'text> {
         Ok(())
     }
 
+    /// Adds a property to the open node. The value of `phandle` is also stored for the labels of the node.
     fn property(&mut self, name: &'text str, value: Span) -> Result<(), TreeError> {
         self.labels.clear();
         let Some(open) = self.open.last_mut() else {
@@ -299,6 +303,7 @@ impl<'text> Reader<'text> {
         }
     }
 
+    /// Reads a string in quotes, and appends its bytes and a zero byte to the text of the tree.
     fn string(&mut self) -> Result<(), TreeError> {
         self.at = self.at.saturating_add(1);
         loop {
@@ -338,6 +343,7 @@ impl<'text> Reader<'text> {
         self.cells(u32::try_from(bits).unwrap_or(32))
     }
 
+    /// Reads numbers and references in angle brackets, and appends them to the text of the tree with `bits` bits each.
     fn cells(&mut self, bits: u32) -> Result<(), TreeError> {
         self.at = self.at.saturating_add(1);
         loop {
@@ -385,6 +391,7 @@ impl<'text> Reader<'text> {
         Ok(number)
     }
 
+    /// Reads bytes in square brackets, and appends them to the text of the tree.
     fn hexadecimal(&mut self) -> Result<(), TreeError> {
         self.at = self.at.saturating_add(1);
         while self.peek()? != Some(b']') {
@@ -410,6 +417,7 @@ impl<'text> Reader<'text> {
         Ok(())
     }
 
+    /// Makes the error for a text on the current line that is not `expected`.
     fn expected(&self, expected: &str) -> TreeError {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let end = rest.iter().position(|byte| *byte == b'\n');

@@ -59,9 +59,9 @@ pub struct Node<'tree> {
 impl Tree {
     /// The longest flattened tree that is read, in bytes.
     pub const MAXIMUM_BYTES: usize = 16 << 20;
-    /// The most nodes of a tree, and the most properties of all its nodes together.
+    /// The maximum number of nodes of a tree, and the maximum number of properties of all its nodes together.
     pub const MAXIMUM_NODES: usize = 1 << 16;
-    /// The most levels of nested nodes.
+    /// The maximum number of levels of nested nodes.
     pub const MAXIMUM_DEPTH: usize = 64;
     /// The longest name of a node or property, in bytes. `/proc/device-tree` shows each as a file name, and file names have the
     /// same limit.
@@ -122,7 +122,7 @@ impl<'tree> Node<'tree> {
         &self.tree.nodes[self.index]
     }
 
-    /// Returns the name of the node, with `@` and the unit address where it has one.
+    /// Returns the name of the node, with `@` and the unit address if it has one.
     #[must_use]
     pub fn name(&self) -> &'tree str {
         text(self.tree.bytes(self.entry().name))
@@ -195,7 +195,7 @@ impl<'tree> Node<'tree> {
             .map(|property| (text(tree.bytes(property.name)), tree.bytes(property.value)))
     }
 
-    /// Returns the value of a property; `None` where the node does not have it.
+    /// Returns the value of a property; `None` if the node does not have it.
     #[must_use]
     pub fn property(&self, name: &str) -> Option<&'tree [u8]> {
         let own = self.tree.properties_of(self.index);
@@ -210,8 +210,8 @@ impl<'tree> Node<'tree> {
         self.property(property).is_some()
     }
 
-    /// Returns the value of a property as cells, which are 32-bit numbers; `None` where there is no such property, or its length
-    /// is not a multiple of 4 bytes.
+    /// Returns the value of a property as cells, which are 32-bit numbers; `None` if there is no such property, or its length is
+    /// not a multiple of 4 bytes.
     #[must_use]
     pub fn cells(&self, property: &str) -> Option<impl Iterator<Item = u32> + Clone + use<'tree>> {
         let chunks = self.property(property)?.chunks_exact(4);
@@ -268,7 +268,7 @@ pub enum TreeBuildError {
     TooMany {
         /// The kind of entry, such as `properties`.
         what: &'static str,
-        /// The most entries of this kind that a tree may have.
+        /// The maximum number of entries of this kind that a tree may have.
         most: usize,
     },
     /// A node has two properties of one name.
@@ -331,7 +331,7 @@ impl TreeBuilder {
     /// [`TreeBuildError::TooMany`] for more than [`Tree::MAXIMUM_NODES`] properties.
     ///
     /// # Panics
-    /// Where no node is open.
+    /// If no node is open.
     pub fn property(&mut self, name: Span, value: Span) -> Result<(), TreeBuildError> {
         next_index(self.tree.properties.len(), "properties")?;
         debug_assert!(

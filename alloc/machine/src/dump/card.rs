@@ -23,15 +23,15 @@ pub(super) struct Card {
     pub(super) node: String,
     /// The name of the kernel driver.
     pub(super) driver: String,
-    /// The kernel's release; empty where the dump does not have it.
+    /// The kernel's release; empty if the dump does not have it.
     pub(super) kernel: String,
     /// Whether the card is on the PCI bus.
     pub(super) is_pci: bool,
     /// The values of `DRM_CAP_`, by the name after this prefix. A capability that the driver does not support is absent.
     pub(super) caps: BTreeMap<String, u64>,
-    /// The least and greatest width of a framebuffer.
+    /// The minimum and maximum width of a framebuffer.
     pub(super) widths: Option<(u32, u32)>,
-    /// The least and greatest height of a framebuffer.
+    /// The minimum and maximum height of a framebuffer.
     pub(super) heights: Option<(u32, u32)>,
     pub(super) planes: Vec<CardPlane>,
 }
@@ -62,6 +62,7 @@ impl CardPlane {
 }
 
 impl Card {
+    /// Returns the value of a DRM capability; 0 if the dump does not list it.
     fn cap(&self, name: &str) -> u64 {
         self.caps.get(name).copied().unwrap_or(0)
     }
@@ -96,6 +97,7 @@ impl Card {
         declared.sources.extend(self.dumb_buffers(device, evidence));
     }
 
+    /// Declares a KMS plane of the card as a participant.
     fn plane(&self, device: &DeviceIdentity, plane: &CardPlane) -> Participant {
         let kind = plane.kind;
         let name = format!("{} {} plane {}", self.driver, kind.label(), plane.id);
@@ -129,6 +131,7 @@ impl Card {
         }
     }
 
+    /// Declares the card as a participant with its memory constraints and sync mechanisms.
     fn participant(&self, device: &DeviceIdentity, name: String, role: Role) -> Participant {
         let mut participant = Participant::new(name, device.clone(), role);
         let mut constraints = Constraints::default();
@@ -146,6 +149,7 @@ impl Card {
         participant
     }
 
+    /// Returns which memory the card imports, according to its PRIME capability.
     fn imports(&self) -> Imports {
         let prime = self.cap("PRIME");
         if prime & PRIME_IMPORT == 0 {
@@ -167,6 +171,7 @@ impl Card {
             .is_some_and(|kernel| MemoryManager::of(&self.driver, kernel).is_some())
     }
 
+    /// Adds the provenance of its constraints to a participant of the card.
     fn recorded(&self, participant: Participant, evidence: &Evidence) -> RecordedParticipant {
         let path = "participant.constraints.memory";
         let mut provenance = evidence.reported();

@@ -15,7 +15,7 @@ use super::json::{self, Number};
 /// The input that this parser expects, as its errors name it.
 const EXPECTED: &str = "the JSON of drm_info -j";
 
-/// The most cards that are read from a dump, and the most planes that are read of a card.
+/// The maximum number of cards that are read from a dump, and the maximum number of planes that are read of a card.
 const MAXIMUM: usize = 256;
 
 #[derive(Deserialize)]
@@ -174,6 +174,7 @@ fn card(node: String, written: WrittenCard) -> Option<Card> {
     })
 }
 
+/// Converts a plane of the JSON. A plane without a type is an overlay plane.
 fn plane(written: WrittenPlane) -> CardPlane {
     let properties = written.properties;
     let (kind, blob) = properties.map_or((None, None), |own| (own.kind, own.in_formats));

@@ -28,7 +28,7 @@ use super::card::{Card, CardPlane};
 use super::error::LineError;
 use super::text::{Line, last_line, lines, number, number_in_parentheses, value_of};
 
-/// The most cards of a file, and the most planes and capabilities of a card.
+/// The maximum number of cards of a file, and the maximum number of planes and capabilities of a card.
 const MAXIMUM: usize = 256;
 
 /// The number of hexadecimal digits by which a format's code is recognised. A modifier's code has more digits, or a single digit
@@ -84,6 +84,7 @@ struct Reader {
 }
 
 impl Reader {
+    /// Reads a line of drm_info's output, as the current section requires.
     fn line(&mut self, line: Line<'_>) -> Result<(), LineError> {
         let text = line.text;
         if let Some(node) = text.strip_prefix("Node: ") {
@@ -117,6 +118,7 @@ impl Reader {
         Ok(())
     }
 
+    /// Reads the line with the name of the card's driver.
     fn driver(&mut self, line: Line<'_>) -> Result<(), LineError> {
         // A pasted text may begin after the line `Node:`. The card then gets the node `/dev/dri/card0`.
         if self.found.last().is_none_or(|card| !card.driver.is_empty()) {
@@ -272,7 +274,7 @@ fn range(line: usize, text: &str) -> Result<(u32, u32), LineError> {
     both.ok_or_else(|| {
         LineError::new(
             line,
-            "the least and the greatest size, such as [1, 4096]",
+            "the minimum and the maximum size, such as [1, 4096]",
             text,
         )
     })

@@ -1,4 +1,4 @@
-//! The error of reading a dump.
+//! The error of reading a dump, which is a file with the output of a tool such as drm_info or v4l2-ctl.
 
 use thiserror::Error;
 

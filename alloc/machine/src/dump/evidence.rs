@@ -12,6 +12,7 @@ impl Evidence {
         ProvenanceByPath::default().and("", self.here())
     }
 
+    /// Returns the provenance of a value that the dump states.
     pub(super) fn here(&self) -> Provenance {
         Provenance::Reported {
             place: self.0.clone(),

@@ -15,7 +15,7 @@ use super::wayland_text::Compositor;
 use crate::devicetree::Tree;
 use crate::{Declared, Machine, MissingDevice, ReservedMemory};
 
-/// The most sizes for which one queue is declared.
+/// The maximum number of sizes for which one queue is declared.
 const MAXIMUM_SIZES: usize = 64;
 
 /// The devices of all dumps, each with the files that describe it.
@@ -164,7 +164,7 @@ impl DumpedDevices {
         format!("a machine with {}", drivers.join(", "))
     }
 
-    /// Returns the kernel's release; empty where no dump has it.
+    /// Returns the kernel's release; empty if no dump has it.
     fn kernel(&self) -> String {
         let cards = self.cards.iter().map(|(own, _)| &own.kernel);
         let videos = self.videos.iter().map(|(own, _)| &own.kernel);

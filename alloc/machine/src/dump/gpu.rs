@@ -49,7 +49,7 @@ const FORMATS: [(Fourcc, &str); 17] = [
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Gpu {
     pub(super) name: String,
-    /// `VkPhysicalDeviceDriverProperties::driverName`; empty where the dump does not have it.
+    /// `VkPhysicalDeviceDriverProperties::driverName`; empty if the dump does not have it.
     pub(super) driver: String,
     /// The extensions that a declaration depends on; `None` for a dump by `vulkaninfo --summary`, which lists no extensions.
     pub(super) extensions: Option<BTreeSet<String>>,

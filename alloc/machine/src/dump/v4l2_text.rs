@@ -23,7 +23,8 @@ use super::text::{Line, last_line, lines, value_of, video_node};
 use super::video::{CurrentFormat, ListedFormat, Video};
 use crate::v4l2::PixelFormat;
 
-/// The most devices in a file, the most formats of a queue, and the most sizes of a format.
+/// The maximum number of devices in a file, the maximum number of formats of a queue, and the maximum number of sizes of a
+/// format.
 const MAXIMUM: usize = 256;
 
 /// The section of the text to which the current line belongs.
@@ -87,6 +88,7 @@ struct PartialFormat {
 }
 
 impl Reader {
+    /// Reads a line of v4l2-ctl's output, as the current section requires.
     fn line(&mut self, line: Line<'_>) -> Result<(), LineError> {
         let text = line.text;
         if text.contains("v4l2-ctl") || text.starts_with("DEVICE:") {
@@ -287,6 +289,7 @@ fn is_output_type(line: &str, prefix: &str) -> Option<bool> {
 
 /// Returns whether a line begins a section from which nothing is read.
 fn is_other_section(text: &str) -> bool {
+    /// How the first lines of these sections begin.
     const STARTS: [&str; 14] = [
         "Media Driver Info",
         "Interface Info",

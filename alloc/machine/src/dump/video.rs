@@ -59,7 +59,7 @@ pub(super) struct CurrentFormat {
 pub(super) struct ListedFormat {
     pub(super) pixel_format: PixelFormat,
     pub(super) discrete: Vec<Extent>,
-    /// The least size, the greatest size, and the steps of width and height, in pixels.
+    /// The minimum size, the maximum size, and the steps of width and height, in pixels.
     pub(super) stepwise: Option<(Extent, Extent, (u32, u32))>,
 }
 
@@ -173,6 +173,7 @@ impl CurrentFormat {
 }
 
 impl ListedFormat {
+    /// Returns whether the format supports a size; `None` asks whether the format has no list of sizes.
     fn takes(&self, size: Option<Extent>) -> bool {
         let Some(size) = size else {
             return self.discrete.is_empty();
@@ -193,7 +194,7 @@ impl ListedFormat {
             image.width.maximum = most.width();
             image.height.minimum = least.height();
             image.height.maximum = most.height();
-            // The steps are counted from the least size. A step is an alignment only if the least size is a multiple of it.
+            // The steps are counted from the minimum size. A step is an alignment only if the minimum size is a multiple of it.
             if least.width().checked_rem(horizontal) == Some(0) {
                 image.width.multiple_of = horizontal;
             }
@@ -281,6 +282,7 @@ impl Video {
         (recorded, Some(source))
     }
 
+    /// Returns the provenance of the constraints of a queue.
     fn provenance(
         &self,
         queue: &VideoQueue,

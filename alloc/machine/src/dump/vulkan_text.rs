@@ -21,7 +21,7 @@ use super::error::LineError;
 use super::gpu::Gpu;
 use super::text::{Line, last_line, lines, value_of};
 
-/// The most devices in a file, and the most formats of a group.
+/// The maximum number of devices in a file, and the maximum number of formats of a group.
 const MAXIMUM: usize = 64;
 const MAXIMUM_GROUP: usize = 1024;
 
@@ -75,6 +75,7 @@ enum Features {
 }
 
 impl<'text> Reader<'text> {
+    /// Reads a line of vulkaninfo's output, as the current device and group require.
     fn line(&mut self, line: Line<'text>) -> Result<(), LineError> {
         let text = line.text;
         if is_device(text) {

@@ -173,6 +173,7 @@ fn finish(objects: &mut [Object], below: &str, line: usize) -> Result<(), Bufinf
 
 /// Parses the line of an object; `None` if the line is not that of an object, or its numbers are not padded to 8 digits.
 fn object(line: &str) -> Option<Object> {
+    /// Returns the text if it has at least the eight characters to which the kernel pads numbers.
     fn padded(text: &str) -> Option<&str> {
         (text.len() >= 8).then_some(text)
     }

@@ -17,7 +17,7 @@ pub struct Fdinfo {
     pub name: Option<String>,
 }
 
-/// Parses one fdinfo; `None` where the file descriptor is not a dma-buf.
+/// Parses one fdinfo; `None` if the file descriptor is not a dma-buf.
 ///
 /// The result takes at most 12 bytes for each byte of the text. The worst case is a name that is not UTF-8, of which each byte is
 /// replaced by three.

@@ -128,6 +128,7 @@ impl MemoryManager {
         format!("Linux, drivers/gpu/drm/{}", self.source_file)
     }
 
+    /// Describes the kernels for which the entry is known to be true.
     fn kernels(&self) -> String {
         match self.until {
             Some(until) if until == self.since => format!("Linux {until}"),

@@ -19,7 +19,7 @@ use covalent_solver::constraint::{Constraints, FormatSet, Imports, Participant, 
 use covalent_solver::model::{DeviceIdentity, FormatInfo, FormatModifier, Fourcc, Modifier};
 use covalent_solver::solve::Request;
 
-/// The most causes that a reason names. Further causes are only counted.
+/// The maximum number of causes that a reason names. Further causes are only counted.
 const CAUSES_NAMED: usize = 4;
 
 /// A source that must not provide buffers for a participant in some formats and sizes.

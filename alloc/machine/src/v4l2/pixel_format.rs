@@ -21,6 +21,8 @@ impl PixelFormat {
     pub const HEVC: Self = Self::of(*b"HEVC");
     /// Motion JPEG.
     pub const MJPEG: Self = Self::of(*b"MJPG");
+    /// JPEG pictures with JFIF headers.
+    pub const JPEG: Self = Self::of(*b"JPEG");
 
     /// Makes a code from its four characters, such as `*b"VP90"`.
     #[must_use]

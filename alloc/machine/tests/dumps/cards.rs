@@ -139,7 +139,7 @@ fn line_that_drm_info_does_not_write_is_an_error_with_its_number() {
         (
             with("Framebuffer size\nWidth: [1]"),
             4,
-            "the least and the greatest size",
+            "the minimum and the maximum size",
         ),
         (with("") + "CRTCs: {99}", 7, "the numbers of CRTCs"),
         (with("") + "Formats:\nXRGB8888", 8, "a format or a modifier"),

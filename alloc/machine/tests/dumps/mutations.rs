@@ -29,6 +29,7 @@ impl Random {
 
     /// Changes, removes, repeats and moves bytes and lines.
     fn damage(&mut self, text: &[u8]) -> Vec<u8> {
+        /// Bytes that have a meaning in dumps, and invalid ones.
         const BYTES: &[u8] = b"\n\t 0179xX-+'\"(){}[]<>:;=,/&@|\x00\x7f\xff";
         let mut bytes = text.to_vec();
         for _ in 0..=self.below(4) {

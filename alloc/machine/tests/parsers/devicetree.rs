@@ -52,7 +52,7 @@ fn regions(blob: &mut Blob, count: u32, name: &str) {
 
 #[test]
 fn names_that_overlap_take_memory_of_their_bytes_once() {
-    // The names overlap: each name begins one byte after the previous name, and has the greatest length.
+    // The names overlap: each name begins one byte after the previous name, and has the maximum length.
     let short = |bytes: usize| {
         let mut blob = Blob::default();
         while blob.strings.len() < bytes / 26 {

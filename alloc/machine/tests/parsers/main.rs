@@ -1,8 +1,8 @@
 //! Tests of the parsers of untrusted input: the memory that each parser takes for its worst inputs, and the growth of its work.
 //!
 //! For each parser, the tests generate the inputs that cost the most: records of the smallest size, one endless line, names of
-//! the greatest length, and many references to the same object. The peak of memory is compared with the documented multiple of
-//! the input's length. The number of allocations is compared with the number for a quarter of the input. No test reads a clock.
+//! the maximum length, and many references to the same object. The peak of memory is compared with the documented multiple of the
+//! input's length. The number of allocations is compared with the number for a quarter of the input. No test reads a clock.
 #![allow(missing_docs, clippy::cast_possible_truncation, clippy::unwrap_used)]
 
 mod blob;

@@ -6,7 +6,7 @@ use covalent_solver::solve::Request;
 
 use crate::sys::measured;
 
-/// The documented bound: a multiple of the text's length, plus a constant number of bytes.
+/// The documented limit of memory: `TIMES` bytes for each byte of the text, and `MORE` bytes.
 const TIMES: usize = 16;
 const MORE: usize = 64 << 20;
 

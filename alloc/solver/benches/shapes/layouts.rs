@@ -7,7 +7,7 @@ use covalent_solver::solve::Request;
 use super::limits::sources_256;
 use super::{in_rows, linear, many_pairs, participant, request};
 
-/// Makes a request in which every second participant demands a stride above the greatest stride of the others.
+/// Makes a request in which every second participant demands a stride above the maximum stride of the others.
 pub fn strides_alternate(count: usize) -> Request {
     let participants = (0..count).map(|number| {
         let mut one = participant(number);
@@ -116,7 +116,7 @@ pub fn stride_preferences_by_format() -> Request {
 }
 
 /// Makes a request with stride alignments to different primes. An alternative of each participant has twice the alignment. Only
-/// the least common multiple of most of the primes exceeds the greatest stride.
+/// the least common multiple of most of the primes exceeds the maximum stride.
 pub fn primes(count: usize) -> Request {
     let primes = (2_u32..).filter(|number| (2..*number).all(|divisor| number % divisor != 0));
     let participants = (0..count).zip(primes).map(|(number, prime)| {

@@ -49,9 +49,9 @@ field_table! {
     /// The merged constraints on the picture's first column or row, in pixels.
     MergedOffset;
 
-    /// The least column or row.
+    /// The minimum column or row.
     minimum: u32 = 0, Max, "pixels", Extent, limits [Extent];
-    /// The greatest column or row.
+    /// The maximum column or row.
     maximum: u32 = u32::MAX, Min, "pixels", Extent, limits [Extent];
     /// The column or row has to be a multiple of this number.
     multiple_of: u32 = 1, Lcm, "pixels", Extent, limits [Extent];
@@ -102,14 +102,14 @@ impl Crop {
 }
 
 impl CodedConstraints {
-    /// Returns whether these constraints may need a coded extent that is larger than the picture. Constraints with only greatest
+    /// Returns whether these constraints may need a coded extent that is larger than the picture. Constraints with only maximum
     /// values never need one.
     pub(crate) fn pads(&self) -> bool {
         let side = |own: &SideConstraints| own.minimum > 1 || own.multiple_of > 1;
         side(&self.width) || side(&self.height) || self.x.minimum > 0 || self.y.minimum > 0
     }
 
-    /// Returns the least ability to crop that a participant with these constraints must have.
+    /// Returns the smallest ability to crop that a participant with these constraints must have.
     pub(crate) fn crop(&self) -> Crop {
         match self {
             _ if !self.pads() => Crop::None,
@@ -181,12 +181,15 @@ impl MergedCoded {
         for (name, offset) in [("column", &self.x), ("row", &self.y)] {
             let step = &offset.multiple_of;
             let words = format!(
-                "a first {name} of the picture in multiples of {}",
+                "the first {name} of the picture at a multiple of {}",
                 step.value
             );
             add(words, &step.owners);
             let least = &offset.minimum;
-            let words = format!("a first {name} of the picture of at least {}", least.value);
+            let words = format!(
+                "the first {name} of the picture at {} or later",
+                least.value
+            );
             add(words, &least.owners);
         }
     }

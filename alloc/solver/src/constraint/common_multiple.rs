@@ -41,7 +41,7 @@ impl CommonMultiple {
                 .is_some_and(|step| number.checked_rem(step) == Some(0))
     }
 
-    /// Returns the least multiple that is not less than `number`; `None` if it does not fit into 64 bits.
+    /// Returns the smallest multiple that is not less than `number`; `None` if it does not fit into 64 bits.
     #[must_use]
     pub(crate) fn at_least(self, number: u64) -> Option<u64> {
         match self.0 {

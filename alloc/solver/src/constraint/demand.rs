@@ -12,7 +12,7 @@ use crate::model::Fourcc;
 use crate::reading::ExtraFields;
 use crate::text::printable;
 
-/// The most formats that the description of a demand names. Further formats are only counted.
+/// The maximum number of formats that the description of a demand names. Further formats are only counted.
 const FORMATS_NAMED: usize = 4;
 
 /// The field that a demand constrains. The fields are in the order of cost: the demand on the first field is the cheapest to give
@@ -176,7 +176,7 @@ impl Participant {
         (self.demands_field(field)).then(|| words.join(", or else "))
     }
 
-    /// Describes the participant's ability to crop in the alternative with the least ability; `None` for [`Crop::Anywhere`].
+    /// Describes the participant's ability to crop in the alternative with the smallest ability; `None` for [`Crop::Anywhere`].
     fn describe_crop(&self) -> Option<String> {
         if !self.limits_crop() {
             return None;
@@ -273,7 +273,7 @@ impl Constraints {
         crops(self) != crops(other)
     }
 
-    /// Returns the least ability to crop among all formats.
+    /// Returns the smallest ability to crop among all formats.
     fn least_crop(&self) -> Crop {
         let formats = self.per_fourcc.keys().map(|fourcc| self.crop(*fourcc));
         let least = formats.min().filter(|crop| *crop != Crop::Anywhere);

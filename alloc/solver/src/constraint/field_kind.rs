@@ -80,7 +80,7 @@ macro_rules! kind {
                     return Bound::unowned(operand(identity));
                 }
                 let identity = Bound::unowned(operand(identity));
-                // Merging with the identity replaces values below it, such as a least width of 0, by the identity.
+                // Merging with the identity replaces values below it, such as a minimum width of 0, by the identity.
                 let own = <Self as FieldKind<$value>>::merge(&identity, &Bound::unowned(operand(value.clone())));
                 Bound::of(owner, own.value, &identity.value)
             }
@@ -109,7 +109,7 @@ macro_rules! kind {
 }
 
 kind! {
-    /// Values merge into the greatest one. The participants that have this value own it.
+    /// Values merge into the largest one. The participants that have this value own it.
     Max as "max" for T => T, where T: Clone, Ord;
     operand |value| value;
     demand |value, identity| value > identity;
@@ -117,7 +117,7 @@ kind! {
 }
 
 kind! {
-    /// Values merge into the least one. The participants that have this value own it.
+    /// Values merge into the smallest one. The participants that have this value own it.
     Min as "min" for T => T, where T: Clone, Ord;
     operand |value| value;
     demand |value, identity| value < identity;

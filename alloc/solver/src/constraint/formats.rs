@@ -59,7 +59,7 @@ impl<'de> Deserialize<'de> for FormatSet {
 }
 
 impl FormatSet {
-    /// The most pairs that a set in a file may have.
+    /// The maximum number of pairs that a set in a file may have.
     pub const MAXIMUM_PAIRS: usize = 1 << 16;
 
     /// Returns whether a pair is in the set.

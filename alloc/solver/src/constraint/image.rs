@@ -65,14 +65,14 @@ field_table! {
             (step > 1).then(|| Phrase::bytes(format!("in multiples of {step}")).with_order(0))
         },
         reason |step| Some(format!("memory in multiples of {step} bytes"));
-    /// The least sum of the sizes of an image's dma-bufs, in bytes.
+    /// The minimum sum of the sizes of an image's dma-bufs, in bytes.
     minimum_size_bytes: u64 = 0, Max, "bytes", Size, limits [Size],
         describe |own, _| {
             let least = own.minimum_size_bytes;
             (least > 0).then(|| Phrase::bytes(format!("of at least {least}")))
         },
         reason |least| Some(format!("memory of at least {least} bytes"));
-    /// The greatest sum of the sizes of an image's dma-bufs, in bytes.
+    /// The maximum sum of the sizes of an image's dma-bufs, in bytes.
     maximum_size_bytes: u64 = u64::MAX, Min, "bytes", Size, limits [Size],
         describe |own, _| {
             let most = own.maximum_size_bytes;
@@ -93,7 +93,7 @@ field_table! {
             (bytes > 0).then(|| Phrase::standalone(format!("{bytes} bytes of padding after the image")))
         },
         reason |bytes| Some(format!("{bytes} bytes of padding after the image"));
-    /// The most planes that an image may have.
+    /// The maximum number of planes that an image may have.
     maximum_planes: u32 = u32::MAX, Min, "planes", Planes, limits [Planes],
         describe |own, _| {
             let most = own.maximum_planes;
@@ -158,9 +158,9 @@ field_table! {
     /// The merged constraints on the width or height of an image, in pixels.
     MergedSide;
 
-    /// The least width or height.
+    /// The minimum width or height.
     minimum: u32 = 1, Max, "pixels", Extent, limits [Extent];
-    /// The greatest width or height.
+    /// The maximum width or height.
     maximum: u32 = u32::MAX, Min, "pixels", Extent, limits [Extent];
     /// The width or height has to be a multiple of this number.
     multiple_of: u32 = 1, Lcm, "pixels", Extent, limits [Extent];
@@ -177,7 +177,7 @@ field_table! {
     /// The merged constraints and preferences on strides, in bytes.
     MergedStride;
 
-    /// The least stride of the first plane.
+    /// The minimum stride of the first plane.
     minimum: u32 = 0, Max, "bytes", Stride, limits [Stride],
         describe |own, _| Some(Phrase::bytes(match (own.minimum, own.maximum) {
             (0, u32::MAX) => return None,
@@ -187,7 +187,7 @@ field_table! {
             (least, most) => format!("from {least} to {most}"),
         })),
         reason |least| Some(format!("stride at least {least} bytes"));
-    /// The greatest stride of the first plane.
+    /// The maximum stride of the first plane.
     maximum: u32 = u32::MAX, Min, "bytes", Stride, limits [Stride],
         reason |most| Some(format!("stride at most {most} bytes"));
     /// The stride of every plane is a multiple of this number.
@@ -244,6 +244,7 @@ fn is_zero_rows(rows: &u32) -> bool {
     *rows == 0
 }
 
+/// Joins numbers by "and".
 fn listed(steps: &BTreeSet<u32>) -> String {
     let steps: Vec<String> = steps.iter().map(ToString::to_string).collect();
     steps.join(" and ")

@@ -71,7 +71,7 @@ impl<'de> Deserialize<'de> for Participant {
 }
 
 impl Participant {
-    /// The most alternatives that a participant in a file may have.
+    /// The maximum number of alternatives that a participant in a file may have.
     pub const MAXIMUM_ALTERNATIVES: usize = 64;
 
     /// Makes a participant that accepts any buffer. Characters of the name that are not printable are replaced, because the name
@@ -315,9 +315,9 @@ impl Constraints {
     /// are converted to [`first_plane_alignment`](super::StrideConstraints::first_plane_alignment) when they are read. From
     /// version 2 on, the alignment applies to every plane.
     pub const VERSION: u32 = 2;
-    /// The most entries of [`Constraints::own_memory`].
+    /// The maximum number of entries of [`Constraints::own_memory`].
     pub const MAXIMUM_OWN_MEMORY: usize = 64;
-    /// The most entries of [`Constraints::internal_copies`].
+    /// The maximum number of entries of [`Constraints::internal_copies`].
     pub const MAXIMUM_INTERNAL_COPIES: usize = 64;
 
     /// Converts constraints of version 1 to the present version. `is_queue` is true for the constraints of a V4L2 queue, as a

@@ -53,9 +53,9 @@ keeps_extra_fields! {
         /// The unit of allocation in bytes, such as a page.
         #[serde(default = "one", skip_serializing_if = "is_one")]
         pub unit_bytes: u64,
-        /// The greatest alignment of an allocation in bytes. An allocation begins at a multiple of its size, rounded up to a
-        /// power of two, or at a multiple of this number if that is less. CMA aligns allocations in this way
-        /// (`CONFIG_CMA_ALIGNMENT`). Memory that is skipped for the alignment counts as allocated.
+        /// The maximum alignment of an allocation in bytes. An allocation begins at a multiple of its size, rounded up to a power
+        /// of two, or at a multiple of this number if that is less. CMA aligns allocations in this way (`CONFIG_CMA_ALIGNMENT`).
+        /// Memory that is skipped for the alignment counts as allocated.
         #[serde(default = "one", skip_serializing_if = "is_one")]
         pub alignment_bytes: u64,
         /// The allocator that provides small buffers after the pool is exhausted; `None` if all buffers come from the pool.
@@ -117,7 +117,7 @@ fn is_one(number: &u64) -> bool {
 impl Pool {
     /// The unit of allocation of a CMA region in bytes, for a kernel with pages of 4 KiB.
     pub const CMA_UNIT_BYTES: u64 = 4096;
-    /// The greatest alignment in a CMA region in bytes: 256 pages, the default of `CONFIG_CMA_ALIGNMENT`.
+    /// The maximum alignment in a CMA region in bytes: 256 pages, the default of `CONFIG_CMA_ALIGNMENT`.
     pub const CMA_ALIGNMENT_BYTES: u64 = 1 << 20;
     /// The largest block of the page allocator in bytes: `MAX_PAGE_ORDER` 10, the default of most kernels with pages of 4 KiB.
     pub const LARGEST_BLOCK_BYTES: u64 = 4 << 20;

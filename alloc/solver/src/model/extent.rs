@@ -35,7 +35,7 @@ pub enum ExtentError {
 }
 
 impl Extent {
-    /// The greatest width and the greatest height in pixels. With 16 bytes a pixel, the bytes of a row still fit into 32 bits.
+    /// The maximum width and the maximum height in pixels. With 16 bytes a pixel, the bytes of a row still fit into 32 bits.
     /// Protocols with signed 32-bit sizes can also carry it.
     pub const LARGEST: u32 = 1 << 16;
 

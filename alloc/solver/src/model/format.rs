@@ -175,6 +175,7 @@ const fn plane(block_bytes: u32, hsub: u32, vsub: u32) -> PlaneInfo {
     }
 }
 
+/// Makes an RGB format with eight bits in each channel.
 const fn rgb(
     fourcc: Fourcc,
     name: &'static str,
@@ -292,6 +293,7 @@ const fn sorted_places() -> [(u32, usize); TABLE.len()] {
 /// For each format of [`TABLE`], the index of the first format in [`TABLE`] with the same depth.
 static DEPTHS: [usize; TABLE.len()] = depths();
 
+/// Computes [`DEPTHS`].
 #[allow(
     clippy::arithmetic_side_effects,
     reason = "the compiler evaluates it, and an overflow would be an error there"

@@ -4,8 +4,8 @@ use thiserror::Error;
 
 use super::{FormatModifier, Fourcc, Modifier};
 
-/// The most pairs of format and modifier that are read. No card has a fraction of this number. A limit is needed because an entry
-/// of 24 bytes names up to 64 pairs.
+/// The maximum number of pairs of format and modifier that are read. No card has a fraction of this number. A limit is needed
+/// because an entry of 24 bytes names up to 64 pairs.
 const MAXIMUM_PAIRS: usize = 1 << 16;
 
 /// The size of an entry in bytes. An entry has a bit mask of formats, the index of the format that the first bit means, padding,
@@ -99,6 +99,7 @@ pub fn read_in_formats(blob: &[u8]) -> Result<Vec<FormatModifier>, InFormatsErro
 struct BlobReader<'bytes>(&'bytes [u8]);
 
 impl<'bytes> BlobReader<'bytes> {
+    /// Returns `size` bytes at the offset `at`. `what` names them in the error.
     fn part(
         &self,
         at: usize,

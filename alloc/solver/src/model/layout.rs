@@ -93,10 +93,10 @@ where
 }
 
 impl Layout {
-    /// The most planes of an image, and the most dma-bufs of an image.
+    /// The maximum number of planes of an image, and the maximum number of dma-bufs of an image.
     pub const MAXIMUM_PLANES: usize = 4;
 
-    /// The greatest stride alignment that is supported, in bytes. No known hardware needs more than 4096.
+    /// The maximum stride alignment that is supported, in bytes. No known hardware needs more than 4096.
     const LARGEST_ALIGNMENT: u32 = 1 << 20;
 
     /// Makes a layout and checks the planes against their format and dma-bufs.
@@ -378,7 +378,7 @@ impl Layout {
         })
     }
 
-    /// Returns the least size of a plane in bytes. The last row of a linear plane could end with its last pixel, but kernel
+    /// Returns the minimum size of a plane in bytes. The last row of a linear plane could end with its last pixel, but kernel
     /// interfaces such as `DRM_IOCTL_MODE_ADDFB2` require a whole stride.
     fn needed_bytes(&self, plane: usize) -> Option<u64> {
         let place = self.planes.get(plane)?;

@@ -12,7 +12,7 @@ use serde_json::{Map, Number, Value};
 
 use super::reader::duplicate_key;
 
-/// The most bytes of memory that the structures of one file or request may take together.
+/// The maximum number of bytes of memory that the structures of one file or request may take together.
 ///
 /// A structure may take a hundred times as many bytes as its text, as for `{}`, so a bound on the text alone is not enough. Real
 /// files take less than a hundredth of this budget.
@@ -22,7 +22,7 @@ const MAXIMUM_BYTES: usize = 64 << 20;
 /// with room for 11 entries.
 const VALUE_BYTES: usize = 700;
 
-/// The most levels of nesting in a value of unknown structure.
+/// The maximum number of levels of nesting in a value of unknown structure.
 const MAXIMUM_DEPTH: usize = 32;
 
 thread_local! {
@@ -177,6 +177,7 @@ pub(super) fn any_value() -> AnyValue {
 pub(super) struct AnyValue(usize);
 
 impl AnyValue {
+    /// Returns the reader for a value that is nested one level deeper, or an error beyond [`MAXIMUM_DEPTH`] levels.
     fn deeper<E: Error>(self) -> Result<Self, E> {
         let depth = self.0.saturating_add(1);
         if depth > MAXIMUM_DEPTH {

@@ -84,6 +84,7 @@ pub fn pool(at: &str, own: &Pool) -> Result<(), ValueError> {
     }
 }
 
+/// Checks the constraints on buffers that a participant holds or allocates for itself.
 fn held(at: &str, field: &str, own: &Constraints) -> Result<(), ValueError> {
     for (number, own) in own.own_memory.iter().enumerate() {
         let at = format!("{at}.{field}.own_memory[{number}]");
@@ -112,12 +113,14 @@ pub fn count(place: &str, count: u32) -> Result<(), ValueError> {
     })
 }
 
+/// Checks the length of the texts that identify a device.
 fn device(at: &str, own: &DeviceIdentity) -> Result<(), ValueError> {
     text(at, "device.driver", &own.driver)?;
     text(at, "device.location", &own.location)?;
     text(at, "device.node", &own.node)
 }
 
+/// Checks that a text is at most [`LONGEST_NAME`] bytes long.
 fn text(at: &str, field: &str, own: &str) -> Result<(), ValueError> {
     if own.len() <= LONGEST_NAME {
         return Ok(());

@@ -95,7 +95,7 @@ impl Bits {
         self.0.iter().all(|word| *word == 0)
     }
 
-    /// Returns the least number of the set that is not less than `from`.
+    /// Returns the smallest number of the set that is not less than `from`.
     pub(super) fn next(&self, from: usize) -> Option<usize> {
         let mut word_index = from >> 6;
         let mut word = self.0.get(word_index)? & (u64::MAX << (from & 63));
@@ -106,7 +106,7 @@ impl Bits {
         Some(word_index << 6 | word.trailing_zeros() as usize)
     }
 
-    /// Returns the least number that is not less than `from` and is in this set and in `other`, which has the same length.
+    /// Returns the smallest number that is not less than `from` and is in this set and in `other`, which has the same length.
     pub(super) fn next_in_both(&self, other: &Self, from: usize) -> Option<usize> {
         let mut word_index = from >> 6;
         let both = |word_index: usize| Some(self.0.get(word_index)? & other.0.get(word_index)?);

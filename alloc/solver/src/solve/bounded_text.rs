@@ -4,13 +4,13 @@ use std::borrow::Cow;
 
 use crate::text::printable;
 
-/// The most names that a sentence lists. Further names are only counted.
+/// The maximum number of names that a sentence lists. Further names are only counted.
 pub(super) const NAMES_SHOWN: usize = 16;
 
-/// The most bytes of a name within a sentence.
+/// The maximum number of bytes of a name within a sentence.
 pub(super) const NAME_BYTES: usize = 128;
 
-/// The most bytes of the text about one source, one demand or one reason.
+/// The maximum number of bytes of the text about one source, one demand or one reason.
 pub(super) const SENTENCE_BYTES: usize = 4096;
 
 /// Returns `text`. If it has more than `most` bytes, the result is its beginning and the number of bytes that follow.

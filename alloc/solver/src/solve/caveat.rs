@@ -1,4 +1,4 @@
-//! Caveats. A caveat is a demand of which it is unknown whether a source meets it.
+//! Caveats. A caveat states a demand for which it is not known whether a source meets it.
 
 use std::rc::Rc;
 

@@ -12,17 +12,18 @@ use crate::constraint::{
 };
 use crate::model::{Extent, FormatInfo, Fourcc, PlaneLayout};
 
-/// The most columns and the most rows by which a coded extent may exceed the smallest one, in the search for rows or planes
-/// without a gap. The range of sizes is limited instead of the number of tries. Otherwise the removal of a demand could cause
-/// fewer extents to be tried.
+/// The maximum number of columns and the maximum number of rows by which a coded extent may exceed the smallest one, in the
+/// search for rows or planes without a gap. The range of sizes is limited instead of the number of tries. Otherwise the removal
+/// of a demand could cause fewer extents to be tried.
 const MAXIMUM_MORE_COLUMNS: u32 = 256;
 const MAXIMUM_MORE_ROWS: u32 = 64;
 
-/// The steps that are charged for each width that is considered, and for laying out the planes of one extent.
+/// The number of steps of the budget that are charged for each width that is considered, and for laying out the planes of one
+/// extent.
 const WIDTH_STEPS: usize = 4;
 const ROWS_STEPS: usize = 64;
 
-/// The planes of an image of one size, and the least sizes of their dma-bufs.
+/// The planes of an image of one size, and the minimum sizes of their dma-bufs.
 pub(super) type PlacedPlanes = (Vec<PlaneLayout>, Vec<u64>);
 
 /// Returns the smallest coded extent that the merged constraints allow for a picture, and the picture's first column and row.
@@ -347,6 +348,7 @@ impl<'p> CandidateSearch<'p, '_, '_> {
             .then_some(&self.problem.work)
     }
 
+    /// Returns whether a member can crop as much as is needed, or need not because the demand was given up.
     fn crops(
         &self,
         member: usize,

@@ -2,7 +2,7 @@
 
 use super::work::Work;
 
-/// The most combinations of alternatives that are tried.
+/// The maximum number of combinations of alternatives that are tried.
 pub(super) const COMBINATIONS: usize = 256;
 
 /// An iterator over at most [`COMBINATIONS`] combinations of alternatives. Combinations with a lower sum of indices come first.

@@ -13,11 +13,11 @@ use crate::constraint::{Demand, Field};
 /// smaller conflict may exist.
 const SMALLEST_UP_TO: usize = 3;
 
-/// The steps that are charged for sorting one pair of demands.
+/// The number of steps of the budget that are charged for sorting one pair of demands.
 const PAIR_STEPS: usize = 16;
 
-/// The most demands that are given up one after another. If these are not enough, a maximal set of demands that can be kept is
-/// searched for instead.
+/// The maximum number of demands that are given up one after another. If these are not enough, a maximal set of demands that can
+/// be kept is searched for instead.
 const GIVEN_UP_SINGLY: usize = 32;
 
 /// All demands of a request. A demand's number is its position in the order of demands: the cheapest to give up first, and then

@@ -10,8 +10,8 @@ use super::search;
 use crate::constraint::{Field, Role};
 use crate::model::ColourLoss;
 
-/// The most participants for which the division with the least [`Cost`] is found. With more participants, groups are filled one
-/// after another.
+/// The maximum number of participants for which the division with the lowest [`Cost`] is found. With more participants, groups
+/// are filled one after another.
 pub(super) const BEST_DIVISION_UP_TO: usize = 8;
 
 /// A group: the indices of the participants that share a buffer, and whether their frames are copied from the producer's buffers.
@@ -48,7 +48,7 @@ fn sum(one: Cost, two: Cost) -> Cost {
     )
 }
 
-/// Returns the division with the least [`Cost`]; `None` if the budget was spent before it is found.
+/// Returns the division with the lowest [`Cost`]; `None` if the budget was spent before it is found.
 pub(super) fn best_division(problem: &Problem<'_>, copies: bool) -> Option<Vec<GroupMembers>> {
     let first = problem.producer();
     let mut costs: BTreeMap<u32, Option<Cost>> = BTreeMap::new();
@@ -114,6 +114,8 @@ fn bit(index: usize) -> u32 {
     1 << (index & 31)
 }
 
+/// Returns the cost of a group whose members are the bits of `mask`; `None` if no source has a buffer for the group. The costs of
+/// all groups that were evaluated are stored in `known`.
 fn cost(
     problem: &Problem<'_>,
     mask: u32,

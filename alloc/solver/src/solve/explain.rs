@@ -11,10 +11,10 @@ use super::work::LeftOut;
 use crate::constraint::{CopyDevice, SyncMechanism};
 use crate::model::Modifier;
 
-/// The most modifiers that an explanation names. Further modifiers are only counted.
+/// The maximum number of modifiers that an explanation names. Further modifiers are only counted.
 const MODIFIERS_NAMED: usize = 8;
 
-/// The most groups of a split whose plans are explained.
+/// The maximum number of groups of a split whose plans are explained.
 const GROUPS_SHOWN: usize = 8;
 
 impl Solution {
@@ -207,6 +207,7 @@ impl Plan {
     }
 }
 
+/// Describes in one line what a participant does with the buffers.
 fn step(step: &Step) -> String {
     let action = match step.action {
         Action::Exports => "allocates and exports them",
@@ -221,6 +222,7 @@ fn step(step: &Step) -> String {
     format!("  {} {action}{which}", step.participant)
 }
 
+/// Describes in one line how a reader waits for a writer.
 fn handover(handover: &Handover) -> String {
     let how = match handover.sync {
         Some(SyncMechanism::Implicit) => "the fence is attached to the dma-buf (implicit sync)",

@@ -4,13 +4,13 @@ use std::borrow::Cow;
 
 use super::bounded_text::{cut, plain};
 
-/// The most lines of an explanation.
+/// The maximum number of lines of an explanation.
 pub const EXPLANATION_LINES: usize = 64;
 
-/// The most bytes of an explanation.
+/// The maximum number of bytes of an explanation.
 pub const EXPLANATION_BYTES: usize = 8192;
 
-/// The most bytes of one line. A list of eight modifiers with all their fields has fewer.
+/// The maximum number of bytes of one line. A list of eight modifiers with all their fields has fewer.
 const LINE_BYTES: usize = 2048;
 
 /// Limits on the number of lines and on the bytes of a line. They are tried one after another until an explanation is short
@@ -154,7 +154,7 @@ impl Text {
         }
         let mut shortest = String::new();
         for (lines, bytes) in SHORTER {
-            // Every list shows the same number of entries. It is the greatest number with which all lists fit. One more line is
+            // Every list shows the same number of entries. It is the largest number with which all lists fit. One more line is
             // needed to state that the text is shortened.
             let most = (0..lines).rev().find(|most| {
                 let heights = self.sections.iter().map(|section| section.height(*most));
@@ -186,6 +186,7 @@ impl Text {
             && text.lines().all(|line| line.len() <= LINE_BYTES)
     }
 
+    /// Writes all sections, each with at most `most` entries, in lines of at most `bytes` bytes.
     fn written(&self, most: usize, bytes: usize) -> String {
         let mut text = String::new();
         for section in &self.sections {

@@ -10,8 +10,8 @@ use super::problem::{Problem, View};
 use super::work::Work;
 use crate::constraint::{Field, FieldTable};
 
-/// The most searches over all sources for one conflict and its relaxation. A few hundred are enough, unless many participants
-/// have alternatives. Each check then searches every combination of alternatives.
+/// The maximum number of searches over all sources for one conflict and its relaxation. A few hundred are enough, unless many
+/// participants have alternatives. Each check then searches every combination of alternatives.
 pub(super) const MAXIMUM_SEARCHES: usize = 8192;
 
 /// Returns whether any source serves some of the participants in any format; `None` if the budget was spent before that is known.
@@ -154,6 +154,8 @@ impl<'p, 'a, 'v> FeasibilityCache<'p, 'a, 'v> {
         Some(is_feasible)
     }
 
+    /// Searches for a source and format that meet the demands in `kept`, and returns whether there is one. The result is `None`
+    /// if the budget or the number of searches was spent.
     fn search(&self, kept: &[FieldSet]) -> Option<bool> {
         let view = View {
             members: self.members,

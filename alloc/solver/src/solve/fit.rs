@@ -21,13 +21,13 @@ use crate::constraint::{
 };
 use crate::model::{FormatModifier, Fourcc, Layout, Modifier};
 
-/// The steps that are charged for laying out one size with one layout choice.
+/// The number of steps of the budget that are charged for laying out one size with one layout choice.
 const LAYOUT_STEPS: usize = 150;
 
-/// The steps that are charged for looking up a layout and comparing it with a source's limits.
+/// The number of steps of the budget that are charged for looking up a layout and comparing it with a source's limits.
 const FIT_STEPS: usize = 20;
 
-/// The most strides that are tried for a preference, in addition to the strides that participants list.
+/// The maximum number of strides that are tried for a preference, in addition to the strides that participants list.
 const PREFERENCE_STRIDES: usize = 129;
 
 /// Returns the steps that preferences on strides take for each size and layout choice.
@@ -159,7 +159,7 @@ impl CandidateSearch<'_, '_, '_> {
             .ok_or_else(|| first_rejection.unwrap_or(LayoutRejection::Constraints(Field::Planes)))
     }
 
-    /// Returns the least layouts of images whose tiling the driver chooses. No tiling takes less memory than linear rows.
+    /// Returns the smallest layouts of images whose tiling the driver chooses. No tiling takes less memory than linear rows.
     fn by_source(
         &self,
         number: usize,
@@ -192,7 +192,8 @@ impl CandidateSearch<'_, '_, '_> {
                 {
                     return Err(LayoutRejection::Constraints(Field::Planes));
                 }
-                self.problem.least(group_index, merged.coded.as_deref())
+                self.problem
+                    .smallest_layouts(group_index, merged.coded.as_deref())
             }
             None => layout::opaque(
                 self.problem.request.extents(),
@@ -414,7 +415,7 @@ fn depends_on_driver(
     }
 }
 
-/// Returns the least size in bytes that a source states for its images of a format; 0 if it states none.
+/// Returns the minimum size in bytes that a source states for its images of a format; 0 if it states none.
 fn given_bytes(source: &Source, fourcc: Fourcc) -> u64 {
     let own = source.constraints.per_fourcc.get(&fourcc);
     let every = source.constraints.image.minimum_size_bytes;

@@ -32,6 +32,7 @@ impl HittingSets {
         found.filter(|_| !work.is_spent())
     }
 
+    /// Searches for a hitting set of `size` numbers that begins with the numbers in `begun`.
     fn search(
         &self,
         size: usize,
@@ -52,7 +53,7 @@ impl HittingSets {
             sets.filter(|(_, set)| !begun.iter().any(|number| set.contains(*number)))
         };
         let Some((_, smallest)) = missed().min_by_key(|(count, _)| *count) else {
-            // The numbers so far are already a hitting set. The least numbers that it lacks are added until it has `size`
+            // The numbers so far are already a hitting set. The smallest numbers that it lacks are added until it has `size`
             // numbers.
             work.charge(size.saturating_mul(8));
             let mut set = begun.clone();

@@ -136,7 +136,7 @@ pub(super) fn opaque(
     })
 }
 
-/// Chooses strides for one coded extent and places its planes. Returns them and the least sizes of their dma-bufs.
+/// Chooses strides for one coded extent and places its planes. Returns them and the minimum sizes of their dma-bufs.
 fn linear_planes(
     extent: Extent,
     info: &FormatInfo,
@@ -192,7 +192,7 @@ fn check_planes(
     }
 }
 
-/// Places the planes of an image of one size. Returns the planes and the least sizes of their dma-bufs.
+/// Places the planes of an image of one size. Returns the planes and the minimum sizes of their dma-bufs.
 fn place_planes(
     extent: Extent,
     info: &FormatInfo,
@@ -247,7 +247,7 @@ pub(super) fn rows_held(merged: &MergedImage, shape: &PlaneInfo, extent: Extent)
     Some(luma.div_ceil(u64::from(shape.vsub)))
 }
 
-/// Returns the least size in bytes of a plane that has memory for `rows` rows.
+/// Returns the minimum size in bytes of a plane that has memory for `rows` rows.
 pub(super) fn plane_bytes(merged: &MergedImage, rows: u64, stride_bytes: u32) -> Option<u64> {
     let held = rows.checked_mul(u64::from(stride_bytes))?;
     merged.plane_size_alignment_bytes.value.at_least(held)
@@ -262,7 +262,7 @@ pub(super) fn padding(merged: &MergedImage, extent: Extent) -> Option<u64> {
     merged.padding_bytes.value.checked_add(of_blocks)
 }
 
-/// Rounds the sizes of dma-bufs up to the size alignment and to the least total size; `None` if the result exceeds the greatest
+/// Rounds the sizes of dma-bufs up to the size alignment and to the minimum total size; `None` if the result exceeds the maximum
 /// total size.
 fn round_sizes(mut memory_sizes: Vec<u64>, merged: &MergedImage) -> Option<Vec<u64>> {
     let sum = |sizes: &[u64]| {
@@ -274,7 +274,7 @@ fn round_sizes(mut memory_sizes: Vec<u64>, merged: &MergedImage) -> Option<Vec<u
     for size in &mut memory_sizes {
         *size = step.at_least(*size)?;
     }
-    // Only the bytes that are still missing after rounding are added, because more bytes could exceed the greatest size.
+    // Only the bytes that are still missing after rounding are added, because more bytes could exceed the maximum size.
     let missing = merged
         .minimum_size_bytes
         .value

@@ -45,6 +45,7 @@ impl Tiling {
     }
 }
 
+/// Returns the verdict on a candidate with these caveats.
 pub(super) fn verdict(caveats: &[Caveat]) -> Verdict {
     if caveats.is_empty() {
         Verdict::Guaranteed

@@ -29,7 +29,7 @@ pub(super) struct MemoTable {
 /// The layout results of one format group, by layout choice.
 type LayoutResults = [OnceCell<LayoutResult>; LayoutChoice::ALL.len()];
 
-/// The results for one source, by format group. `None` means that a result has not been computed yet.
+/// Whether one source serves each format group. `None` means that this was not computed yet.
 type ServesResults = Box<[Cell<Option<bool>>]>;
 
 impl MemoTable {
@@ -50,7 +50,8 @@ impl MemoTable {
         by_choice[choice].get_or_init(lay).clone()
     }
 
-    /// Returns whether a source serves a format group; `None` if the budget was spent. The result is computed at the first call.
+    /// Returns whether a source has a layout for all members in every tiling of a format group that it can allocate. `answer`
+    /// computes the result at the first call. The result is `None` if the budget was spent.
     pub(super) fn serves(
         &self,
         problem: &Problem<'_>,

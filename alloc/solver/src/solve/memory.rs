@@ -14,6 +14,7 @@ use crate::constraint::{
 };
 
 impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
+    /// Returns what all members together demand of memory. It is computed at the first call.
     fn needs(&self) -> &MemoryRequirements {
         self.needs.get_or_init(|| {
             let sources = self.problem.sources.len();

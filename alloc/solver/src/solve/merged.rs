@@ -9,7 +9,7 @@ use super::prepared_participant::PreparedChoice;
 use crate::constraint::{Field, FieldTable, MergedImage};
 use crate::model::Fourcc;
 
-/// The steps that are charged for merging one participant's image constraints.
+/// The number of steps of the budget that are charged for merging one participant's image constraints.
 const MERGE_STEPS: usize = 350;
 
 impl CandidateSearch<'_, '_, '_> {
@@ -198,5 +198,5 @@ impl CandidateSearch<'_, '_, '_> {
     }
 }
 
-/// The most distinct constraints that are remembered in order to skip equal ones.
+/// The maximum number of distinct constraints that are remembered in order to skip equal ones.
 const REMEMBERED_CONSTRAINTS: usize = 16;

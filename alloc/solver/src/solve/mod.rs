@@ -1,4 +1,5 @@
-//! Finds a plan for a request, or the split that copies the fewest bytes and the reason for it.
+//! Finds a plan for a request, or the split that copies the fewest bytes and the reason for it. A source serves participants if
+//! it can allocate a buffer that meets the demands of all of them.
 //!
 //! The solver is pure and deterministic: the same request has the same solution on any machine.
 //!

@@ -54,7 +54,7 @@ pub(super) struct SearchLimit {
     pub(super) is_spent: bool,
     /// The number of combinations of alternatives that were searched completely.
     pub(super) combinations: usize,
-    /// The least sum of alternative indices in the combinations that were not searched.
+    /// The minimum sum of alternative indices in the combinations that were not searched.
     pub(super) alternatives: usize,
 }
 

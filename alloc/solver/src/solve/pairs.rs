@@ -5,7 +5,7 @@ use super::work::Work;
 use crate::constraint::{FormatSet, Source, common_prefix_len, gallop};
 use crate::model::{FormatInfo, FormatModifier};
 
-/// The steps that are charged for finding the end of a run of pairs.
+/// The number of steps of the budget that are charged for finding the end of a run of pairs.
 const RUN_STEPS: usize = 4;
 
 /// Returns the sorted list of all pairs that any source has; `None` if the budget was spent.

@@ -67,6 +67,7 @@ impl<'r, 'a> ParticipantReader<'r, 'a> {
         })
     }
 
+    /// Returns the sources on a device.
     fn own(&mut self, device: &'a DeviceIdentity) -> Bits {
         let sources = self.sources;
         let work = self.work;
@@ -78,6 +79,7 @@ impl<'r, 'a> ParticipantReader<'r, 'a> {
         .clone()
     }
 
+    /// Prepares one alternative of a participant; `None` if the budget was spent.
     fn choice(
         &mut self,
         participant: &'a Participant,
@@ -142,6 +144,8 @@ impl<'r, 'a> ParticipantReader<'r, 'a> {
         (!bits.is_empty()).then_some(bits)
     }
 
+    /// Returns the numbers of the pairs in a set of formats. Equal sets of several participants share one result. The result is
+    /// `None` if the budget was spent.
     fn formats(&mut self, formats: &'a FormatSet) -> Option<Rc<Bits>> {
         let pairs = formats.pairs();
         let same = self.formats.iter().find(|(known, _)| {
@@ -168,6 +172,7 @@ impl<'r, 'a> ParticipantReader<'r, 'a> {
         Some(bits)
     }
 
+    /// Returns a number that is the same for equal constraints on images.
     fn kind(&mut self, image: &'a ImageConstraints) -> usize {
         if let Some((_, kind)) = self.kinds.iter().find(|(known, _)| **known == *image) {
             return *kind;

@@ -51,6 +51,7 @@ impl Lengths {
         })
     }
 
+    /// Returns whether all these lengths satisfy the constraints on a side.
     fn satisfy(&self, side: &MergedSide) -> bool {
         side.minimum.value <= self.least
             && self.most <= side.maximum.value

@@ -12,7 +12,8 @@ use super::work::{LeftOut, Part};
 use crate::constraint::{MemoryScope, MergedImage, Role, Source};
 use crate::model::Modifier;
 
-/// The most hand-overs that a plan lists. There is one for each pair of a writer and a reader, so their number can be very large.
+/// The maximum number of hand-overs that a plan lists. There is one for each pair of a writer and a reader, so their number can
+/// be very large.
 pub(super) const HANDOVERS: usize = 4096;
 
 /// The parts from which a plan is built: the best candidate that a search found, and what the search left out.
@@ -158,9 +159,10 @@ fn handovers(search: &CandidateSearch<'_, '_, '_>, left_out: &mut Vec<LeftOut>) 
     handovers
 }
 
-/// The steps that are charged for listing one hand-over.
+/// The number of steps of the budget that are charged for listing one hand-over.
 const HANDOVER_STEPS: usize = 48;
 
+/// Returns the sentences that say why the plan was chosen, and which constraints its layout satisfies.
 fn reasons(
     importers: usize,
     found: usize,

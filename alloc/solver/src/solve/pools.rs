@@ -133,6 +133,7 @@ impl PoolNeed {
             .saturating_add(self.own_bytes)
     }
 
+    /// Returns whether the buffers, with those of earlier jobs and groups, need more than `limit` bytes.
     fn exceeds(&self, limit: u64) -> bool {
         self.bytes().saturating_add(self.taken_bytes) > limit
     }

@@ -41,8 +41,8 @@ pub(super) struct Problem<'a> {
     pub(super) participants: Vec<PreparedParticipant<'a>>,
     /// The common properties of the pictures of all sizes.
     pub(super) pictures: Pictures,
-    /// The least linear layouts of each format group, without any constraints.
-    least: Vec<OnceCell<LayoutResult>>,
+    /// The smallest linear layouts of each format group, without any constraints.
+    smallest_layouts: Vec<OnceCell<LayoutResult>>,
     /// Whether the request has no extra fields, apart from optional ones.
     pub(super) is_understood: bool,
     /// The sources that have no extra fields, apart from optional ones, and whose identifiers are unambiguous.
@@ -113,6 +113,7 @@ impl<'v> View<'v> {
         }
     }
 
+    /// Returns the fields whose demands a participant keeps; the demands on all other fields are given up.
     pub(super) fn keeps(&self, prepared: usize) -> FieldSet {
         self.kept.map_or(FieldSet::ALL, |kept| kept[prepared])
     }
@@ -248,7 +249,7 @@ impl<'a> Problem<'a> {
             images,
             pads,
             pictures: Pictures::of(request),
-            least: vec![OnceCell::new(); groups.len()],
+            smallest_layouts: vec![OnceCell::new(); groups.len()],
             is_understood: request.extra_fields.required().is_empty(),
             understood_sources,
             colours: produced_colours(request, &work),
@@ -359,8 +360,12 @@ impl<'a> Problem<'a> {
         Rc::clone(entry.or_insert_with(|| words().into()))
     }
 
-    /// Returns the least linear layouts of a format group. Only the coded extent is constrained.
-    pub(super) fn least(&self, index: usize, coded: Option<&MergedCoded>) -> LayoutResult {
+    /// Returns the smallest linear layouts of a format group. Only the coded extent is constrained.
+    pub(super) fn smallest_layouts(
+        &self,
+        index: usize,
+        coded: Option<&MergedCoded>,
+    ) -> LayoutResult {
         let lay = || {
             let choice = LayoutChoice {
                 preferred: false,
@@ -374,7 +379,7 @@ impl<'a> Problem<'a> {
             layout::choose(self.request.extents(), format, &free, choice, || None).map(Rc::new)
         };
         match coded {
-            None => self.least[index].get_or_init(lay).clone(),
+            None => self.smallest_layouts[index].get_or_init(lay).clone(),
             Some(_) => lay(),
         }
     }

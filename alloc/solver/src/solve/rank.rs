@@ -65,6 +65,7 @@ impl ParticipantCriteria {
     }
 }
 
+/// Returns the rank of a candidate. Candidates with lower ranks are preferred.
 pub(super) fn rank<'a>(
     search: &CandidateSearch<'_, 'a, '_>,
     evaluation: &SourceEvaluation<'a>,

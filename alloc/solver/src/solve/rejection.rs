@@ -266,8 +266,8 @@ impl LayoutRejection {
     }
 }
 
-/// Returns the number of bytes that the image takes with the same constraints, except for a greatest size. The result is `None`
-/// if there is still no layout, or if the greatest size is not the reason.
+/// Returns the number of bytes that the image takes with the same constraints, except for a maximum size. The result is `None` if
+/// there is still no layout, or if the maximum size is not the reason.
 fn bytes_needed(
     problem: &Problem<'_>,
     format: FormatModifier,
@@ -446,6 +446,7 @@ fn sizes(merged: &MergedImage) -> String {
     }
 }
 
+/// Describes the multiples that a length must be of; empty if every length is permitted.
 fn steps(of: CommonMultiple) -> String {
     if of.is_one() {
         String::new()
@@ -454,6 +455,7 @@ fn steps(of: CommonMultiple) -> String {
     }
 }
 
+/// Describes a range of lengths. `unbounded` is the value of `most` that stands for no maximum.
 fn between(least: u64, most: u64, unbounded: u64, unit: &str) -> String {
     if least == most {
         format!("of {least} {unit}")

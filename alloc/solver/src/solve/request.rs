@@ -22,7 +22,7 @@ keeps_extra_fields! {
         /// layout, and each buffer is large enough for all of them.
         #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "more_extents")]
         pub more_extents: Vec<Extent>,
-        /// The least number of buffers. If the participants hold more, the plan has more, up to [`Request::MAXIMUM_BUFFERS`].
+        /// The minimum number of buffers. If the participants hold more, the plan has more, up to [`Request::MAXIMUM_BUFFERS`].
         pub count: u32,
         /// The participants. Each has a unique name.
         #[serde(deserialize_with = "participants")]
@@ -96,18 +96,18 @@ fn more_extents<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Extent
 }
 
 impl Request {
-    /// The most buffers that a plan has.
+    /// The maximum number of buffers that a plan has.
     ///
     /// A V4L2 queue has at most 32 (`VIDEO_MAX_FRAME`), or 64 in newer kernels. A number far above that is a mistake, and the
     /// total size of the buffers could overflow.
     pub const MAXIMUM_BUFFERS: u32 = 1024;
     /// The longest text that is read, in bytes.
     pub const MAXIMUM_BYTES: usize = 16 << 20;
-    /// The most copiers that a request may have.
+    /// The maximum number of copiers that a request may have.
     pub const MAXIMUM_COPIERS: usize = 64;
-    /// The most participants that a request may have, and the most sources.
+    /// The maximum number of participants that a request may have, and the maximum number of sources.
     pub const MAXIMUM_ENTRIES: usize = 4096;
-    /// The most pools that a request may have.
+    /// The maximum number of pools that a request may have.
     pub const MAXIMUM_POOLS: usize = 256;
 
     /// Reads a request from untrusted JSON in one pass. This takes memory of at most 16 times the text's length plus 64 MiB.

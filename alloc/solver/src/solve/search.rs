@@ -140,7 +140,7 @@ pub(super) fn best(
     }
 }
 
-/// Returns the least cost of copying to some of the participants (the loss of colours, and bytes), and the number of caveats of
+/// Returns the lowest cost of copying to some of the participants (the loss of colours, and bytes), and the number of caveats of
 /// the plan; `None` if no source serves them.
 pub(super) fn cost(
     problem: &Problem<'_>,
@@ -278,5 +278,5 @@ pub(super) fn candidates(
     (candidates, left_out)
 }
 
-/// The steps that are charged for listing and sorting one candidate.
+/// The number of steps of the budget that are charged for listing and sorting one candidate.
 const CANDIDATE_STEPS: usize = 64;

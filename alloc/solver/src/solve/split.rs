@@ -16,7 +16,7 @@ use super::work::{LeftOut, MORE_WORK, Part, Phase};
 use crate::constraint::{CopierKind, CopyDevice, Demand};
 use crate::model::{ColourLoss, DeviceIdentity, FormatModifier};
 
-/// The most demands that the description of a relaxation lists, and the most bytes of each demand.
+/// The maximum number of demands that the description of a relaxation lists, and the maximum number of bytes of each demand.
 const DEMANDS_SHOWN: usize = 8;
 const DEMAND_BYTES: usize = 512;
 
@@ -242,6 +242,7 @@ impl Split {
     }
 }
 
+/// Makes the split of a problem for which no source has a buffer for all participants.
 pub(super) fn split(problem: &Problem<'_>, mut rejections: SearchRejections) -> Split {
     let ending = rejections.ending;
     let lacking = std::mem::take(&mut rejections.lacking);
@@ -419,6 +420,7 @@ fn colours_lost(problem: &Problem<'_>, groups: &[Group]) -> ColourLoss {
     losses.fold(ColourLoss::default(), ColourLoss::plus)
 }
 
+/// Plans the buffers of one group, and takes their memory from the pools.
 fn group(problem: &Problem<'_>, places: &[usize], (cpu_copies, copied): (bool, bool)) -> Group {
     let view = View {
         members: places,

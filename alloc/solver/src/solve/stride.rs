@@ -4,7 +4,7 @@ use super::layout_choice::LayoutChoice;
 use crate::constraint::{CommonMultiple, MergedImage, gcd, lcm};
 use crate::model::{Extent, FormatInfo, PlaneInfo};
 
-/// The most multiples that are tried in the search for a stride that participants do not avoid.
+/// The maximum number of multiples that are tried in the search for a stride that participants do not avoid.
 const STRIDES_TRIED: u32 = 64;
 
 /// Returns whether there is a preference on strides. It may also be one that follows from the format itself
@@ -108,7 +108,7 @@ pub(super) fn strides(
         .collect()
 }
 
-/// Returns the stride that satisfies the constraints and the most preferences; `None` if only the least stride satisfies the
+/// Returns the stride that satisfies the constraints and the most preferences; `None` if only the smallest stride satisfies the
 /// constraints.
 ///
 /// Preferences of participants are more important than whole blocks of `block` bytes. Strides that satisfy both come first.
@@ -204,6 +204,7 @@ fn stride_ratio(info: &FormatInfo, plane: usize) -> Option<(u64, u64)> {
     Some((times.checked_div(divisor)?, of.checked_div(divisor)?))
 }
 
+/// Returns the first multiples of `step` that are not less than `least`.
 fn multiples(step: u64, least: u64) -> impl Iterator<Item = u64> {
     (0..STRIDES_TRIED).filter_map(move |place| {
         least

@@ -28,8 +28,8 @@ pub(super) trait Visitor<'a> {
     fn layout_rejected(&mut self, _: usize, _: &LayoutRejection, _: impl FnOnce() -> String) {}
 }
 
-/// The steps that are charged for visiting a source, a format group, a tiling and a candidate. Further steps are charged where
-/// they are taken.
+/// The number of steps of the budget that are charged for visiting a source, a format group, a tiling and a candidate. Further
+/// steps are charged where they are taken.
 const SOURCE_STEPS: usize = 16;
 const GROUP_STEPS: usize = 16;
 const TILING_STEPS: usize = 8;

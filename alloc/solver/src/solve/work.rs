@@ -7,18 +7,18 @@ use serde::Serialize;
 
 use super::request::Request;
 
-/// The most steps that [`solve`](super::solve) takes for one request.
+/// The maximum number of steps that [`solve`](super::solve) takes for one request.
 ///
 /// A step is about ten instructions, such as checking one participant or a few words of a set. Steps are counted rather than
 /// timed, so the same request has the same solution on every machine, however busy the machine is.
 pub const BUDGET: u64 = 100_000_000;
 
 impl Request {
-    /// The most participants that a request may have to be solved.
+    /// The maximum number of participants that a request may have to be solved.
     pub const MAXIMUM_PARTICIPANTS: usize = 4096;
-    /// The most sources that a request may have to be solved.
+    /// The maximum number of sources that a request may have to be solved.
     pub const MAXIMUM_SOURCES: usize = 1024;
-    /// The most sizes that a request may have to be solved, including the first one.
+    /// The maximum number of sizes that a request may have to be solved, including the first one.
     pub const MAXIMUM_EXTENTS: usize = 64;
 }
 

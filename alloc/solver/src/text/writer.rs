@@ -32,6 +32,7 @@ impl<W: Write> PrintableWriter<W> {
         writer
     }
 
+    /// Writes the printable form of the stored bytes before `end`, and keeps the rest.
     fn put(&mut self, end: usize) -> io::Result<()> {
         let rest = self.line.split_off(end.min(self.line.len()));
         let whole = std::mem::replace(&mut self.line, rest);

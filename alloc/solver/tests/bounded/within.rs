@@ -288,7 +288,7 @@ proptest! {
 
     /// With any budget, the solution states nothing that a solution with a greater budget contradicts.
     #[test]
-    fn solution_of_any_budget_claims_nothing_false(
+    fn solution_within_any_budget_agrees_with_the_complete_one(
         request in prop_oneof![generate::request(), generate::divided()],
         budget in 0..60_000_u64,
     ) {

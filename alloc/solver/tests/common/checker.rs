@@ -54,7 +54,7 @@ impl ChosenMembers<'_> {
             .collect()
     }
 
-    /// Returns the greatest ability to crop that all members have.
+    /// Returns the largest ability to crop that all members have.
     pub fn crop(&self, fourcc: Fourcc) -> Crop {
         let own = self.members.iter().map(|(participant, constraints)| {
             if matches!(participant.role, Role::CpuRead | Role::CpuWrite) {

@@ -21,7 +21,7 @@ use rows::smallest;
 pub struct Candidate {
     pub source: usize,
     pub format: FormatModifier,
-    /// The number of kinds of caveats, which is the least of all layouts.
+    /// The number of kinds of caveats, which is the lowest of all layouts.
     pub caveats: usize,
     /// The index of each member's alternative.
     pub combination: Vec<usize>,
@@ -122,7 +122,7 @@ fn universe(request: &Request) -> Vec<FormatModifier> {
     all
 }
 
-/// Returns the least number of kinds of caveats of all layouts; `None` if there is no layout.
+/// Returns the minimum number of kinds of caveats of all layouts; `None` if there is no layout.
 fn best(chosen: &ChosenMembers<'_>, source: &Source, format: FormatModifier) -> Option<usize> {
     let caveats = chosen.check_source(source, format).ok()?;
     let constraints = chosen.image_constraints(source, format);

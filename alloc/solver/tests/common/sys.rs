@@ -10,7 +10,7 @@ use std::cell::Cell;
 /// The memory that one thread has allocated.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
-    /// The most bytes that were allocated at the same time.
+    /// The maximum number of bytes that were allocated at the same time.
     pub(crate) peak_bytes: usize,
     /// The number of allocations and reallocations.
     #[allow(

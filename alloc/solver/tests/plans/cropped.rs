@@ -154,7 +154,7 @@ fn picture_behind_the_corner_needs_everybody_to_crop_anywhere() {
     });
     let words = split(&of(vec![offset(8), coarse])).explain();
     assert!(
-        words.contains("a first row of the picture in multiples of 16"),
+        words.contains("the first row of the picture at a multiple of 16"),
         "{words}"
     );
     // The picture cannot begin in the middle of a chroma sample, so this offset conflicts with the format.

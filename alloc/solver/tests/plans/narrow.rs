@@ -80,7 +80,7 @@ fn stepping(name: String, stride_bytes: u32) -> Participant {
 
 #[test]
 fn conflict_of_nine_is_found_among_many_with_alternatives() {
-    // The common multiple of all nine primes exceeds the greatest stride. That of any eight of them does not.
+    // The common multiple of all nine primes exceeds the maximum stride. That of any eight of them does not.
     let primes = [2, 3, 5, 7, 11, 13, 17, 19, 23];
     let mut participants: Vec<_> = primes
         .into_iter()

@@ -6,6 +6,7 @@ use covalent_solver::model::{Extent, FormatModifier, Fourcc, Modifier};
 use covalent_solver::solve::{Request, Verdict, solve};
 use covalent_solver_tests::common::*;
 
+/// X-tiling, and Y-tiling with compression (CCS), of Intel GPUs.
 const TILED: Modifier = Modifier(0x0100_0000_0000_0001);
 const COMPRESSED: Modifier = Modifier(0x0100_0000_0000_0004);
 

@@ -67,6 +67,7 @@ fn write(buffer: &Buffer) -> Result<(), AccessError> {
     Ok(())
 }
 
+/// Returns the length of a row that a trial copies, at most [`ROW_BYTES`].
 fn row(buffer: &Buffer, plane: usize) -> usize {
     let bytes = buffer
         .layout()

@@ -199,6 +199,7 @@ impl Card {
         }
     }
 
+    /// Makes the error for an ioctl or system call on the card that failed.
     pub(super) fn failed(&self, operation: &'static str, source: io::Error) -> DrmError {
         DrmError::Request {
             card: self.path().to_owned(),

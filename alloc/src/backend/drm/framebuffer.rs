@@ -105,7 +105,7 @@ impl Card {
                 unsuitable("the layout has more than four planes, or an offset of 4 GiB or more")
             })?;
             fb_layout
-                .add_to(self)
+                .add_framebuffer(self)
                 .map_err(|source| self.failed("ADDFB2", source))
         });
         // The framebuffer keeps the memory, so the GEM handles are closed.
@@ -196,7 +196,8 @@ impl FramebufferLayout {
         Some(fb_layout)
     }
 
-    fn add_to(&self, card: &Card) -> io::Result<framebuffer::Handle> {
+    /// Adds the framebuffer to a card (DRM_IOCTL_MODE_ADDFB2).
+    fn add_framebuffer(&self, card: &Card) -> io::Result<framebuffer::Handle> {
         let (width, height) = self.size;
         let added = drm_ffi::mode::add_fb2(
             card.as_fd(),

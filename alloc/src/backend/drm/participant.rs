@@ -224,6 +224,7 @@ impl Card {
         }
     }
 
+    /// Declares the card as a participant with its memory constraints and sync mechanisms.
     fn declare(&self, name: String, role: Role) -> Participant {
         let mut participant = Participant::new(name, self.identity().clone(), role);
         let mut constraints = Constraints::default();
@@ -253,6 +254,7 @@ fn minimum_side(start: Bound<&u32>) -> u32 {
     }
 }
 
+/// Returns the largest number of pixels that a range permits.
 fn largest(end: Bound<&u32>) -> u32 {
     match end {
         Bound::Included(pixels) => *pixels,

@@ -111,6 +111,7 @@ struct Commit {
 }
 
 impl Commit {
+    /// Chooses a connector and a CRTC for the plane, and reads the properties that a test commit sets.
     fn prepare(
         card: &Card,
         plane: plane::Handle,
@@ -173,6 +174,7 @@ impl Commit {
         }
     }
 
+    /// Destroys the property blob with the mode.
     fn discard(&self, card: &Card) {
         if let Err(error) = card.destroy_property_blob(self.mode_blob) {
             tracing::debug!(%error, "DESTROYPROPBLOB failed");
@@ -259,6 +261,7 @@ impl PropertyNames {
     }
 }
 
+/// Reads the property handles of a KMS object, by the properties' names.
 fn query(
     card: &Card,
     object: impl ResourceHandle,

@@ -63,6 +63,7 @@ impl GbmDevices {
         Ok(self.of_card(&card)?)
     }
 
+    /// Declares the participant and the source of a card's GBM device.
     fn declare(&mut self, card: &Path, extent: Extent) -> Declared {
         let name = format!("GBM on {}", card.display());
         let candidates = (self.candidates)(card);

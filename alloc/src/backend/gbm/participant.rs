@@ -59,6 +59,7 @@ impl Gbm {
             .collect()
     }
 
+    /// Returns whether GBM supports this format and modifier, as [`Gbm::formats`] defines it.
     fn supports(&self, wanted: FormatModifier) -> bool {
         let Some(format) = format_of(wanted.fourcc) else {
             return false;
@@ -251,7 +252,7 @@ impl Gbm {
             }
         };
         let _device = self.lock();
-        // This variable is dropped before the lock is released, because it is declared after it.
+        // This variable is declared after the lock guard, so it is dropped before the lock is released.
         let buffer_object = made;
         let stride = buffer_object.stride_for_plane(0);
         let rows = Layout::linear(extent, format.fourcc, 1, stride).ok()?;

@@ -26,6 +26,7 @@ use crate::buffer::Buffer;
 use crate::constraint::{MemoryCost, Source, SourceId};
 use crate::solve::Plan;
 
+/// The device node of udmabuf, and the parameter of its module that limits the size of a buffer.
 const NODE: &str = "/dev/udmabuf";
 const LIMIT: &str = "/sys/module/udmabuf/parameters/size_limit_mb";
 

@@ -98,10 +98,12 @@ fn size_of_folder(name: &str) -> Option<u64> {
         .filter(|bytes| bytes.is_power_of_two())
 }
 
+/// Reads a number of huge pages of this size from sysfs.
 fn count(page_bytes: u64, file: &str) -> Option<u64> {
     meminfo::read_number(folder(page_bytes).join(file))
 }
 
+/// Returns the sysfs folder of the huge pages of this size.
 fn folder(page_bytes: u64) -> PathBuf {
     Path::new(HUGE_PAGES).join(format!("hugepages-{}kB", page_bytes >> 10))
 }

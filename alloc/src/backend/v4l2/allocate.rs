@@ -82,7 +82,18 @@ impl Queue {
         } else {
             self.create(&negotiated, needed, count)?;
         }
-        let dmabuf_count = negotiated.sizes_bytes.len();
+        self.export_all(layout, &negotiated.sizes_bytes, count)
+    }
+
+    /// Exports the `count` buffers that the driver has allocated. `sizes_bytes` is the sizeimage of each memory plane. After an
+    /// error the buffers are freed.
+    pub(super) fn export_all(
+        &self,
+        layout: &Layout,
+        sizes_bytes: &[u32],
+        count: usize,
+    ) -> Result<Stream, Error> {
+        let dmabuf_count = sizes_bytes.len();
         let exported: Result<Vec<Buffer>, Error> = (0..count)
             .map(|index| self.export_buffer(layout, index, dmabuf_count))
             .collect();
@@ -90,7 +101,7 @@ impl Queue {
             Ok(buffers) => Ok(Stream::new(
                 self.clone(),
                 sys::MEMORY_MMAP,
-                negotiated.sizes_bytes,
+                sizes_bytes.to_vec(),
                 buffers,
             )),
             Err(error) => {

@@ -1,4 +1,5 @@
-//! Queues with coded formats: an encoder writes and a decoder reads a bitstream, in buffers without rows.
+//! Queues with coded formats: an encoder writes and a decoder reads a bitstream, in buffers without rows. A camera writes one that
+//! the CPU decodes.
 
 use std::os::fd::AsFd;
 
@@ -8,7 +9,10 @@ use super::queue::{Direction, Queue};
 use super::stream::Stream;
 use super::{Error, sys};
 use crate::buffer::Buffer;
-use crate::model::{Extent, Rect};
+use crate::model::{Extent, Fourcc, Layout, Rect};
+
+/// The row length of the layout of a buffer without rows. It is the smallest page size, and videobuf2 allocates whole pages.
+const ROW_BYTES: u32 = 4096;
 
 impl Queue {
     /// Sets the queue to a coded format for frames of `extent`, and makes a stream with buffers for the bitstream. Each buffer
@@ -50,6 +54,67 @@ impl Queue {
             negotiated.pixel_format == pixel_format
         })?;
         self.stream_with(negotiated, buffers)
+    }
+
+    /// Sets the queue to a pixel format that no other device reads, such as Motion JPEG or raw Bayer, for pictures of `extent`, and
+    /// allocates `count` buffers of the queue's own memory (MMAP) for it. The CPU reads them. Returns the format that the driver
+    /// has set, with its strides and its visible rectangle, because the layout of the buffers has neither: it is R8 in rows of
+    /// 4096 bytes.
+    ///
+    /// No plan is needed, because the queue is the only device that accesses the buffers.
+    ///
+    /// # Errors
+    /// [`Error::Busy`], [`Error::Format`] if the driver sets another pixel format or its pictures have another size,
+    /// [`Error::OutsideFrame`], [`Error::Count`], [`Error::Unusable`] if the format has several memory planes or its buffers are
+    /// larger than 256 MiB, [`Error::Request`]. After an error no buffer stays allocated.
+    pub fn allocate_for_cpu(
+        &self,
+        pixel_format: PixelFormat,
+        extent: Extent,
+        count: usize,
+    ) -> Result<(Stream, NegotiatedFormat), Error> {
+        let wanted = NegotiatedFormat {
+            extent,
+            visible: Rect::whole(extent),
+            pixel_format,
+            strides_bytes: vec![0],
+            sizes_bytes: vec![0],
+        };
+        let set = self.set_format(&wanted, |set| set.pixel_format == pixel_format)?;
+        let visible = self.visible(set.extent)?;
+        let negotiated = NegotiatedFormat {
+            visible: visible.unwrap_or(set.visible),
+            ..set
+        };
+        if negotiated.visible.extent() != extent {
+            return Err(Error::Format {
+                device: self.device().path().to_owned(),
+                driver: self.device().driver().to_owned(),
+                requested: wanted.to_string(),
+                set: negotiated.to_string(),
+            });
+        }
+        let unusable = |why: String| Error::Unusable {
+            device: self.device().path().to_owned(),
+            driver: self.device().driver().to_owned(),
+            why,
+        };
+        let [size_image] = negotiated.sizes_bytes.as_slice() else {
+            let count = negotiated.sizes_bytes.len();
+            return Err(unusable(format!(
+                "{pixel_format} has {count} memory planes"
+            )));
+        };
+        let rows = size_image.div_ceil(ROW_BYTES);
+        let layout = Extent::new(ROW_BYTES, rows)
+            .map_err(|error| error.to_string())
+            .and_then(|rows| {
+                Layout::linear(rows, Fourcc::R8, 1, 0).map_err(|error| error.to_string())
+            })
+            .map_err(|error| unusable(format!("sizeimage is {size_image} bytes: {error}")))?;
+        self.request(sys::MEMORY_MMAP, count)?;
+        let stream = self.export_all(&layout, &negotiated.sizes_bytes, count)?;
+        Ok((stream, negotiated))
     }
 
     /// Returns the minimum number of buffers that the device needs at the same time (V4L2_CID_MIN_BUFFERS_FOR_CAPTURE or

@@ -101,7 +101,7 @@ impl Control {
             }
             _ => number,
         };
-        let parsed = parsed.ok_or_else(|| format!("it takes {}", self.kind))?;
+        let parsed = parsed.ok_or_else(|| format!("it accepts {}", self.kind))?;
         self.check(parsed)?;
         Ok(parsed)
     }
@@ -124,7 +124,7 @@ impl Control {
         if fits {
             Ok(())
         } else {
-            Err(format!("it takes {}", self.kind))
+            Err(format!("it accepts {}", self.kind))
         }
     }
 }
@@ -235,6 +235,7 @@ impl Device {
         }
     }
 
+    /// Reads the current value of a control, and makes its description.
     fn control(
         &self,
         description: &sys::ControlDescription,
@@ -291,6 +292,7 @@ impl Device {
         }))
     }
 
+    /// Lists the entries of a menu control.
     fn menu(&self, description: &sys::ControlDescription) -> Result<Vec<MenuItem>, Error> {
         let first = u32::try_from(description.minimum).unwrap_or(0);
         let last = u32::try_from(description.maximum).unwrap_or(0);
@@ -377,7 +379,7 @@ mod tests {
         for wrong in ["65", "on", "", "9999999999"] {
             let why = number.parse(wrong).unwrap_err();
             assert_eq!(
-                why, "it takes numbers from -64 to 64 in steps of 2",
+                why, "it accepts numbers from -64 to 64 in steps of 2",
                 "{wrong}"
             );
         }
@@ -385,7 +387,7 @@ mod tests {
         for (text, value) in [("on", 1), ("Off", 0), ("1", 1), ("false", 0)] {
             assert_eq!(switch.parse(text), Ok(value), "{text}");
         }
-        assert_eq!(switch.parse("2"), Err("it takes on or off".to_owned()));
+        assert_eq!(switch.parse("2"), Err("it accepts on or off".to_owned()));
         let item = |index, name: &str| MenuItem {
             index,
             name: name.to_owned(),
@@ -398,7 +400,10 @@ mod tests {
             assert_eq!(menu.parse(text), Ok(3), "{text}");
         }
         let why = menu.parse("2").unwrap_err();
-        assert_eq!(why, "it takes 1 (Manual Mode), 3 (Aperture Priority Mode)");
+        assert_eq!(
+            why,
+            "it accepts 1 (Manual Mode), 3 (Aperture Priority Mode)"
+        );
         let bits = control(ControlKind::Bitmask { maximum: 0b101 });
         assert_eq!(bits.parse("4"), Ok(4));
         assert!(bits.parse("2").is_err());

@@ -38,7 +38,7 @@ mod sys;
 mod visible;
 
 pub use backend::VideoDevices;
-pub use colours::{Colours, Encoding};
+pub use colours::{Colours, Encoding, TransferFunction};
 pub use control::{Control, ControlKind, MenuItem};
 pub use covalent_machine::v4l2::{Disjoint, PixelFormat};
 pub use device::Device;

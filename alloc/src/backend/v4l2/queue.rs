@@ -135,8 +135,8 @@ impl Queue {
         self.kind
     }
 
-    /// Lists the formats (VIDIOC_ENUM_FMT). For a media-controller camera whose pipeline delivers pictures these are the formats that
-    /// the camera makes of them; `covalent-camera --setup-links` changes what the pipeline delivers.
+    /// Lists the formats (VIDIOC_ENUM_FMT). For a media-controller camera whose pipeline delivers pictures these are the formats
+    /// that the camera makes of them; `covalent-camera --setup-links` changes what the pipeline delivers.
     ///
     /// # Errors
     /// [`Error::Gone`], [`Error::Request`].
@@ -150,7 +150,8 @@ impl Queue {
         self.formats_of_code(0)
     }
 
-    /// Returns what the pipeline of a media-controller camera delivers; `None` if it is not known.
+    /// Returns the format of the pictures that the pipeline of a media-controller camera delivers to the video node; `None` for
+    /// other queues, or if the format is not known.
     fn delivered(&self) -> Option<BusFormat> {
         if self.direction == Direction::Output {
             return None;
@@ -161,11 +162,12 @@ impl Queue {
             None => Ok(None),
         });
         delivered
-            .inspect_err(|error| tracing::debug!(%error, "what a pipeline delivers is not known"))
+            .inspect_err(|error| tracing::debug!(%error, "the format that the pipeline of the camera delivers cannot be read"))
             .ok()?
     }
 
-    /// Lists the formats that the camera makes of pictures with this media bus code; all formats for 0.
+    /// Lists the formats in which the queue can capture pictures with this media bus code; all formats of the queue if `code` is
+    /// 0.
     pub(super) fn formats_of_code(&self, code: u32) -> Result<Vec<FormatDescription>, Error> {
         let mut formats = Vec::new();
         for index in 0..MAXIMUM_ENTRIES {
@@ -192,8 +194,8 @@ impl Queue {
         Ok(formats)
     }
 
-    /// Lists the frame sizes for a pixel format (VIDIOC_ENUM_FRAMESIZES). A media-controller camera has the size that its pipeline
-    /// delivers.
+    /// Lists the frame sizes for a pixel format (VIDIOC_ENUM_FRAMESIZES). A media-controller camera has the size that its
+    /// pipeline delivers.
     ///
     /// # Errors
     /// [`Error::Gone`], [`Error::Request`].
@@ -389,6 +391,7 @@ impl Queue {
             .map_err(|_| self.device.failed(operation, Errno::RANGE))
     }
 
+    /// Calls VIDIOC_REQBUFS. If the driver sets up fewer than `count` buffers, they are freed, and an error is returned.
     pub(super) fn request(&self, memory: u32, count: usize) -> Result<(), Error> {
         let requested = u32::try_from(count).unwrap_or(u32::MAX);
         let mut request = sys::RequestBuffers {

@@ -9,7 +9,7 @@ const ADDITIONS: [u32; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 pub(super) struct Range {
     /// The smallest value.
     pub(super) minimum: u32,
-    /// The greatest value that was requested and accepted.
+    /// The largest value that was requested and accepted.
     pub(super) maximum: u32,
     /// The number of which all values are multiples.
     pub(super) step: u32,

@@ -185,9 +185,9 @@ impl Stream {
     /// polls as writable.
     ///
     /// # Errors
-    /// [`Error::Requeue`], [`Error::Busy`], [`Error::Gone`], [`Error::Request`]; [`Error::Pipeline`] for a media-controller camera
-    /// whose pads are not linked, or have different formats; [`Error::Visible`] for a decoder that writes pictures of another size
-    /// than that of cropped buffers, [`Error::OutsideFrame`].
+    /// [`Error::Requeue`], [`Error::Busy`], [`Error::Gone`], [`Error::Request`]; [`Error::Pipeline`] for a media-controller
+    /// camera whose pads are not linked, or have different formats; [`Error::Visible`] for a decoder that writes pictures of
+    /// another size than that of cropped buffers, [`Error::OutsideFrame`].
     pub fn start(&mut self) -> Result<(), Error> {
         self.check_requeue_error()?;
         let layout = self.inner.buffers.first().map(Buffer::layout);

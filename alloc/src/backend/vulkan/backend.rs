@@ -47,6 +47,7 @@ impl Gpus {
         Ok(self.loaded.insert(loaded))
     }
 
+    /// Returns the open Vulkan device of a device.
     fn gpu(&mut self, device: &DeviceIdentity) -> Result<&Gpu, BackendError> {
         let open = &self.load()?.open;
         open.iter()

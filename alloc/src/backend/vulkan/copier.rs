@@ -109,6 +109,7 @@ struct FormatFamily {
 }
 
 impl FormatFamily {
+    /// Returns whether the family already has the format for the abilities that the device has.
     fn has(&self, ability: &Ability) -> bool {
         (!ability.reads || self.reads.contains(ability.format))
             && (!ability.writes || self.writes.contains(ability.format))

@@ -96,7 +96,7 @@ impl Vulkan {
     /// Opens every device that can share images as dma-bufs, and returns for each other device the reason why it cannot.
     ///
     /// # Errors
-    /// [`VulkanError::Call`] where the devices cannot be listed.
+    /// [`VulkanError::Call`] if the devices cannot be listed.
     pub fn gpus(&self) -> Result<(Vec<Gpu>, Vec<VulkanError>), VulkanError> {
         let listed = Physical::list(&self.instance).map_err(|result| VulkanError::Call {
             device: "the Vulkan loader".to_owned(),
@@ -284,6 +284,7 @@ impl Gpu {
         sync.semaphore_from_sync_file && sync.semaphore_to_sync_file
     }
 
+    /// Returns a function that makes the error for a failed Vulkan call.
     pub(super) fn failed(&self, operation: &'static str) -> impl Fn(vk::Result) -> VulkanError {
         let device = self.inner.name.clone();
         move |result| VulkanError::Call {
@@ -328,6 +329,7 @@ fn missing_extension_reason(driver: &str, is_cpu: bool) -> &'static str {
     }
 }
 
+/// Returns the identity of a physical device, and which memory its DRM device imports.
 pub(super) fn identity(
     properties: &DeviceProperties,
     extensions: &BTreeSet<CString>,

@@ -371,6 +371,7 @@ pub enum VulkanError {
 
 crate::debug_as_display!(VulkanError);
 
+/// Returns the beginning of a sentence about the missing requirements: "this is" or "these N are".
 fn count(missing: usize) -> String {
     if missing == 1 {
         "this is".to_owned()

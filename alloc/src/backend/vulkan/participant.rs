@@ -408,6 +408,7 @@ fn is_device_local_only(flags: vk::MemoryPropertyFlags) -> bool {
         && !flags.contains(vk::MemoryPropertyFlags::HOST_VISIBLE)
 }
 
+/// Returns constraints that permit only the stride of the first plane of `layout`.
 fn exactly(layout: &Layout) -> StrideConstraints {
     let stride = layout
         .planes()

@@ -156,7 +156,7 @@ impl Helper {
     /// # Errors
     /// [`VendorGpuError`] if the driver, or the library that replaces its hardware, is not installed.
     pub fn with_gpu(mut self, gpu: &'static VendorGpu) -> Result<Self, VendorGpuError> {
-        self.gpu = Some((gpu, gpu.environment()?));
+        self.gpu = Some((gpu, gpu.variables()?));
         self.process = None;
         Ok(self)
     }
@@ -181,6 +181,7 @@ impl Helper {
         self.process().map(|_| ())
     }
 
+    /// Returns the running helper process. Starts one if none is running.
     fn process(&mut self) -> Result<&mut HelperProcess, HelperError> {
         let process = match self.process.take() {
             Some(process) => process,
@@ -194,6 +195,7 @@ impl Helper {
         Ok(self.process.insert(process))
     }
 
+    /// Starts a helper process whose standard input is one end of a socket pair.
     fn spawn(&self) -> Result<HelperProcess, HelperError> {
         let failed = |source| HelperError::Start {
             program: self.program.clone(),
@@ -223,6 +225,7 @@ impl Helper {
         })
     }
 
+    /// Exchanges [`HelperRequest::Hello`], and checks that the process is a helper of the same version.
     fn handshake(&self, process: &HelperProcess) -> Result<(), HelperError> {
         let wrong_program = |why| HelperError::WrongProgram {
             program: self.program.clone(),
@@ -399,6 +402,7 @@ impl Helper {
         self.measured(&request, &participant.name, "import")
     }
 
+    /// Sends a request to measure something, and returns the measured cycles.
     fn measured(
         &mut self,
         request: &HelperRequest,

@@ -430,6 +430,7 @@ impl TrialResultStore {
         }
     }
 
+    /// Returns the path of the file with this ending in its name, in the same folder.
     fn beside(&self, ending: &str) -> PathBuf {
         let mut name = self.path.clone().into_os_string();
         name.push(".");

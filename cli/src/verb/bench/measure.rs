@@ -45,6 +45,7 @@ impl SolvedRequest {
         })
     }
 
+    /// Returns the plan with its request, for the helper process.
     fn planned(&self) -> TrialPlan<'_> {
         TrialPlan {
             request: &self.request,
@@ -83,10 +84,12 @@ impl Timings {
         self.skip(key(Operation::Map), why);
     }
 
+    /// Returns whether the operation is not measured, because an earlier measurement of it failed.
     fn is_skipped(&self, key: &OperationKey) -> bool {
         self.skipped.iter().any(|skipped| skipped.key == *key)
     }
 
+    /// Adds the time of one cycle of an operation on `bytes` bytes.
     fn add(&mut self, key: OperationKey, bytes: u64, time_ns: u64) {
         let (_, times) = self.by_operation.entry(key).or_insert((bytes, Vec::new()));
         times.push(time_ns);
@@ -153,6 +156,7 @@ impl BenchRun<'_> {
         Ok(counted)
     }
 
+    /// Measures the operations on the buffers of a source once.
     fn measure_source(&mut self, source: &BenchSource) {
         let key = |operation| OperationKey {
             operation,
@@ -298,6 +302,7 @@ fn copy_planes(
     Ok(())
 }
 
+/// Calls a function, and returns its result and its duration in nanoseconds.
 fn timed<T>(act: impl FnOnce() -> T) -> (T, u64) {
     let start = Instant::now();
     let done = act();

@@ -20,6 +20,7 @@ const STEP: f64 = 22.0;
 const BAR: f64 = 12.0;
 /// The height of the heading of a group of bars.
 const HEADING: f64 = 34.0;
+/// The distance of the first heading from the upper edge.
 const TOP: f64 = 78.0;
 
 /// The logarithmic scale of the chart, from 10^`first` to 10^`last` nanoseconds.
@@ -58,6 +59,7 @@ impl Scale {
     }
 }
 
+/// Returns the position of a time on the logarithmic axis.
 #[allow(clippy::cast_precision_loss, reason = "a coordinate in a chart")]
 fn logarithm(nanoseconds: u64) -> f64 {
     (nanoseconds.max(1) as f64).log10()
@@ -142,6 +144,7 @@ pub(super) fn render(report: &Report) -> String {
     )
 }
 
+/// Draws the bar of a row at the height `y`, with its label and its quartiles.
 fn bar(body: &mut String, scale: &Scale, row: &Row, y: f64) {
     let quartiles = row.quartiles;
     let middle = y + BAR / 2.0;
@@ -193,6 +196,7 @@ fn bar(body: &mut String, scale: &Scale, row: &Row, y: f64) {
     text(body, (label_x, middle + 4.5), "note", &words);
 }
 
+/// Writes a text at a position.
 fn text(body: &mut String, (x, y): (f64, f64), class: &str, words: &str) {
     let words = escaped(words);
     let _ = writeln!(
@@ -213,14 +217,15 @@ fn round(nanoseconds: u64) -> String {
 
 /// Shortens a name to the space beside the scale.
 fn shorten_label(name: &str) -> String {
-    const MAX: usize = 36;
-    if name.chars().count() <= MAX {
+    const MAX_CHARACTERS: usize = 36;
+    if name.chars().count() <= MAX_CHARACTERS {
         return name.to_owned();
     }
-    let start: String = name.chars().take(MAX - 1).collect();
+    let start: String = name.chars().take(MAX_CHARACTERS - 1).collect();
     format!("{start}…")
 }
 
+/// Escapes a text for SVG.
 fn escaped(words: &str) -> String {
     printable(words)
         .replace('&', "&amp;")

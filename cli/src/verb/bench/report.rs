@@ -136,6 +136,7 @@ impl Row {
     }
 }
 
+/// Returns how many times as large as `other` the number `one` is.
 #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
 fn ratio(one: u64, other: u64) -> f64 {
     one as f64 / other as f64

@@ -100,6 +100,7 @@ fn skipped(all: &[SkippedOperation]) -> Vec<(&SkippedOperation, Vec<&str>)> {
     groups
 }
 
+/// Appends a line to the report.
 fn line(text: &mut String, words: &str) {
     // Writing to a String cannot fail.
     let _ = writeln!(text, "{}", printable(words.trim_end()));

@@ -67,10 +67,11 @@ pub(crate) struct Options {
 /// The longest file that is read, in bytes. A file of `covalent report` contains the data of this verb and of other verbs.
 const MAXIMUM_BYTES: usize = 16 << 20;
 
+/// What `--json` prints.
 #[derive(Serialize)]
 struct Report<'a> {
     findings: &'a [Finding],
-    /// The pipelines of media-controller cameras, whole or not.
+    /// The pipelines of all media-controller cameras, also of those that can stream.
     pipelines: &'a [PipelineInfo],
 }
 

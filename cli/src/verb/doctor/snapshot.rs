@@ -181,9 +181,9 @@ pub(crate) struct PipelineInfo {
     pub(crate) driver: String,
     /// The entities from the sensor to the node.
     pub(crate) entities: Vec<String>,
-    /// The pad that fails, and why; `None` if the pipeline is whole.
+    /// The pad that fails, and why; `None` if the pipeline can stream.
     pub(crate) fault: Option<String>,
-    /// Why the pipeline could not be checked; `None` if it was.
+    /// Why the pipeline could not be checked; `None` if it was checked.
     pub(crate) error: Option<String>,
 }
 
@@ -273,8 +273,8 @@ pub(crate) enum SnapshotError {
 impl Snapshot {
     /// The longest recording that is read, in bytes; a usual one has about ten KiB.
     pub(crate) const MAXIMUM_BYTES: usize = 1 << 20;
-    /// The most entries that a list may have. Some checks compare each entry of a list with all others, so longer lists would
-    /// take too long.
+    /// The maximum number of entries that a list may have. Some checks compare each entry of a list with all others, so longer
+    /// lists would take too long.
     pub(crate) const MAXIMUM_ENTRIES: usize = 1024;
 
     /// Reads a recording. It takes at most 48 bytes of memory for each byte of the text.
@@ -295,6 +295,7 @@ impl Snapshot {
         Ok(snapshot)
     }
 
+    /// Returns an error if a list has more than [`Self::MAXIMUM_ENTRIES`] entries.
     fn check(&self) -> Result<(), SnapshotError> {
         let options = self.kernel.options.as_ref();
         let counts = [

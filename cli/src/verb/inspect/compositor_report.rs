@@ -11,8 +11,8 @@ use serde::Deserialize;
 use super::report::{LayoutOrigin, PixelLayout, PixelPlane};
 use crate::input;
 
-/// The most bytes that are read from the end of the report file, which is enough for hours of frames. The file grows while the
-/// compositor runs.
+/// The maximum number of bytes that are read from the end of the report file, which is enough for hours of frames. The file grows
+/// while the compositor runs.
 const LONGEST: u64 = 64 << 20;
 
 /// The longest line that is read, in bytes. A line has a few hundred bytes for each buffer that was shown.
@@ -27,6 +27,7 @@ struct FrameLine {
     others: Vec<ReportedBuffer>,
 }
 
+/// A buffer in a line of the report.
 #[derive(Clone, Debug, Deserialize)]
 struct ReportedBuffer {
     buffer: Option<u64>,
@@ -37,6 +38,7 @@ struct ReportedBuffer {
     planes: Vec<ReportedPlane>,
 }
 
+/// A plane of a buffer, with the inode of its dma-buf.
 #[derive(Clone, Copy, Debug, Deserialize)]
 struct ReportedPlane {
     buffer: u64,
@@ -82,6 +84,7 @@ fn last_layouts(
     Ok(layouts)
 }
 
+/// Returns the layout of a reported buffer; `None` if the line lacks its size or format.
 fn pixel_layout(reported: &ReportedBuffer, buffer: u64) -> Option<PixelLayout> {
     // Layouts with planes in several dma-bufs have no planes here, because only `--layout` can name the fds of the other
     // dma-bufs.

@@ -70,6 +70,7 @@ impl FromStr for LayoutSpecPlane {
     }
 }
 
+/// Returns the text of an error.
 fn words(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
@@ -145,6 +146,7 @@ fn planes_of_stride(size: Extent, fourcc: Fourcc, stride: u32) -> Result<Vec<Pix
     planes_of(&layout).ok_or_else(|| "an offset lies past 4 GiB".to_owned())
 }
 
+/// Returns the planes of a layout; `None` if an offset exceeds 32 bits.
 fn planes_of(layout: &Layout) -> Option<Vec<PixelPlane>> {
     let planes = layout.planes().iter().map(|plane| {
         Some(PixelPlane {

@@ -15,7 +15,7 @@ use crate::out::Lines;
 /// The kernel's list of all dma-bufs.
 const BUFINFO: &str = "/sys/kernel/debug/dma_buf/bufinfo";
 
-/// The most bytes of `bufinfo` that are read. They describe half a million dma-bufs.
+/// The maximum number of bytes of `bufinfo` that are read. They describe half a million dma-bufs.
 const LONGEST: u64 = 64 << 20;
 
 /// The remedy if this process lacks the permission to inspect another process.

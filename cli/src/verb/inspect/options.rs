@@ -100,6 +100,7 @@ pub(crate) struct Options {
     pub(super) json: bool,
 }
 
+/// Parses a number of seconds, which may have decimals.
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text
         .parse()

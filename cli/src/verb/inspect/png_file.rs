@@ -146,6 +146,7 @@ fn check(layout: &PixelLayout) -> Result<()> {
     Ok(())
 }
 
+/// Makes the buffer description of the dma-bufs that contain the planes of a layout.
 fn descriptor(
     layout: &PixelLayout,
     report: &BufferReport,

@@ -13,8 +13,8 @@ use rustix::fs::{major, minor};
 
 use crate::input;
 
-/// The most bytes that are read of an `fdinfo` file. The `fdinfo` file of an epoll or inotify fd has a line for each watched
-/// item.
+/// The maximum number of bytes that are read of an `fdinfo` file. The `fdinfo` file of an epoll or inotify fd has a line for each
+/// watched item.
 const LONGEST_FDINFO: u64 = 64 << 10;
 
 /// The longest line of a `maps` file that is read, in bytes: a path of 4 KiB in which each byte is written as an escape sequence
@@ -108,6 +108,7 @@ impl ProcessScan {
     }
 }
 
+/// Reads the dma-bufs of one process from its folder in `/proc`.
 fn process(
     folder: &Path,
     pid: u32,
@@ -165,6 +166,7 @@ fn name(folder: &Path) -> io::Result<Vec<u8>> {
     Ok(name)
 }
 
+/// Converts bytes of a name to text. Bytes that are not UTF-8 are replaced.
 fn text_of(name: &[u8]) -> String {
     String::from_utf8_lossy(name).into_owned()
 }
@@ -188,6 +190,7 @@ fn created_at(status: &fs::Metadata) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(seconds.checked_add(rest)?)
 }
 
+/// Reads the mappings of dma-bufs into one process.
 fn mappings(folder: &Path, file_system: Option<(u32, u32)>) -> io::Result<Vec<MapLine>> {
     let maps = BufReader::new(File::open(folder.join("maps"))?);
     let mut mappings = Vec::new();

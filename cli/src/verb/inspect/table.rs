@@ -35,6 +35,7 @@ pub(super) fn render(report: &Report) -> String {
     text
 }
 
+/// Writes the paragraph on one dma-buf.
 fn paragraph(text: &mut String, buffer: &BufferReport) {
     let mut head = format!("inode {}: {}", buffer.inode, size(buffer.size_bytes));
     if !buffer.exporter.is_empty() {
@@ -110,6 +111,7 @@ fn paragraph(text: &mut String, buffer: &BufferReport) {
     }
 }
 
+/// Lists the processes that hold fds of a dma-buf.
 fn holders(holders: &[Holder]) -> String {
     let words: Vec<String> = holders
         .iter()
@@ -122,6 +124,7 @@ fn holders(holders: &[Holder]) -> String {
     joined_or(&words, "no scanned process")
 }
 
+/// Lists the processes that have mapped a dma-buf.
 fn mappings(mappings: &[BufferMapping]) -> String {
     let words: Vec<String> = mappings
         .iter()
@@ -147,6 +150,7 @@ fn joined_or(items: &[String], none: &str) -> String {
     }
 }
 
+/// Describes a fence that was pending when the watch started.
 fn fence(fence: &FenceReport) -> String {
     let name = format!(
         "{} ({})",
@@ -211,6 +215,7 @@ fn time(nanoseconds: u64) -> String {
     )
 }
 
+/// Formats a value with two or three significant digits in the first unit that it reaches; `least` is the name of the unit 1.
 #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
 fn scaled(value: u64, units: &[(u64, &str)], least: &str) -> String {
     match units.iter().find(|(unit, _)| value >= *unit) {

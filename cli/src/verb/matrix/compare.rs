@@ -74,12 +74,14 @@ struct UnpromisedSupport {
     reason: String,
 }
 
+/// The limits that a plane can exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum ExceededLimit {
     Extent,
 }
 
+/// A property for which the solver cannot give a definite verdict.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Uncertainty {
@@ -94,6 +96,7 @@ struct Uncertainty {
     reason: String,
 }
 
+/// The properties of memory that are not always known for certain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum UncertainProperty {
@@ -101,6 +104,7 @@ enum UncertainProperty {
     Address,
 }
 
+/// What a participant declares about such a property.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum ParticipantNeed {
@@ -111,6 +115,7 @@ enum ParticipantNeed {
 }
 
 impl KnownUncertainties {
+    /// Parses `known_uncertainties.json`, which is compiled in.
     pub(super) fn committed() -> Result<Self> {
         serde_json::from_str(COMMITTED)
             .context("cannot parse known_uncertainties.json, which is compiled in")
@@ -146,6 +151,7 @@ impl KnownUncertainties {
 }
 
 impl Uncertainty {
+    /// Returns whether the entry explains why this property is uncertain for a request.
     fn matches(&self, property: UncertainProperty, request: &Request) -> bool {
         let needs = request.participants.iter().map(|participant| {
             match (property, participant.constraints().memory.contiguity) {

@@ -147,6 +147,7 @@ impl DeclaredDevices {
         }
     }
 
+    /// Adds the queues of a V4L2 device that share pictures.
     fn add_video(&mut self, path: &std::path::Path) -> Result<()> {
         for queue in machine::queues(path)? {
             let participant = queue.participant(self.size, None)?;
@@ -184,6 +185,7 @@ impl DeclaredDevices {
     }
 }
 
+/// Declares the CPU as a participant that accesses every frame.
 fn processor(name: &str, role: Role) -> Participant {
     let mut participant = Participant::processor(role);
     participant.name = name.to_owned();

@@ -8,6 +8,7 @@ use super::cell::{Cell, SolverVerdict};
 use super::compare::Comparison;
 use super::record::{MatrixParticipant, MatrixSource, RecordedMatrix, Summary};
 
+/// Returns the recorded matrix, in which every status occurs.
 pub(super) fn machine() -> RecordedMatrix {
     let source = |id: &str, name: &str, may_allocate_tiled| MatrixSource {
         id: SourceId::new(id),
@@ -122,6 +123,7 @@ fn cells() -> Vec<Cell> {
     cells
 }
 
+/// Returns a cell with a guaranteed verdict that its trial confirmed.
 pub(super) fn cell(source: &str, participant: &str, fourcc: Fourcc) -> Cell {
     Cell {
         source: SourceId::new(source),

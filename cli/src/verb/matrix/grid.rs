@@ -172,6 +172,7 @@ impl Grid {
         grid
     }
 
+    /// Summarises the cells of one source and one participant.
     fn summary(&mut self, cells: &[&Cell], source: &str) -> PairSummary {
         let mut summary = PairSummary::default();
         let mut details: Vec<(String, Vec<String>)> = Vec::new();
@@ -360,6 +361,7 @@ fn plane_kind(name: &str) -> Option<&str> {
     (stem.ends_with("plane") && number.bytes().all(|byte| byte.is_ascii_digit())).then_some(stem)
 }
 
+/// Returns a column for each participant. Participants of one interface and driver form a group.
 fn columns(participants: &[MatrixParticipant]) -> Vec<Column> {
     let kind = |participant: &MatrixParticipant| {
         let driver = participant.name.split(' ').next().unwrap_or_default();
@@ -380,6 +382,7 @@ fn columns(participants: &[MatrixParticipant]) -> Vec<Column> {
         .collect()
 }
 
+/// Returns the status that a cell has in the table.
 fn status(cell: &Cell) -> PairStatus {
     match (cell.comparison, cell.verdict, &cell.outcome) {
         (Comparison::Mismatch, _, _) => PairStatus::Disagrees,
@@ -422,6 +425,7 @@ pub(super) fn status_label(status: PairStatus) -> &'static str {
     }
 }
 
+/// Names the format and size of a cell. A linear layout is not mentioned.
 fn format_and_size(cell: &Cell) -> String {
     if cell.format.modifier == Modifier::LINEAR {
         format!("{} {}", cell.format.fourcc, cell.size)

@@ -27,7 +27,7 @@ pub(super) struct MatrixRun<'a> {
     pub(super) interrupt: &'a Interrupt,
 }
 
-/// The most attempts of a trial if each refusal is transient.
+/// The maximum number of attempts of a trial if each refusal is transient.
 const MAX_ATTEMPTS: u32 = 3;
 /// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -60,6 +60,7 @@ impl MatrixRun<'_> {
         }
     }
 
+    /// Solves and tries one source, participant and format, and compares verdict and outcome.
     fn cell(
         &mut self,
         source: &Source,
@@ -137,6 +138,7 @@ impl MatrixRun<'_> {
         last
     }
 
+    /// Tries a plan's buffer on its participant in the helper process.
     fn attempt_once(&mut self, trial: &PlannedTrial) -> Outcome {
         let planned = TrialPlan {
             request: &trial.request,

@@ -115,11 +115,12 @@ pub(super) enum RecordError {
 impl RecordedMatrix {
     /// The longest file that is read, in bytes; a machine with many devices has a few hundred KiB.
     pub(super) const MAXIMUM_BYTES: usize = 16 << 20;
-    /// The most sizes, sources and participants. The table has a row for each source, with an entry for each participant.
+    /// The maximum number of sizes, sources and participants. The table has a row for each source, with an entry for each
+    /// participant.
     const MAXIMUM_NAMES: usize = 256;
-    /// The most cells, and the most trial results, of a recorded matrix.
+    /// The maximum number of cells, and the maximum number of trial results, of a recorded matrix.
     const MAXIMUM_CELLS: usize = 1 << 16;
-    /// The most reasons in one cell.
+    /// The maximum number of reasons in one cell.
     const MAXIMUM_REASONS: usize = 64;
 
     /// Returns an empty matrix.
@@ -188,6 +189,7 @@ impl RecordedMatrix {
         Ok(recorded)
     }
 
+    /// Returns an error if a list of the record has too many entries.
     fn check(&self) -> Result<(), RecordError> {
         let (names, cells) = (Self::MAXIMUM_NAMES, Self::MAXIMUM_CELLS);
         let lists = [
@@ -245,6 +247,7 @@ impl RecordedMatrix {
     }
 }
 
+/// Returns the entry of a participant in the record.
 fn recorded(participant: &Participant) -> MatrixParticipant {
     MatrixParticipant {
         name: participant.name.clone(),

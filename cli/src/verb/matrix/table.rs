@@ -46,6 +46,7 @@ impl Sign {
         }
     }
 
+    /// Returns the character that the table shows.
     fn letter(self) -> char {
         match self {
             Self::One(PairStatus::Guaranteed) => '+',
@@ -59,6 +60,7 @@ impl Sign {
         }
     }
 
+    /// Returns the colour of the character on a terminal.
     fn style(self) -> Style {
         let colour = match self {
             Self::One(PairStatus::Guaranteed) => AnsiColor::Green,
@@ -71,6 +73,7 @@ impl Sign {
         colour.on_default()
     }
 
+    /// Returns the meaning of the character, for the legend.
     fn words(self) -> &'static str {
         match self {
             Self::One(status) => status_label(status),
@@ -156,27 +159,33 @@ fn legend(text: &mut String, grid: &Grid) {
     }
 }
 
+/// Writes the numbered list of reasons.
 fn reasons(text: &mut String, grid: &Grid) {
-    const NUMBER: usize = 4;
+    /// The width of the column with the numbers, in characters.
+    const NUMBER_WIDTH: usize = 4;
     if grid.reasons.is_empty() {
         return;
     }
     text.push('\n');
     put(
         text,
-        "Reasons by number (`the source`: that of the row, `it`: that of the column):",
+        "Reasons by number. `the source` is that of the row, `it` that of the column:",
     );
     for (number, reason) in (1_usize..).zip(&grid.reasons) {
-        for (index, line) in wrap(reason, WIDTH - NUMBER - 1).into_iter().enumerate() {
+        for (index, line) in wrap(reason, WIDTH - NUMBER_WIDTH - 1)
+            .into_iter()
+            .enumerate()
+        {
             if index == 0 {
-                put(text, &format!("{number:NUMBER$} {line}"));
+                put(text, &format!("{number:NUMBER_WIDTH$} {line}"));
             } else {
-                put(text, &format!("{:NUMBER$} {line}", ""));
+                put(text, &format!("{:NUMBER_WIDTH$} {line}", ""));
             }
         }
     }
 }
 
+/// Appends what was not measured, and why.
 fn not_measured(text: &mut String, grid: &Grid) {
     if !grid.not_measured.is_empty() {
         text.push_str("\nNot measured:\n");
@@ -189,6 +198,7 @@ fn not_measured(text: &mut String, grid: &Grid) {
     }
 }
 
+/// Names a row by the identifier of its source and the kind of its layouts.
 fn row_name(row: &Row) -> String {
     match row.modifiers {
         ModifierKind::Linear => row.id.clone(),
@@ -199,6 +209,7 @@ fn row_name(row: &Row) -> String {
     }
 }
 
+/// Appends a line to the text.
 fn put(text: &mut String, line: &str) {
     // Writing to a String cannot fail.
     let _ = writeln!(text, "{line}");

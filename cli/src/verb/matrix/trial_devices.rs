@@ -38,8 +38,8 @@ impl TrialDevices {
     }
 }
 
-/// The outcome of every trial on a GPU that this machine does not have. No buffer is tried, because the driver would accept imports
-/// that the hardware refuses, and would draw nothing.
+/// The outcome of every trial on a GPU that this machine does not have. No buffer is tried, because the driver would accept
+/// imports that the hardware refuses, and would draw nothing.
 fn untested() -> Outcome {
     Outcome::Untestable("this GPU is not in this machine".to_owned())
 }

@@ -76,6 +76,7 @@ impl Options {
     }
 }
 
+/// What the devices of this machine declare for one size.
 #[derive(Serialize)]
 struct Found {
     size: Extent,
@@ -124,6 +125,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Prints what was found for each size.
 fn print(options: &Options, all: &[Found]) -> Result<()> {
     for found in all {
         if options.json {
@@ -204,6 +206,7 @@ fn pipeline(path: &Path) -> Result<Option<PipelineReport>, MediaError> {
     MediaDevice::report_of(&device)
 }
 
+/// Adds the queues of a V4L2 device as participants and sources.
 fn add_queues(path: &Path, found: &mut Found) -> Result<()> {
     for queue in machine::queues(path)? {
         let participant = queue.participant(found.size, None)?;
@@ -215,6 +218,7 @@ fn add_queues(path: &Path, found: &mut Found) -> Result<()> {
     Ok(())
 }
 
+/// Adds a card and its planes as participants.
 fn add_card(card: &Card, found: &mut Found) {
     found.participants.push(card.importer());
     let unavailable = |name: String, error: &DrmError| Unavailable {
@@ -238,6 +242,7 @@ fn add_card(card: &Card, found: &mut Found) {
     }
 }
 
+/// Writes the participants and sources of one size.
 fn write(out: &mut impl Write, found: &Found) -> io::Result<()> {
     line!(*out, "Participants (cameras at {}):", found.size)?;
     for participant in &found.participants {

@@ -65,6 +65,7 @@ fn name() -> String {
         .unwrap_or_else(|| "a machine without a name".to_owned())
 }
 
+/// Converts what was found at one size to the declarations of a recorded machine.
 fn declared(found: &Found) -> Declared {
     Declared {
         size: Some(found.size),

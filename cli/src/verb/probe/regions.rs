@@ -46,6 +46,7 @@ pub(super) fn matched(reserved: &ReservedMemory, found: &Found) -> Vec<MatchedRe
         .collect()
 }
 
+/// Returns the dma-heaps that allocate from a region.
 fn heaps(reserved: &ReservedMemory, region: &Region, found: &Found) -> Vec<SourceId> {
     let allocates_from_region = |id: &SourceId| {
         let is_heap = SourceKind::of(id) == SourceKind::Heap;
@@ -59,6 +60,7 @@ fn heaps(reserved: &ReservedMemory, region: &Region, found: &Found) -> Vec<Sourc
         .collect()
 }
 
+/// Returns the devices that use a region, with their participants.
 fn users(reserved: &ReservedMemory, region: &Region, found: &Found) -> Vec<User> {
     reserved
         .users
@@ -102,6 +104,7 @@ pub(super) fn write(out: &mut impl Write, regions: &[MatchedRegion]) -> io::Resu
     Ok(())
 }
 
+/// Describes the size, the address and the use of a region.
 fn description(region: &Region) -> String {
     let size = region.size_bytes.map_or_else(
         || "of unknown size".to_owned(),

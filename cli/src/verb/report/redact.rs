@@ -60,6 +60,7 @@ impl Redactor {
         removed
     }
 
+    /// Replaces the private names in all texts of a JSON value. Adds the kinds of the replaced names to `removed`.
     fn value(&self, value: &mut Value, removed: &mut BTreeSet<String>) {
         match value {
             Value::String(text) => {

@@ -55,7 +55,8 @@ impl Connection {
     /// Waits for the next snapshot; returns `None` if the compositor closes the connection.
     ///
     /// # Errors
-    /// The compositor refuses the request, does not answer within `interval` plus ten seconds, or sends a reply that is not valid.
+    /// The compositor refuses the request, does not answer within `interval` plus ten seconds, or sends a reply that is not
+    /// valid.
     pub(super) fn snapshot(&mut self, interval: Duration) -> Result<Option<Snapshot>> {
         let limit = interval.saturating_add(REPLY_LIMIT);
         let deadline = Instant::now().checked_add(limit);
@@ -80,6 +81,7 @@ impl Connection {
         }
     }
 
+    /// Returns the next line that the compositor sends.
     fn line(&mut self, deadline: Option<Instant>) -> Result<Option<Vec<u8>>> {
         let mut searched = 0;
         loop {

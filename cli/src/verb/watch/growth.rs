@@ -25,7 +25,7 @@ pub(super) struct Growth {
 
 /// The amounts of a client's resources whose growth is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Numbers {
+pub(super) struct ResourceAmounts {
     pub(super) dmabufs: u64,
     pub(super) dmabuf_bytes: u64,
     pub(super) shm_bytes: u64,
@@ -35,7 +35,7 @@ pub(super) struct Numbers {
     pub(super) unreleased_buffers: u64,
 }
 
-impl Numbers {
+impl ResourceAmounts {
     pub(super) fn of(client: &Client) -> Self {
         let Some(held) = &client.holdings else {
             return Self {
@@ -65,8 +65,8 @@ pub(super) fn between(before: &Snapshot, now: &Snapshot) -> Vec<Growth> {
             let same = |other: &&Client| other.client == client.client;
             let earlier = before.clients.iter().find(same);
             let (old, new) = (
-                earlier.map(Numbers::of).unwrap_or_default(),
-                Numbers::of(client),
+                earlier.map(ResourceAmounts::of).unwrap_or_default(),
+                ResourceAmounts::of(client),
             );
             Growth {
                 client: client.client,
@@ -85,6 +85,7 @@ pub(super) fn between(before: &Snapshot, now: &Snapshot) -> Vec<Growth> {
         .collect()
 }
 
+/// Returns how much a number has grown; negative if it has become smaller.
 pub(super) fn difference(before: u64, now: u64) -> i64 {
     let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     signed(now).saturating_sub(signed(before))

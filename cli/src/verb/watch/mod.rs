@@ -62,7 +62,8 @@ pub(crate) struct Options {
     /// End after this many seconds.
     #[arg(long = "for", value_name = "SECONDS", value_parser = seconds, conflicts_with = "once")]
     duration: Option<Duration>,
-    /// List the dma-bufs, shared memory, timelines, file descriptors and objects of each client, and how they have grown since the start.
+    /// List the dma-bufs, shared memory, timelines, file descriptors and objects of each client, and how they have grown since
+    /// the start.
     #[arg(long)]
     leaks: bool,
     /// Print one JSON object in a line for each refresh.
@@ -70,6 +71,7 @@ pub(crate) struct Options {
     json: bool,
 }
 
+/// Parses a number of seconds, which may have decimals.
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text
         .parse()
@@ -128,6 +130,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
 }
 
+/// Prints a report as JSON or as a table.
 fn print(report: &Report, options: &Options) -> io::Result<()> {
     if options.json {
         return json::print_line(report);

@@ -9,7 +9,7 @@ use covalent_protocols::control::{NAME_PREFIX, runtime_directory};
 
 use super::connection::Connection;
 
-/// The most sockets of the folder to which a connection is tried.
+/// The maximum number of sockets of the folder to which a connection is tried.
 const CANDIDATES_MAX: usize = 64;
 
 /// Connects to the control socket of the display in `WAYLAND_DISPLAY`, or else to the only control socket that answers.
@@ -22,6 +22,7 @@ pub(super) fn find() -> Result<(PathBuf, Connection)> {
     find_in(&folder, display.as_deref())
 }
 
+/// Does what [`find`] does, with the sockets in `folder` and the display `display`.
 fn find_in(folder: &Path, display: Option<&OsStr>) -> Result<(PathBuf, Connection)> {
     if let Some(path) = display.and_then(|name| beside(folder, name)) {
         match Connection::open(&path) {

@@ -2,7 +2,7 @@
 
 use covalent_protocols::control::{Buffer, Client, Frame, Latency, Output, Surface};
 
-use super::growth::{Growth, Numbers};
+use super::growth::{Growth, ResourceAmounts};
 use super::report::Report;
 
 /// Returns the lines of a report. Lines longer than `width` columns are cut off.
@@ -40,6 +40,7 @@ fn truncate(line: &str, width: usize) -> String {
     kept.chain(std::iter::once('…')).collect()
 }
 
+/// Describes an output and its last frame.
 fn output_lines(output: &Output) -> Vec<String> {
     let on = output.device.as_deref().unwrap_or("no card");
     let mut lines = vec![format!(
@@ -70,6 +71,7 @@ fn output_lines(output: &Output) -> Vec<String> {
     lines
 }
 
+/// Describes how the last frame was shown, and why it was not scanned out.
 fn last_frame(frame: &Frame) -> Vec<String> {
     let age = duration(frame.age_ns);
     let how = match (&*frame.path, &frame.renderer) {
@@ -92,6 +94,7 @@ fn last_frame(frame: &Frame) -> Vec<String> {
     lines
 }
 
+/// Returns the table of surfaces, one line for each.
 fn surfaces(report: &Report) -> Vec<String> {
     let snapshot = &report.snapshot;
     let mut rows = vec![
@@ -146,6 +149,7 @@ fn surfaces(report: &Report) -> Vec<String> {
     lines
 }
 
+/// Returns the table of what each client holds, with the growth since the start.
 fn leaks(report: &Report) -> Vec<String> {
     let mut rows = vec![
         [
@@ -161,7 +165,7 @@ fn leaks(report: &Report) -> Vec<String> {
         .map(str::to_owned),
     ];
     for (client, growth) in report.snapshot.clients.iter().zip(&report.growth) {
-        let numbers = Numbers::of(client);
+        let numbers = ResourceAmounts::of(client);
         let plain = |value: u64, growth: i64| format!("{value}{}", signed(growth));
         let size = |value: u64, growth: i64| format!("{}{}", bytes(value), signed_bytes(growth));
         let Growth { is_new, .. } = growth;
@@ -235,6 +239,7 @@ fn shown_by(report: &Report, client: &Client, inode: u64) -> String {
     })
 }
 
+/// Names a client by its program and process id, or by its number.
 fn client_name(client: &Client) -> String {
     match (&client.name, client.pid) {
         (Some(name), Some(pid)) => format!("{name} ({pid})"),
@@ -243,6 +248,7 @@ fn client_name(client: &Client) -> String {
     }
 }
 
+/// Describes the role, the state and the title of a surface.
 fn window(surface: &Surface) -> String {
     let title = surface.title.as_deref().unwrap_or_default();
     let app_id = surface.app_id.as_deref().unwrap_or_default();
@@ -262,6 +268,7 @@ fn window(surface: &Surface) -> String {
     words.join(" ")
 }
 
+/// Describes the buffer of a surface.
 fn buffer(buffer: &Buffer) -> String {
     let mut words = vec![buffer.kind.clone(), buffer.format.clone()];
     words.extend(buffer.modifier.clone());
@@ -291,6 +298,7 @@ fn columns<const COUNT: usize>(rows: &[[String; COUNT]]) -> Vec<String> {
         .collect()
 }
 
+/// Writes the percentiles of a latency with their names.
 fn latency(times: &Latency) -> String {
     format!(
         "p50 {} ms, p90 {} ms, p99 {} ms, max {} ms of {} frames",
@@ -302,6 +310,7 @@ fn latency(times: &Latency) -> String {
     )
 }
 
+/// Writes the 50th, 90th and 99th percentile in milliseconds.
 fn short_latency(times: &Latency) -> String {
     [times.p50_ns, times.p90_ns, times.p99_ns]
         .map(milliseconds)
@@ -314,6 +323,7 @@ fn milliseconds(ns: u64) -> String {
     format!("{}.{}", tenths / 10, tenths % 10)
 }
 
+/// Writes a time in milliseconds, or from ten seconds on in seconds.
 fn duration(ns: u64) -> String {
     if ns < 10_000_000_000 {
         return format!("{} ms", ns / 1_000_000);
@@ -321,6 +331,7 @@ fn duration(ns: u64) -> String {
     format!("{} s", ns / 1_000_000_000)
 }
 
+/// Writes an amount of memory with a unit.
 fn bytes(count: u64) -> String {
     match count {
         0..10_240 => format!("{count} B"),
@@ -329,6 +340,7 @@ fn bytes(count: u64) -> String {
     }
 }
 
+/// Writes by how much a number has grown; empty if it has not.
 fn signed(growth: i64) -> String {
     match growth {
         0 => String::new(),
@@ -336,6 +348,7 @@ fn signed(growth: i64) -> String {
     }
 }
 
+/// Writes by how much an amount of memory has grown; empty if it has not.
 fn signed_bytes(growth: i64) -> String {
     match growth {
         0 => String::new(),

@@ -9,8 +9,10 @@ use covalent_alloc::backend::v4l2::{Device, Direction, FormatDescription, FrameS
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::text::PrintableWriter;
 use covalent_client_demo::compositor::Compositor;
+use covalent_client_demo::conversion_choice::ConversionChoice;
 use covalent_client_demo::events::{Events, EventsError};
 use covalent_client_demo::exit::Failure;
+use covalent_client_demo::frame_converter::ConversionKind;
 use covalent_client_demo::negotiation::Negotiation;
 use covalent_client_demo::open_window::open_window;
 use covalent_client_demo::planning::Planning;
@@ -18,6 +20,7 @@ use covalent_client_demo::tranche_request::{TrancheRequest, tranche_requests};
 use covalent_client_demo::{exit_code, print, xrgb};
 use serde::Serialize;
 
+use crate::conversion;
 use crate::options::Options;
 use crate::rate;
 use crate::setup;
@@ -35,6 +38,8 @@ enum DisplayMethod {
     Composited,
     /// Every frame is copied into shared memory.
     Copied,
+    /// The processor decodes every frame, or interpolates its colours, into a buffer for the display.
+    Converted,
     /// No compositor is running, so this is unknown.
     Unknown,
     /// The frames cannot be shown.
@@ -47,6 +52,7 @@ impl DisplayMethod {
             Self::ScannedOut => "scanned out",
             Self::Composited => "composited",
             Self::Copied => "copied",
+            Self::Converted => "converted",
             Self::Unknown => "unknown",
             Self::NotShown => "not shown",
         }
@@ -65,7 +71,7 @@ struct Size {
 struct ListedFormat {
     /// The V4L2 pixel format code.
     pixel_format: String,
-    /// The DRM fourcc; null for compressed and raw formats.
+    /// The DRM fourcc; null for compressed and raw Bayer formats.
     format: Option<String>,
     /// The driver's description of the format.
     description: String,
@@ -119,32 +125,35 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         },
     };
     let mut planning = Planning::open();
-    let chosen = target
-        .as_ref()
-        .map(|target| chosen_format(options, &queue, &mut planning, target))
-        .transpose()?
-        .flatten();
+    let chosen = match &target {
+        Some(target) => chosen_format(options, &queue, &mut planning, target)?,
+        None => Chosen::Nothing,
+    };
     let mut formats = Vec::new();
     for description in queue.formats().map_err(exit_code::camera_failure)? {
-        let is_chosen = chosen.is_some() && description.fourcc == chosen;
-        formats.push(listed_format(
+        let is_chosen = chosen.is(&description);
+        let mut entry = listed_format(
             options,
             &queue,
             &mut planning,
             target.as_ref(),
             description,
             is_chosen,
-        )?);
+        )?;
+        if let (true, Chosen::Converted(choice)) = (is_chosen, &chosen) {
+            entry.why = Some(choice.reason.clone());
+        }
+        formats.push(entry);
     }
     formats.sort_by_key(|entry| (!entry.chosen, entry.shown));
     let refresh = target.as_ref().and_then(|target| target.refresh_millihertz);
     let pixel_format = queue.formats().map_err(exit_code::camera_failure)?;
-    // Without a chosen format, the rates are those of the first format that can be shown at all.
+    // If no format is chosen, the rates of the first format with a DRM fourcc are listed.
     let pixel_format = pixel_format
         .iter()
         .find(|description| match chosen {
-            Some(_) => description.fourcc == chosen,
-            None => description.fourcc.is_some(),
+            Chosen::Nothing => description.fourcc.is_some(),
+            _ => chosen.is(description),
         })
         .or(pixel_format.first());
     let rates = match pixel_format {
@@ -173,7 +182,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         .map_err(Failure::unexpected)
 }
 
-/// Connects to the compositor; returns `None` where none is running.
+/// Connects to the compositor; returns `None` if none is running.
 fn target(options: &Options, queue: &Queue) -> Result<Option<Target>, Failure> {
     let (mut events, mut compositor): (Events, Compositor) = match Events::connect() {
         Ok(connected) => connected,
@@ -197,23 +206,51 @@ fn target(options: &Options, queue: &Queue) -> Result<Option<Target>, Failure> {
     }))
 }
 
-/// Returns the format of the plan that the program would choose, where frames are not copied.
+/// The format that the program would choose.
+enum Chosen {
+    /// None is known: no compositor is running, or every frame is copied.
+    Nothing,
+    /// The format of a plan of the camera and the compositor.
+    Planned(Fourcc),
+    /// A format whose frames are converted.
+    Converted(ConversionChoice),
+}
+
+impl Chosen {
+    /// Returns whether this is the chosen format.
+    fn is(&self, description: &FormatDescription) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Planned(fourcc) => description.fourcc == Some(*fourcc),
+            Self::Converted(choice) => description.pixel_format == choice.pixel_format,
+        }
+    }
+}
+
+/// Returns the format that the program would choose.
 fn chosen_format(
     options: &Options,
     queue: &Queue,
     planning: &mut Planning,
     target: &Target,
-) -> Result<Option<Fourcc>, Failure> {
+) -> Result<Chosen, Failure> {
+    let refresh = target.refresh_millihertz;
+    let choice = conversion::choose(options, queue, &target.requests, target.extent, refresh)?;
+    if let Some(choice) = choice {
+        return Ok(Chosen::Converted(choice));
+    }
     let collection = setup::collection(queue, target.extent, options.format)?;
     let mut negotiation = Negotiation::new(collection, "the camera and the compositor")
         .with_only_source(options.source.as_deref());
     let alternatives = negotiation.alternatives(&target.requests)?;
     let planning_result = planning.decide(&alternatives);
-    Ok(planning_result
-        .chosen
-        .map(|(_, plan)| plan.layout().format().fourcc))
+    Ok(match planning_result.chosen {
+        Some((_, plan)) => Chosen::Planned(plan.layout().format().fourcc),
+        None => Chosen::Nothing,
+    })
 }
 
+/// Describes a pixel format of the camera: how frames in it would be shown, and the sizes that the camera has for it.
 fn listed_format(
     options: &Options,
     queue: &Queue,
@@ -232,6 +269,11 @@ fn listed_format(
         sizes: sizes(queue, &description)?,
         chosen,
     };
+    if let Some(kind) = ConversionKind::of(description.pixel_format) {
+        entry.shown = DisplayMethod::Converted;
+        entry.why = Some(converted_when(kind).to_owned());
+        return Ok(entry);
+    }
     let Some(fourcc) = description.fourcc else {
         entry.shown = DisplayMethod::NotShown;
         entry.why = Some(if description.is_compressed {
@@ -267,6 +309,18 @@ fn listed_format(
         None => entry.shown = DisplayMethod::NotShown,
     }
     Ok(entry)
+}
+
+/// Returns when the frames of a format that is not the chosen one would be converted.
+fn converted_when(kind: ConversionKind) -> &'static str {
+    match kind {
+        ConversionKind::Jpeg => {
+            "the processor decodes every frame, so this format is chosen only where no raw format has the size and the rate; --format selects it"
+        }
+        ConversionKind::Bayer(_) => {
+            "the processor interpolates the colours of every frame, so this format is chosen only where the camera has no other; --format selects it"
+        }
+    }
 }
 
 /// Returns the sizes of a format, each with its frame rates.
@@ -369,6 +423,7 @@ mod tests {
     fn uses_are_ordered_from_the_best_to_the_worst() {
         assert!(DisplayMethod::ScannedOut < DisplayMethod::Composited);
         assert!(DisplayMethod::Composited < DisplayMethod::Copied);
-        assert!(DisplayMethod::Copied < DisplayMethod::NotShown);
+        assert!(DisplayMethod::Copied < DisplayMethod::Converted);
+        assert!(DisplayMethod::Converted < DisplayMethod::NotShown);
     }
 }

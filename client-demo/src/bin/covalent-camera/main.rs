@@ -2,17 +2,20 @@
 //! displayed.
 
 mod camera_buffers;
+mod cameras;
 mod consumers;
 mod controls;
+mod conversion;
+#[cfg(feature = "deliberate-copy")]
+mod deliberate_copy;
 mod display_buffers;
 mod kms;
 mod list;
 mod options;
-#[cfg(feature = "planted-copy")]
-mod planted;
 mod rate;
 mod reconnect;
 mod remembered;
+mod replan;
 mod report;
 mod setup;
 mod setup_links;
@@ -21,10 +24,21 @@ mod stream;
 use std::process::ExitCode;
 
 use covalent_client_demo::command_line::parse;
-use covalent_client_demo::exit::run_to_exit_code;
+use covalent_client_demo::exit::{Failure, run_to_exit_code};
 use covalent_client_demo::log::run_with_log;
 
 use crate::options::{Display, Options};
+
+/// Does what the options say for one camera.
+fn run(options: &Options) -> Result<(), Failure> {
+    match options.display {
+        _ if options.list => list::run(options),
+        _ if options.setup_links => setup_links::run(options),
+        _ if options.controls => controls::list(options),
+        Display::Wayland => reconnect::run(options, stream::run),
+        Display::Kms => reconnect::run(options, kms::run),
+    }
+}
 
 fn main() -> ExitCode {
     let options: Options = match parse() {
@@ -32,16 +46,8 @@ fn main() -> ExitCode {
         Err(code) => return code,
     };
     run_to_exit_code("covalent-camera", || {
-        run_with_log(
-            "covalent-camera",
-            options.trace.as_deref(),
-            || match options.display {
-                _ if options.list => list::run(&options),
-                _ if options.setup_links => setup_links::run(&options),
-                _ if options.controls => controls::list(&options),
-                Display::Wayland => reconnect::run(&options, stream::run),
-                Display::Kms => reconnect::run(&options, kms::run),
-            },
-        )
+        run_with_log("covalent-camera", options.trace.as_deref(), || {
+            cameras::run(&options, run)
+        })
     })
 }

@@ -11,8 +11,11 @@ use covalent_client_demo::explicit_sync::SyncKind;
 ///
 /// The program plans the buffers from the constraints of the camera, the compositor and every memory source of this machine; the
 /// plan names the source that allocates. Where camera and display cannot share a buffer, every frame is copied once into shared
-/// memory, and the program says why; with --no-copy that is an error.
-#[derive(Debug, Parser)]
+/// memory, and the program says why; with --no-copy that is an error. So it is for frames that the processor has to convert: those
+/// of a camera that is fast enough only in JPEG, and of one that captures only raw Bayer. The program plans again when the
+/// compositor wants other buffers, for example for a window that became fullscreen, except for frames that are converted, and with
+/// --encode, --share or --record.
+#[derive(Clone, Debug, Parser)]
 #[command(
     name = "covalent-camera",
     version,
@@ -24,6 +27,8 @@ use covalent_client_demo::explicit_sync::SyncKind;
     covalent-camera --display kms                without a compositor\n  \
     covalent-camera --device /dev/video6 --setup-links\n  \
                                                  link and format a media-controller camera's pipeline\n  \
+    covalent-camera --camera /dev/video0 --camera /dev/video2\n  \
+                                                 two cameras, each in a window\n  \
     covalent-camera --controls                   brightness, exposure, focus and so on, with their values\n  \
     covalent-camera --control gain=40 --remember with this gain, now and at every later start\n  \
     covalent-camera --frames 300 --json          300 frames, then one JSON object on stdout\n\n\
@@ -35,26 +40,31 @@ pub(crate) struct Options {
     /// The camera's node.
     #[arg(long, value_name = "NODE", default_value = "/dev/video0")]
     pub(crate) device: PathBuf,
+    /// The camera's node, as --device. Given several times, each camera is shown in a window of its own; --json then prints an object
+    /// for each.
+    #[arg(long = "camera", value_name = "NODE", conflicts_with = "device")]
+    pub(crate) cameras: Vec<PathBuf>,
     /// Where the frames are shown: in a window of a Wayland compositor, or by KMS on a display of a card.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) display: Display,
     /// The card of --display kms; by default the first with a display.
     #[arg(long, value_name = "NODE")]
     pub(crate) card: Option<PathBuf>,
-    /// List the camera's formats, sizes and rates, how each format would be shown and why, and which is chosen; with --json as an
-    /// object.
+    /// List the camera's formats, sizes and frame rates, how each format would be shown and why, and which format is chosen; with
+    /// --json as an object.
     #[arg(long)]
     pub(crate) list: bool,
-    /// Set up the pipeline of a media-controller camera, and end: enable the links of the shortest path from a sensor to the camera's
-    /// node, and set the size of --size and a format from which the camera makes that of --format (by default the one that costs least to
-    /// show). Prints what was changed, one line each; with --json as an object. A pipeline that another program streams from is left alone.
+    /// Set up the pipeline of a media-controller camera, and end: enable the links of the shortest path from a sensor to the
+    /// camera's node, and set the size of --size and formats with which the camera can capture in the format of --format (by
+    /// default in the possible format that costs least to convert to XRGB8888). Print one line for each change; with --json an
+    /// object. The pipeline is not changed if another program streams from it.
     #[arg(long, conflicts_with_all = ["list", "controls"])]
     pub(crate) setup_links: bool,
     /// List the camera's controls with their values, what they can be set to, and which are remembered; with --json as an object.
     #[arg(long, conflicts_with = "list")]
     pub(crate) controls: bool,
-    /// Set a control of the camera before the first frame: a number, on or off, or the name of an entry of its menu. Can be given
-    /// several times; controls that depend on others come after them (exposure after auto_exposure).
+    /// Set a control of the camera before the first frame: a number, on or off, or the name of an entry of its menu. May be
+    /// repeated. A control that depends on another control has to be given after it, such as exposure after auto_exposure.
     #[arg(long = "control", value_name = "NAME=VALUE", value_parser = control)]
     pub(crate) control: Vec<(String, String)>,
     /// Remember the controls of --control for this camera, and set them at every later start.
@@ -63,10 +73,12 @@ pub(crate) struct Options {
     /// Delete the remembered controls of this camera. The camera keeps their current values until a program sets others.
     #[arg(long, conflicts_with = "remember")]
     pub(crate) forget: bool,
-    /// Size of the frames in pixels; by default the screen's where the camera supports it, else the camera's largest that fits.
+    /// Size of the frames in pixels; by default the screen's if the camera supports it, else the camera's largest that fits.
     #[arg(long, value_name = "WIDTHxHEIGHT")]
     pub(crate) size: Option<Extent>,
-    /// Pixel format of the frames, by its four characters or its name (XR24, XRGB8888, NV12).
+    /// Pixel format of the frames, by its four characters or its name (XR24, XRGB8888, NV12). The processor converts JPEG (MJPG) and
+    /// raw Bayer (SBGGR8, SBGGR10P); by default they are used only where no raw format has the size and the rate, and Bayer only
+    /// where the camera has no other format.
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<Fourcc>,
     /// Frames a second, whole or a fraction (30, 30000/1001); the camera uses the nearest rate that it supports. By default the
@@ -82,16 +94,16 @@ pub(crate) struct Options {
     /// Show a window instead of filling the screen.
     #[arg(long)]
     pub(crate) window: bool,
-    /// When the camera is unplugged, wait until it is plugged in again and go on; --frames then counts from there, and --json
-    /// prints an object for each time that the camera was there.
+    /// When the camera is unplugged, wait until it is plugged in again, and show its frames again. --frames then counts from the
+    /// new start, and --json prints an object for each period in which the camera was plugged in.
     #[arg(long)]
     pub(crate) reconnect: bool,
-    /// Use memory of this source only, by its identifier or its name (udmabuf, "dma-heap system"); an unknown name lists all
-    /// sources.
+    /// Use memory of this source only. It is given by its identifier or its name, such as udmabuf or "dma-heap system". An
+    /// unknown name prints a list of all sources.
     #[arg(long, value_name = "SOURCE")]
     pub(crate) source: Option<String>,
     /// End with an error where the camera and the compositor can share no buffer, instead of copying every frame into shared
-    /// memory.
+    /// memory, and where the processor would have to convert every frame.
     #[arg(long)]
     pub(crate) no_copy: bool,
     /// Write the first frame to this file, and the next frame each time that SIGUSR1 arrives.
@@ -109,7 +121,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NODE", requires = "encode")]
     pub(crate) encoder: Option<PathBuf>,
     /// Give the frames that are shown to other processes, which connect to this socket and read the camera's buffers without a
-    /// copy. A process that is too slow misses frames; the display is not delayed.
+    /// copy. A process that is too slow misses frames; the display is not delayed. Works with --display kms too.
     #[arg(long, value_name = "SOCKET", conflicts_with = "reconnect")]
     pub(crate) share: Option<PathBuf>,
     /// Print the plan and the reasons for it: on stdout, or on stderr with --json.

@@ -1,22 +1,20 @@
-//! Chooses the frame rate of the camera where the command line gives none.
+//! Chooses the frame rate of the camera if the command line gives none.
 
 use covalent_alloc::backend::v4l2::{self, FrameRate, Queue};
-use covalent_alloc::model::Layout;
 
 /// Sets the highest frame rate that the display can show. Without this, the camera would keep the frame rate that the last
 /// program has set.
 ///
-/// `refresh_millihertz` is the display's refresh rate, or `None` where it is unknown.
+/// `refresh_millihertz` is the display's refresh rate, or `None` if it is unknown.
 ///
 /// # Errors
-/// The error of the V4L2 device where its rates cannot be listed or set.
+/// The error of the V4L2 device if its rates cannot be listed or set.
 pub(crate) fn set_best(
     queue: &Queue,
-    layout: &Layout,
     refresh_millihertz: Option<u32>,
 ) -> Result<Option<FrameRate>, v4l2::Error> {
     let format = queue.current_format()?;
-    let rates = queue.frame_rates(format.pixel_format, layout.extent())?;
+    let rates = queue.frame_rates(format.pixel_format, format.extent)?;
     match best(&rates, refresh_millihertz) {
         Some(rate) => queue.set_frame_rate(rate),
         None => Ok(None),
@@ -24,7 +22,7 @@ pub(crate) fn set_best(
 }
 
 /// Returns the highest listed rate that is not above the refresh rate. A rate that is at most one per cent above it counts as
-/// equal, so that a camera with 60 frames a second suits a display with 59.94 Hz. Where every listed rate is higher, returns the
+/// equal, so that a camera with 60 frames a second suits a display with 59.94 Hz. If every listed rate is higher, returns the
 /// refresh rate itself: a driver with a range of rates lists only the highest, and sets the nearest rate that it supports.
 /// Without a known refresh rate, returns the highest listed rate.
 pub(crate) fn best(rates: &[FrameRate], refresh_millihertz: Option<u32>) -> Option<FrameRate> {

@@ -35,6 +35,7 @@ struct Camera {
 }
 
 impl Camera {
+    /// Returns whether the entry is for this camera.
     fn is(&self, device: &Device) -> bool {
         self.driver == device.driver() && self.card == device.card() && self.bus == device.bus()
     }
@@ -55,6 +56,7 @@ fn path() -> anyhow::Result<PathBuf> {
     Ok(state.join("covalent/cameras.json"))
 }
 
+/// Reads the remembered controls of all cameras; empty if the file does not exist.
 fn read(path: &Path) -> anyhow::Result<Vec<Camera>> {
     let bytes = match files::read_own(path, MOST_BYTES) {
         Ok(bytes) => bytes,

@@ -3,8 +3,9 @@
 use anyhow::Context as _;
 use covalent_alloc::buffer::{Buffer, CpuTraffic, cpu_traffic};
 use covalent_client_demo::encoder::EncodingReport;
+use covalent_client_demo::frame_converter::ConversionReport;
 use covalent_client_demo::frame_sharing::SharingReport;
-use covalent_client_demo::frame_stats::{DisplayPath, Ending, FrameStats};
+use covalent_client_demo::frame_stats::{DisplayPath, Ending, FrameStats, bytes_per_frame};
 use covalent_client_demo::latency::Percentiles;
 use covalent_client_demo::print;
 use covalent_client_demo::recorder::Recording;
@@ -17,6 +18,8 @@ use crate::consumers::ConsumerReports;
 /// The object that `--json` prints.
 #[derive(Debug, Serialize)]
 struct Report {
+    /// The path of the camera's device node.
+    camera: String,
     /// The number of frames that were presented on the display.
     frames: u64,
     /// The number of frames that were dequeued from the camera.
@@ -25,8 +28,8 @@ struct Report {
     dropped: u64,
     /// The number of frames that the camera dropped because no buffer was queued.
     dropped_by_camera: u64,
-    /// The number of dequeued frames that the program skipped, because they were damaged or were dequeued together with a newer
-    /// frame.
+    /// The number of dequeued frames that the program skipped, because they were damaged, were dequeued together with a newer
+    /// frame, or came while an earlier one was converted.
     dropped_by_client: u64,
     /// The number of skipped frames that had less data than their format needs, although the driver did not set
     /// `V4L2_BUF_FLAG_ERROR`.
@@ -38,13 +41,16 @@ struct Report {
     /// How the frames reached the display, as the compositor's presentation feedback reports it.
     path: Option<DisplayPath>,
     /// Bytes of the buffers that the CPU read or wrote in this process, divided by the number of presented frames. Where no frame
-    /// was presented, or the compositor lacks presentation-time, they are divided by the number of committed frames.
-    client_copied_bytes_per_frame: f64,
+    /// was presented, or the compositor lacks presentation-time, they are divided by the number of committed frames. It is null where
+    /// this process shows several cameras and copied for one of them, because the bytes are counted for the whole process.
+    client_copied_bytes_per_frame: Option<f64>,
     /// The same quotient for this process and the compositor together. It is null where the compositor composed a frame or did
     /// not report how the frame was shown, because the compositor does not tell its clients how many bytes it copied.
     cpu_copied_bytes_per_frame: Option<f64>,
-    /// Why this process copies every frame, and how many bytes it copied; null where it copies none.
+    /// Why this process copies every frame, and how many bytes it copied; null if it copies none.
     copied: Option<CopyReport>,
+    /// Why this process converts every frame, and how many bytes of pictures it writes; null where it converts none.
+    converted: Option<ConversionReport>,
     /// The recording of `--record`; null without the option.
     recorded: Option<Recording>,
     /// The encoding of `--encode`; null without the option.
@@ -63,13 +69,19 @@ struct Report {
     modifier: String,
     /// Bytes from row to row in the first plane.
     stride_bytes: u32,
+    /// Matrix and range of YUV, such as `BT.601 limited range`; null for RGB.
+    colours: Option<String>,
+    /// Transfer function of the pixels, according to the camera.
+    transfer_function: String,
     /// Width and height of the frames in pixels.
     size: String,
     /// The time from the camera's timestamp to the presentation.
     latency_ms: Option<Percentiles>,
     /// The number of frames whose timestamp was later than their commit; their latency is measured from the commit.
     timestamps_ahead: u64,
-    /// Inode of each buffer's first dma-buf, by its index in the camera's queue.
+    /// How often the buffers were replaced after new dma-buf feedback.
+    reallocations: u64,
+    /// Inode of each current buffer's first dma-buf, by its index in the camera's queue.
     buffers: Vec<u64>,
     /// How the run of the program ended.
     ended: Ending,
@@ -86,10 +98,14 @@ pub(crate) struct ReportInputs<'a> {
     /// The bytes that the CPU had copied in this process before the stream began. With `--reconnect` a process has several
     /// streams.
     pub(crate) earlier_traffic: CpuTraffic,
+    /// Whether this process shows other cameras too.
+    pub(crate) has_other_cameras: bool,
     /// Bytes that were written to shared memory.
     pub(crate) shm_bytes: u64,
     pub(crate) copied: Option<CopyReport>,
+    pub(crate) converted: Option<ConversionReport>,
     pub(crate) consumers: ConsumerReports,
+    pub(crate) reallocations: u64,
     pub(crate) ended: Ending,
 }
 
@@ -101,9 +117,12 @@ impl Report {
             display,
             sync,
             earlier_traffic,
+            has_other_cameras,
             shm_bytes,
             copied,
+            converted,
             consumers,
+            reallocations,
             ended,
         } = inputs;
         let layout = camera_buffers.layout();
@@ -113,13 +132,12 @@ impl Report {
             stats.frames_discarded(),
         ];
         let traffic = cpu_traffic().since(earlier_traffic);
+        let is_own_traffic = !has_other_cameras || traffic.total_bytes() == 0;
         let client_bytes = traffic.total_bytes().saturating_add(shm_bytes);
+        let client_bytes = is_own_traffic.then_some(client_bytes);
         let frames = stats.frames_presented();
-        let shown = match frames {
-            0 => stats.frames_committed(),
-            presented => presented,
-        };
         Self {
+            camera: camera_buffers.camera_name().to_owned(),
             frames,
             captured: stats.frames_captured(),
             dropped: dropped_by
@@ -131,11 +149,13 @@ impl Report {
             dropped_by_compositor: dropped_by[2],
             out_of_order: stats.frames_out_of_order(),
             path: stats.path(),
-            client_copied_bytes_per_frame: mean(client_bytes, shown),
-            cpu_copied_bytes_per_frame: stats
-                .copied_bytes(client_bytes)
-                .map(|bytes| mean(bytes, frames)),
+            client_copied_bytes_per_frame: client_bytes
+                .map(|bytes| bytes_per_frame(bytes, stats.frames_shown())),
+            cpu_copied_bytes_per_frame: client_bytes
+                .and_then(|bytes| stats.copied_bytes(bytes))
+                .map(|bytes| bytes_per_frame(bytes, frames)),
             copied,
+            converted,
             recorded: consumers.recorded,
             encoded: consumers.encoded,
             shared: consumers.shared,
@@ -148,9 +168,14 @@ impl Report {
                 .planes()
                 .first()
                 .map_or(0, |plane| plane.stride_bytes),
+            colours: camera_buffers
+                .is_yuv()
+                .then(|| camera_buffers.colours().to_string()),
+            transfer_function: camera_buffers.transfer_function().to_string(),
             size: layout.visible().extent().to_string(),
             latency_ms: stats.latency_ms(),
             timestamps_ahead: stats.timestamps_ahead(),
+            reallocations,
             buffers: camera_buffers
                 .buffers()
                 .iter()
@@ -206,12 +231,4 @@ pub(crate) fn print(inputs: ReportInputs<'_>, is_json: bool) -> anyhow::Result<(
         let line = format!("covalent-camera: {}\n", report.line());
         print::text(&line, true).context("writing the statistics on stderr")
     }
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a mean, for which the precision of f64 suffices"
-)]
-fn mean(bytes: u64, frames: u64) -> f64 {
-    bytes as f64 / frames.max(1) as f64
 }

@@ -4,37 +4,43 @@
 use anyhow::Context;
 use covalent_alloc::backend::BackendError;
 use covalent_alloc::backend::drm::HostTransfer;
-use covalent_alloc::backend::v4l2::{Direction, Queue, Stream};
+use covalent_alloc::backend::v4l2::{Direction, FormatDescription, Queue, Stream};
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::collection::BufferCollection;
-use covalent_alloc::constraint::{CpuUse, Crop, Participant, Role};
-use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
+use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::solve::{Plan, Solution, solve};
+use covalent_client_demo::buffer_sets::BufferSets;
 use covalent_client_demo::camera_size;
+use covalent_client_demo::camera_stream::CameraStream;
 use covalent_client_demo::compositor::Compositor;
+use covalent_client_demo::conversion_choice::ConversionChoice;
+use covalent_client_demo::converted_camera::ConvertedCamera;
 use covalent_client_demo::encoder::{Encoder, EncoderDevice};
 use covalent_client_demo::events::Events;
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::exit_code;
+use covalent_client_demo::frame_converter::{ConversionKind, ConversionReport};
 use covalent_client_demo::frame_sharing::SHARED_BUFFERS;
 use covalent_client_demo::negotiation::{NegotiatedBuffers, Negotiation, no_plan};
 use covalent_client_demo::open_window::open_window;
 use covalent_client_demo::print;
-use covalent_client_demo::shm_copy::{CopyReport, ShmCopy};
+use covalent_client_demo::shm_copy::{CopyReport, ShmCopy, frame_reader};
 use covalent_client_demo::source_choice;
-use covalent_client_demo::tranche_request::tranche_requests;
+use covalent_client_demo::tranche_request::{TrancheRequest, tranche_requests};
 use covalent_client_demo::window::Window;
 use covalent_client_demo::xrgb;
 
 use crate::camera_buffers::CameraBuffers;
 use crate::controls;
+use crate::conversion;
 use crate::display_buffers::DisplayBuffers;
 use crate::options::Options;
 use crate::rate;
+use crate::replan::Replanner;
 
 /// The minimum number of buffers. With fewer, the camera stalls as soon as the compositor releases a buffer one frame late.
 const BUFFERS: u32 = 4;
-/// The size of the window where the compositor suggests none.
+/// The size of the window if the compositor suggests none.
 const ANY_SIZE: (u32, u32) = (640, 480);
 
 /// The connection, window, buffers and queues of a stream.
@@ -43,9 +49,13 @@ pub(crate) struct Setup {
     pub(crate) compositor: Compositor,
     pub(crate) window: Window,
     pub(crate) camera_buffers: CameraBuffers,
-    pub(crate) stream: Stream,
+    pub(crate) stream: CameraStream,
     pub(crate) display: DisplayBuffers,
+    /// Why and how every frame is converted; `None` where the camera writes the buffers that are shown.
+    pub(crate) converted: Option<ConversionReport>,
     pub(crate) encoder: Option<Encoder>,
+    /// Replaces the buffers after new feedback; `None` where the buffers stay.
+    pub(crate) replanner: Option<Replanner>,
 }
 
 /// Opens the window, plans, allocates, and imports the buffers into the camera's queue and the compositor.
@@ -55,14 +65,18 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
         .queue(Direction::Capture)
         .map_err(exit_code::camera_failure)?;
     let (mut events, mut compositor) = Events::connect().map_err(exit_code::compositor_failure)?;
-    // The program plans once, so it drops the feedback objects and ignores later feedback.
-    let (window, _) = open_window(
+    let (window, subscriptions) = open_window(
         &mut events,
         &mut compositor,
         "camera",
         options.fullscreen || !options.window,
     )?;
     let extent = extent(options, &queue, &compositor)?;
+    let refresh = compositor.output.map(|mode| mode.refresh_millihertz);
+    let choice = conversion::choose(options, &queue, &requests(&compositor), extent, refresh)?;
+    if let Some(choice) = choice.as_ref().filter(|_| options.no_copy) {
+        return Err(conversion::refused(options, choice));
+    }
     let encoder = match &options.encode {
         Some(path) => {
             let device = EncoderDevice::open(options.encoder.as_deref());
@@ -72,6 +86,8 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
     };
     let devices = Devices {
         camera: &queue,
+        conversion: choice.as_ref(),
+        extent,
         encoder: encoder.as_ref().map(|(encoder, _)| encoder),
         // Buffers that other processes hold are not available to the camera and the display, so more are allocated.
         count: match options.share {
@@ -86,7 +102,8 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
         display,
         copies,
         summary,
-    } = plan(options, devices, extent, &mut events, &mut compositor)?;
+        negotiation,
+    } = plan(options, devices, &mut events, &mut compositor)?;
     let (stream, pictures) = streams;
     let encoder = match (encoder, pictures) {
         (Some((encoder, path)), Some(pictures)) => {
@@ -96,6 +113,10 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
         }
         _ => None,
     };
+    let converted = match &choice {
+        Some(choice) => Some(conversion::announce(choice, extent)?),
+        None => None,
+    };
     explain(options, &summary)?;
     if !display.is_copied() {
         window.crop(plan.layout());
@@ -104,35 +125,54 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
         (extent.width(), extent.height()),
         compositor.configure.unwrap_or_default(),
     );
-    match options.fps {
-        Some(rate) => queue.set_frame_rate(rate),
-        None => {
-            let refresh = compositor.output.map(|mode| mode.refresh_millihertz);
-            rate::set_best(&queue, plan.layout(), refresh)
-        }
-    }
-    .map_err(exit_code::camera_failure)?;
+    set_frame_rate(options, &queue, &compositor)?;
+    // The thread of a conversion has mapped the buffers that are shown, so they stay.
+    let replanner = negotiation
+        .filter(|_| choice.is_none())
+        .and_then(|negotiation| Replanner::new(options, &queue, negotiation, subscriptions));
+    let camera_buffers = CameraBuffers::new(&queue, plan, buffers, copies)?;
+    let camera_buffers = match &choice {
+        Some(_) => camera_buffers.with_full_range(),
+        None => camera_buffers,
+    };
     Ok(Setup {
         events,
         compositor,
         window,
-        camera_buffers: CameraBuffers::new(
-            options.device.display().to_string(),
-            plan,
-            buffers,
-            copies,
-            queue.colours().map_err(exit_code::camera_failure)?,
-        ),
+        camera_buffers,
         stream,
         display,
+        converted,
         encoder,
+        replanner,
     })
+}
+
+/// Sets the frame rate of `--fps`, or the highest rate that the display can show.
+pub(crate) fn set_frame_rate(
+    options: &Options,
+    queue: &Queue,
+    compositor: &Compositor,
+) -> Result<(), Failure> {
+    match options.fps {
+        Some(rate) => queue.set_frame_rate(rate),
+        None => {
+            let refresh = compositor.output.map(|mode| mode.refresh_millihertz);
+            rate::set_best(queue, refresh)
+        }
+    }
+    .map(|_| ())
+    .map_err(exit_code::camera_failure)
 }
 
 /// The devices of this process that share the buffers.
 #[derive(Clone, Copy)]
 struct Devices<'a> {
     camera: &'a Queue,
+    /// The conversion of the camera's frames. The processor then writes the buffers, and not the camera.
+    conversion: Option<&'a ConversionChoice>,
+    /// The size of the pictures.
+    extent: Extent,
     encoder: Option<&'a EncoderDevice>,
     /// The minimum number of buffers that a plan has.
     count: u32,
@@ -140,12 +180,11 @@ struct Devices<'a> {
 
 impl Devices<'_> {
     /// Returns a collection with these devices as participants. `None` as format permits every format.
-    fn collection(
-        self,
-        extent: Extent,
-        format: Option<Fourcc>,
-    ) -> Result<BufferCollection, Failure> {
-        let mut collection = collection(self.camera, extent, format)?.with_count(self.count);
+    fn collection(self, format: Option<Fourcc>) -> Result<BufferCollection, Failure> {
+        let mut collection = match self.conversion {
+            Some(_) => conversion::collection(self.extent, self.count)?,
+            None => collection(self.camera, self.extent, format)?.with_count(self.count),
+        };
         if let Some(encoder) = self.encoder {
             collection
                 .add(encoder.queue())
@@ -154,13 +193,22 @@ impl Devices<'_> {
         Ok(collection)
     }
 
-    /// Imports the buffers into the queues of the devices, and queues them in the camera.
+    /// Imports the buffers into the queues of the devices, and queues them in the camera. Buffers that the processor writes are
+    /// mapped instead.
     fn import(
         self,
         collection: &mut BufferCollection,
         buffers: &[Buffer],
     ) -> Result<Streams, BackendError> {
-        let stream = import_and_queue(collection, self.camera, buffers)?;
+        let stream = match self.conversion {
+            Some(choice) => {
+                let (format, kind) = (choice.pixel_format, choice.kind);
+                let converted =
+                    ConvertedCamera::new(self.camera, format, kind, self.extent, buffers)?;
+                CameraStream::Converted(Box::new(converted))
+            }
+            None => CameraStream::Direct(import_and_queue(collection, self.camera, buffers)?),
+        };
         let pictures = match self.encoder {
             Some(encoder) => Some(collection.import(encoder.queue(), buffers)?),
             None => None,
@@ -169,8 +217,8 @@ impl Devices<'_> {
     }
 }
 
-/// The camera's capture stream, and the stream of the encoder's raw pictures.
-type Streams = (Stream, Option<Stream>);
+/// The camera's stream, and the stream of the encoder's raw pictures.
+type Streams = (CameraStream, Option<Stream>);
 
 /// A plan, with its buffers imported into the camera's queue and the compositor.
 struct Planned {
@@ -180,22 +228,25 @@ struct Planned {
     display: DisplayBuffers,
     copies: Option<HostTransfer>,
     summary: String,
+    /// The negotiation, with which a plan can be made again; `None` where every frame is copied.
+    negotiation: Option<Negotiation>,
 }
 
-/// Negotiates buffers that the camera and the compositor share. Where no plan for both exists and `--no-copy` is not given, plans
+/// Negotiates buffers that the camera and the compositor share. If no plan for both exists and `--no-copy` is not given, plans
 /// buffers for the camera alone; this process then copies their frames to shared memory.
 fn plan(
     options: &Options,
     devices: Devices<'_>,
-    extent: Extent,
     events: &mut Events,
     compositor: &mut Compositor,
 ) -> Result<Planned, Failure> {
-    let members = match devices.encoder {
-        Some(_) => "the camera, the encoder and the compositor",
-        None => "the camera and the compositor",
+    let members = match (devices.conversion, devices.encoder) {
+        (None, Some(_)) => "the camera, the encoder and the compositor",
+        (None, None) => "the camera and the compositor",
+        (Some(_), Some(_)) => "the processor, the encoder and the compositor",
+        (Some(_), None) => "the processor and the compositor",
     };
-    let collection = devices.collection(extent, options.format)?;
+    let collection = devices.collection(options.format)?;
     let mut negotiation =
         Negotiation::new(collection, members).with_only_source(options.source.as_deref());
     let negotiated = negotiation.negotiate(events, compositor, |collection, buffers| {
@@ -213,15 +264,14 @@ fn plan(
             plan,
             buffers,
             streams,
-            display: DisplayBuffers::Shared(wl_buffers),
+            display: DisplayBuffers::Shared(BufferSets::new(wl_buffers)),
             copies,
             summary,
+            negotiation: Some(negotiation),
         }),
         Err(failure) if failure.exit() == Exit::NoPlan && !options.no_copy => {
             let reason = negotiation.why_no_plan(compositor);
-            plan_with_copy(
-                options, devices, extent, events, compositor, &failure, reason,
-            )
+            plan_with_copy(options, devices, events, compositor, &failure, reason)
         }
         Err(failure) => Err(failure),
     }
@@ -257,28 +307,20 @@ pub(crate) fn import_and_queue(
     Ok(stream)
 }
 
-/// Plans buffers for the camera alone, from which this process copies every frame to shared memory. Where the camera cannot
-/// import the buffers, it plans again without their source. `without_copy` is the failure that says why there is no plan without
-/// a copy, and `reason` is its summary in one line.
+/// Plans buffers for the camera alone, from which this process copies every frame to shared memory. If the camera cannot import
+/// the buffers, it plans again without their source. `without_copy` is the failure that says why there is no plan without a copy,
+/// and `reason` is its summary in one line.
 fn plan_with_copy(
     options: &Options,
     devices: Devices<'_>,
-    extent: Extent,
     events: &Events,
     compositor: &Compositor,
     without_copy: &Failure,
     reason: String,
 ) -> Result<Planned, Failure> {
-    let mut collection = devices.collection(extent, options.format)?;
-    let mut processor = Participant::processor(Role::CpuRead);
-    processor.for_each_choice(|own| {
-        let formats = xrgb::FORMATS.map(FormatModifier::linear);
-        own.formats = Some(formats.into());
-        own.memory.cpu = CpuUse::Often;
-        own.image.crop = Crop::Anywhere;
-    });
+    let mut collection = devices.collection(options.format)?;
     collection
-        .add(&processor)
+        .add(&frame_reader())
         .map_err(exit_code::backend_failure)?;
     let mut request = collection.request();
     request.sources = source_choice::chosen(options.source.as_deref(), &request.sources)?;
@@ -311,17 +353,11 @@ fn plan_with_copy(
         .camera
         .colours()
         .map_err(exit_code::camera_failure)?;
-    let copy = ShmCopy::new(compositor, &events.handle(), &buffers, colours, BUFFERS)
+    let handle = events.handle();
+    let copy = ShmCopy::new(compositor, &handle, &buffers, colours, (0, BUFFERS))
         .map_err(|error| Failure::new(Exit::Allocation, error))?;
-    let report = CopyReport {
-        reason,
-        bytes_per_frame: copy.frame_bytes(),
-        from: plan.layout().format().fourcc.to_string(),
-        to: Fourcc::XRGB8888.to_string(),
-    };
-    print::text(&format!("covalent-camera: {}\n", report.line()), true)
-        .context("printing why frames are copied")
-        .map_err(Failure::unexpected)?;
+    let report = CopyReport::new(reason, &copy, plan.layout());
+    report.print("covalent-camera")?;
     let summary = format!(
         "{without_copy}\n\nThe frames in these buffers are copied into shared memory.\n{}",
         plan.explain()
@@ -333,12 +369,21 @@ fn plan_with_copy(
         display: DisplayBuffers::Copied(Box::new(copy), report),
         copies: None,
         summary,
+        negotiation: None,
     })
+}
+
+/// Returns the compositor's tranches as participants of a plan.
+fn requests(compositor: &Compositor) -> Vec<TrancheRequest> {
+    compositor
+        .current_feedback()
+        .map(|feedback| tranche_requests(feedback, compositor.crop()))
+        .unwrap_or_default()
 }
 
 /// Returns the size of the frames: the size of `--size`, or the camera's size that suits the screen best in a format that the
 /// compositor supports. Where the camera and the compositor have no format in common, every frame will be copied, and the formats
-/// count that this process can convert.
+/// count that this process can copy. Where there is none of those either, the formats count that it can convert.
 pub(crate) fn extent(
     options: &Options,
     queue: &Queue,
@@ -347,22 +392,28 @@ pub(crate) fn extent(
     if let Some(extent) = options.size {
         return Ok(extent);
     }
-    let requests = compositor
-        .current_feedback()
-        .map(|feedback| tranche_requests(feedback, compositor.crop()))
-        .unwrap_or_default();
+    let requests = requests(compositor);
     let is_wanted = |fourcc: Fourcc| options.format.is_none_or(|format| format == fourcc);
     let is_shared = |fourcc: Fourcc| {
         is_wanted(fourcc) && requests.iter().any(|request| request.supports(fourcc))
     };
     let is_copied = |fourcc: Fourcc| is_wanted(fourcc) && xrgb::FORMATS.contains(&fourcc);
     let formats = queue.formats().map_err(exit_code::camera_failure)?;
-    let mut fourccs = formats.iter().filter_map(|format| format.fourcc);
+    let has = |is_supported: &dyn Fn(Fourcc) -> bool| {
+        let mut fourccs = formats.iter().filter_map(|format| format.fourcc);
+        fourccs.any(is_supported)
+    };
+    let is_converted = |format: &FormatDescription| {
+        is_wanted(Fourcc(format.pixel_format.0))
+            && ConversionKind::of(format.pixel_format).is_some()
+    };
     let wanted = preferred_extent(options, compositor);
-    let chosen = if fourccs.any(is_shared) {
+    let chosen = if has(&is_shared) {
         camera_size::choose(queue, is_shared, wanted)
-    } else {
+    } else if has(&is_copied) {
         camera_size::choose(queue, is_copied, wanted)
+    } else {
+        camera_size::choose_among(queue, is_converted, wanted)
     };
     chosen.map_err(exit_code::camera_failure)
 }
@@ -385,7 +436,7 @@ fn preferred_extent(options: &Options, compositor: &Compositor) -> Extent {
 }
 
 /// Prints the summary of the negotiation where `--explain` was given.
-fn explain(options: &Options, summary: &str) -> Result<(), Failure> {
+pub(crate) fn explain(options: &Options, summary: &str) -> Result<(), Failure> {
     if !options.explain {
         return Ok(());
     }

@@ -18,7 +18,8 @@ struct Done {
     pipeline: PipelineReport,
 }
 
-/// Sets up the pipeline for `--format` and `--size`; without `--format` for the format that costs least to show.
+/// Sets up the pipeline for `--format` and `--size`. Without `--format`, the camera gets the first possible format of
+/// [`xrgb::FORMATS`], which are in order of increasing cost of conversion.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let device = Device::open(&options.device).map_err(exit_code::camera_failure)?;
     let media = MediaDevice::of(&device).map_err(exit_code::media_failure)?;

@@ -36,7 +36,7 @@ pub(crate) struct Options {
     /// Draw into dma-bufs, allocated by a plan, instead of shared memory.
     #[arg(long, conflicts_with = "v4l2_output")]
     pub(crate) dmabuf: bool,
-    /// End with an error where the CPU and the compositor can share no dma-buf, instead of drawing into shared memory.
+    /// End with an error if the CPU and the compositor can share no dma-buf, instead of drawing into shared memory.
     #[arg(long, requires = "dmabuf")]
     pub(crate) no_copy: bool,
     /// Send the frames to a V4L2 output, at its own rate, instead of a compositor.

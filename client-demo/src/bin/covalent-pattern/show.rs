@@ -45,6 +45,7 @@ struct Report {
     source: String,
 }
 
+/// The window or screen that shows the pattern, with its buffers.
 struct App<'a> {
     options: &'a Options,
     events: Events,
@@ -77,6 +78,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 }
 
 impl<'a> App<'a> {
+    /// Connects to the compositor, allocates the buffers, and creates the window.
     fn start(options: &'a Options) -> Result<Self, Failure> {
         let unexpected = |error: anyhow::Error| Failure::new(Exit::Unexpected, error);
         let (mut events, mut compositor) =
@@ -165,6 +167,7 @@ impl<'a> App<'a> {
         })
     }
 
+    /// Draws frames and handles events until the program ends.
     fn run_loop(&mut self) -> Result<(), Failure> {
         while !(self.closed || self.events.is_interrupted() || self.is_over()) {
             self.draw_if_due()?;
@@ -180,7 +183,7 @@ impl<'a> App<'a> {
         Ok(())
     }
 
-    /// Logs one warning where the compositor holds all buffers for longer than [`COMPOSITOR_SILENCE`].
+    /// Logs one warning if the compositor holds all buffers for longer than [`COMPOSITOR_SILENCE`].
     fn warn_of_held_buffers(&mut self) {
         if self.buffers.free().is_none()
             && self.released.elapsed() > COMPOSITOR_SILENCE
@@ -195,6 +198,7 @@ impl<'a> App<'a> {
         }
     }
 
+    /// Returns whether all frames of `--frames` were shown or discarded, unless `--hold` was given.
     fn is_over(&self) -> bool {
         let done = if self.window.is_timed() {
             self.report.frames.saturating_add(self.report.discarded)
@@ -213,12 +217,14 @@ impl<'a> App<'a> {
             .then(|| self.due.saturating_duration_since(Instant::now()))
     }
 
+    /// Returns whether another frame may be committed according to `--frames`.
     fn may_commit(&self) -> bool {
         self.options
             .frames
             .is_none_or(|frames| self.report.committed < frames)
     }
 
+    /// Draws and commits the next frame if it is due and a buffer is free.
     fn draw_if_due(&mut self) -> Result<(), Failure> {
         let due = match self.options.fps {
             Some(_) => Instant::now() >= self.due,
@@ -274,6 +280,7 @@ impl<'a> App<'a> {
         Ok(())
     }
 
+    /// Handles an event of the compositor.
     fn handle_event(&mut self, event: Event) -> Result<(), Failure> {
         match event {
             Event::Released(index) => {
@@ -319,6 +326,7 @@ impl<'a> App<'a> {
         Ok(())
     }
 
+    /// Prints the report on stdout if `--json` was given.
     fn report(&self) -> Result<(), Failure> {
         if !self.options.json {
             return Ok(());

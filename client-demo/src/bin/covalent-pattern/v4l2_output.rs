@@ -151,6 +151,7 @@ fn wait(stream: &Stream, node: &Path) -> Result<bool, Failure> {
     }
 }
 
+/// Draws the frame `number` of the pattern into a buffer.
 fn draw(pattern: Pattern, number: u32, mapping: &Mapping) -> Result<(), Failure> {
     let rows = pattern.rows(number);
     let picture = mapping.buffer().layout().visible_bytes(0);
@@ -166,6 +167,7 @@ fn draw(pattern: Pattern, number: u32, mapping: &Mapping) -> Result<(), Failure>
         .map_err(Failure::unexpected)
 }
 
+/// Makes the failure for an error of the device, with the exit code for it.
 fn device_failure(error: Error) -> Failure {
     let exit = match error {
         Error::Open { .. } | Error::NotVideo { .. } | Error::NoQueue { .. } => Exit::NoCamera,

@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use covalent_alloc::backend::BackendError;
-use covalent_alloc::backend::v4l2::{
-    Colours, Device, Direction, Encoding, FrameInfo, Queue, Stream,
-};
+use covalent_alloc::backend::v4l2::{Colours, Device, Direction, FrameInfo, Queue, Stream};
 use covalent_alloc::backend::vulkan::{Gpu, Purpose};
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::collection::BufferCollection;
@@ -157,6 +155,7 @@ impl CameraNegotiation {
         Ok(CameraImport::Imported(Box::new(camera), Box::new(renderer)))
     }
 
+    /// Allocates buffers for a plan, imports them into the camera's queue, and queues all of them.
     fn stream(&mut self, plan: &Plan) -> Result<Stream, BackendError> {
         let collection = self.negotiation.collection();
         let buffers = collection.allocate(plan)?;
@@ -206,14 +205,8 @@ impl Camera {
     /// Returns the YUV matrix and the range of the pixels, for messages; `None` for RGB.
     pub(crate) fn conversion(&self) -> Option<String> {
         let info = self.layout().format().fourcc.info()?;
-        let is_ycbcr = info.planes.len() > 1
-            || [Fourcc::YUYV, Fourcc::UYVY].contains(&self.layout().format().fourcc);
-        is_ycbcr.then(|| {
-            let encoding = match self.colours.encoding {
-                Encoding::Bt709 => "BT.709",
-                Encoding::Bt2020 => "BT.2020",
-                _ => "BT.601",
-            };
+        info.is_yuv.then(|| {
+            let encoding = self.colours.encoding;
             let range = if self.colours.is_full_range {
                 "full"
             } else {
@@ -271,6 +264,7 @@ impl Camera {
         self.stream.queue(index).map_err(exit_code::camera_failure)
     }
 
+    /// Returns an error if the camera delivers no frames although buffers are queued.
     fn check_silence(&self) -> Result<(), Failure> {
         if self.holders.held_by(Holder::Producer) > 0 && self.last_frame.elapsed() > CAMERA_SILENCE
         {
@@ -310,6 +304,7 @@ fn queue_for_capture(holders: &mut Buffers, index: usize) -> Result<(), Failure>
     }
 }
 
+/// Makes the failure for a camera's buffer whose holder is not the expected one.
 fn handover_failure(error: HandOverError) -> Failure {
     Failure::new(
         Exit::Unexpected,

@@ -56,6 +56,14 @@ impl App<'_> {
         let Some(swapchain) = &mut self.swapchain else {
             return Ok(());
         };
+        // A deferred frame of an earlier swapchain is committed first, so that it does not replace a newer one.
+        let waits_for_earlier_frame = self
+            .pending_frames
+            .values()
+            .any(|frame| frame.is_deferred && swapchain.index_of(frame.number).is_none());
+        if waits_for_earlier_frame {
+            return Ok(());
+        }
         let Some(index) = swapchain.free_index() else {
             return Ok(());
         };
@@ -91,11 +99,13 @@ impl App<'_> {
             .renderer
             .record(target, &frame, texture)
             .map_err(Failure::unexpected)?;
-        // A frame is committed after its rendering is complete in two cases. First, without explicit synchronisation and without
-        // a fence on the dma-buf, the compositor would read the buffer too early. Second, the transfer to a virtual GPU's copy on
-        // the host needs the rendered pixels.
+        // A frame is committed after its rendering is complete in three cases. First, without explicit synchronisation and
+        // without a fence on the dma-buf, the compositor would read the buffer too early. Second, the transfer to a virtual GPU's
+        // copy on the host needs the rendered pixels. Third, the copy to shared memory needs them.
         let has_no_fence = self.submissions.completion() == Completion::HelperThread;
-        let is_deferred = swapchain.copies.is_some() || has_no_fence && self.explicit.is_none();
+        let is_deferred = swapchain.copies.is_some()
+            || swapchain.is_copied()
+            || has_no_fence && self.explicit.is_none();
         let captured = picture.map(|(frame, _)| frame);
         let frame_id = self.drawn;
         self.drawn = self.drawn.saturating_add(1);
@@ -132,11 +142,18 @@ impl App<'_> {
     }
 
     /// Sets the acquire and release points of the surface's next commit. The caller has to signal the acquire point. The
-    /// compositor signals the release point when it no longer uses the buffer.
+    /// compositor signals the release point when it no longer uses the buffer. A commit of shared memory has no points.
     fn set_points(&mut self, number: usize) -> Result<(Option<Point>, Option<SyncPoint>), Failure> {
+        let is_copied = self
+            .all_swapchains()
+            .any(|swapchain| swapchain.is_copied() && swapchain.index_of(number).is_some());
         let Some(explicit) = &mut self.explicit else {
             return Ok((None, None));
         };
+        if is_copied {
+            explicit.suspend();
+            return Ok((None, None));
+        }
         let (acquire, release) = explicit.set_pending_points(number).map_err(sync_failure)?;
         Ok((Some(acquire), Some(release.into())))
     }
@@ -161,7 +178,10 @@ impl App<'_> {
             .map_err(incomplete_swapchain)?;
         if !swapchain.was_shown {
             swapchain.was_shown = true;
-            self.window.crop(swapchain.layout());
+            match swapchain.is_copied() {
+                true => self.window.show_whole(),
+                false => self.window.crop(swapchain.layout()),
+            }
             self.window.fit(swapchain.size(), configure);
             self.imports_at_first_frame = self.renderer.imports();
         }
@@ -200,11 +220,13 @@ impl App<'_> {
         if let (Some(index), Some(camera)) = (picture, &mut self.camera) {
             camera.requeue(index)?;
         }
-        for swapchain in self.swapchain.iter().chain(&self.retired) {
+        for swapchain in self.swapchain.iter_mut().chain(&mut self.retired) {
             let Some(index) = swapchain.index_of(number) else {
                 continue;
             };
             swapchain.frame_trace.signalled(index, now());
+            let written = swapchain.copy_to_shm(index).map_err(Failure::unexpected)?;
+            self.shm_bytes = self.shm_bytes.saturating_add(written);
             if let Some(copies) = &swapchain.copies {
                 copies.update(index).map_err(Failure::unexpected)?;
             }
@@ -289,6 +311,7 @@ fn merged_wait_fence(
     }
 }
 
+/// Makes the failure for a buffer that cannot be handed over.
 fn handover_failure(error: HandOverError) -> Failure {
     // A fence can fail without a bug of this program.
     if let HandOverError::Fence { .. } = error {
@@ -302,6 +325,7 @@ fn handover_failure(error: HandOverError) -> Failure {
     )
 }
 
+/// Makes the failure for a swapchain image that lacks its buffer or GPU image.
 fn incomplete_swapchain(error: anyhow::Error) -> Failure {
     Failure::new(
         Exit::Unexpected,

@@ -21,8 +21,8 @@ impl Gpus {
     /// The target devices of the compositor's feedback come first, then other GPUs, then CPU drivers.
     ///
     /// # Errors
-    /// [`Exit::NoPlan`] where no device can render to shared buffers; [`Exit::Usage`] where `wanted` names none of the devices
-    /// that can.
+    /// [`Exit::NoPlan`] if no device can render to shared buffers; [`Exit::Usage`] if `wanted` names none of the devices that
+    /// can.
     pub(crate) fn open(
         wanted: Option<&str>,
         compositor_devices: &[DeviceIdentity],
@@ -70,7 +70,7 @@ impl Gpus {
     }
 }
 
-/// Returns the device's name for messages, with its node where it has one.
+/// Returns the device's name for messages, with its node if it has one.
 pub(crate) fn display_name(gpu: &Gpu) -> String {
     let node = &gpu.identity().node;
     if node.is_empty() {
@@ -80,6 +80,7 @@ pub(crate) fn display_name(gpu: &Gpu) -> String {
     }
 }
 
+/// Returns whether `wanted` is a device node of the GPU, or a part of its name or its driver's name.
 fn matches_name(gpu: &Gpu, wanted: &str) -> bool {
     let identity = gpu.identity();
     if wanted.starts_with('/') {
@@ -94,6 +95,7 @@ fn matches_name(gpu: &Gpu, wanted: &str) -> bool {
         .any(|name| name.to_lowercase().contains(&wanted))
 }
 
+/// Joins texts by semicolons; "none" if there are none.
 fn or_none(words: &[String]) -> String {
     if words.is_empty() {
         "none".to_owned()

@@ -5,6 +5,8 @@ use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::negotiation::Negotiation;
+use covalent_client_demo::planning::Alternative;
+use covalent_client_demo::shm_copy::{COPIED, frame_reader};
 
 use crate::gpus::display_name;
 
@@ -15,7 +17,7 @@ const BUFFERS: u32 = 4;
 /// Starts a negotiation of buffers that a device renders to. Where `source` is given, plans use memory of that source only.
 ///
 /// # Errors
-/// [`Exit::Unexpected`] where the device does not report its constraints.
+/// [`Exit::Unexpected`] if the device does not report its constraints.
 pub(crate) fn open(
     gpu: &Gpu,
     source: Option<&str>,
@@ -32,10 +34,18 @@ pub(crate) fn open(
         .with_trial_import(trial_participant))
 }
 
+/// Returns the request for buffers that the device renders to and the CPU reads. This process copies their frames to shared memory.
+///
+/// # Errors
+/// [`Exit::Usage`] where the source that the command line names does not exist.
+pub(crate) fn copied(negotiation: &mut Negotiation) -> Result<Alternative, Failure> {
+    negotiation.alternative(COPIED, &[frame_reader()])
+}
+
 /// Sets the size of the buffers, and queries the device's constraints for that size.
 ///
 /// # Errors
-/// [`Exit::Unexpected`] where the device does not report its constraints.
+/// [`Exit::Unexpected`] if the device does not report its constraints.
 pub(crate) fn resize(
     negotiation: &mut Negotiation,
     gpu: &Gpu,
@@ -48,7 +58,7 @@ pub(crate) fn resize(
 /// Adds a device as a participant that renders to the buffers or samples them.
 ///
 /// # Errors
-/// [`Exit::Unexpected`] where the device does not report its constraints.
+/// [`Exit::Unexpected`] if the device does not report its constraints.
 pub(crate) fn add_device(
     collection: &mut BufferCollection,
     gpu: &Gpu,

@@ -10,7 +10,8 @@ use covalent_client_demo::explicit_sync::SyncKind;
 ///
 /// The program allocates its swapchain itself: it plans from the compositor's dma-buf feedback, the constraints of the Vulkan
 /// device and every memory source of this machine, and the plan names the source that allocates. It plans again when the feedback
-/// or the window's size changes.
+/// or the window's size changes. Where device and compositor cannot share a buffer, every frame is copied once into shared memory,
+/// and the program says why; with --no-copy that is an error.
 #[derive(Debug, Parser)]
 #[command(
     name = "covalent-vulkan",
@@ -60,6 +61,9 @@ pub(crate) struct Options {
     /// Use memory of this source only for the window, by its identifier or its name; an unknown name lists all sources.
     #[arg(long, value_name = "SOURCE")]
     pub(crate) source: Option<String>,
+    /// End with an error where the device and the compositor can share no buffer, instead of copying every frame into shared memory.
+    #[arg(long)]
+    pub(crate) no_copy: bool,
     /// Print each plan and the reasons for it: on stdout, or on stderr with --json.
     #[arg(long)]
     pub(crate) explain: bool,

@@ -2,8 +2,9 @@
 
 use covalent_alloc::backend::vulkan::Gpu;
 use covalent_alloc::buffer::{Buffer, cpu_traffic};
-use covalent_client_demo::frame_stats::{DisplayPath, Ending, FrameStats};
+use covalent_client_demo::frame_stats::{DisplayPath, Ending, FrameStats, bytes_per_frame};
 use covalent_client_demo::latency::Percentiles;
+use covalent_client_demo::shm_copy::CopyReport;
 use serde::Serialize;
 
 use crate::camera::Camera;
@@ -108,9 +109,16 @@ pub(crate) struct Report {
     imports_in_steady_state: u64,
     /// Bytes of the buffers that the CPU read or wrote in this process.
     client_copied_bytes: u64,
-    /// The same number for this process and the compositor together. It is null where the compositor composed a frame or did not
+    /// The same number for this process and the compositor together. It is null if the compositor composed a frame or did not
     /// report how the frame was shown, because the compositor does not tell its clients how many bytes it copied.
     cpu_copied_bytes: Option<u64>,
+    /// `client_copied_bytes`, divided by the number of presented frames. Where no frame was presented, or the compositor lacks
+    /// presentation-time, they are divided by the number of committed frames.
+    client_copied_bytes_per_frame: f64,
+    /// `cpu_copied_bytes`, divided by the number of presented frames.
+    cpu_copied_bytes_per_frame: Option<f64>,
+    /// Why this process copies every frame of the last swapchain, and how many bytes it copies; null where it copies none.
+    copied: Option<CopyReport>,
     /// The number of swapchains after the first one.
     reallocations: usize,
     /// The reports of all swapchains, in order of creation.
@@ -137,6 +145,9 @@ pub(crate) struct ReportInputs<'a> {
     pub(crate) waits: u64,
     pub(crate) imports: u64,
     pub(crate) imports_at_first_frame: u64,
+    /// Bytes that were written to shared memory.
+    pub(crate) shm_bytes: u64,
+    pub(crate) copied: Option<&'a CopyReport>,
     pub(crate) ended: Ending,
 }
 
@@ -144,6 +155,8 @@ impl Report {
     pub(crate) fn new(inputs: &ReportInputs<'_>) -> Self {
         let stats = inputs.stats;
         let last = inputs.swapchain_reports.last();
+        let client_bytes = cpu_traffic().total_bytes().saturating_add(inputs.shm_bytes);
+        let cpu_bytes = stats.copied_bytes(client_bytes);
         Self {
             frames: stats.frames_presented(),
             committed: stats.frames_committed(),
@@ -164,8 +177,12 @@ impl Report {
             waits: inputs.waits,
             imports: inputs.imports,
             imports_in_steady_state: inputs.imports.saturating_sub(inputs.imports_at_first_frame),
-            client_copied_bytes: cpu_traffic().total_bytes(),
-            cpu_copied_bytes: stats.copied_bytes(cpu_traffic().total_bytes()),
+            client_copied_bytes: client_bytes,
+            cpu_copied_bytes: cpu_bytes,
+            client_copied_bytes_per_frame: bytes_per_frame(client_bytes, stats.frames_shown()),
+            cpu_copied_bytes_per_frame: cpu_bytes
+                .map(|bytes| bytes_per_frame(bytes, stats.frames_presented())),
+            copied: inputs.copied.cloned(),
             reallocations: inputs.swapchain_reports.len().saturating_sub(1),
             swapchains: inputs.swapchain_reports.to_vec(),
             camera: inputs.camera.map(|camera| {
@@ -191,6 +208,7 @@ impl Report {
     }
 }
 
+/// Returns the inode of each buffer's dma-buf.
 fn inodes(buffers: &[Buffer]) -> Vec<u64> {
     buffers.iter().map(|buffer| buffer.identity().0).collect()
 }

@@ -10,7 +10,7 @@ use covalent_client_demo::events::Events;
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::exit_code;
 use covalent_client_demo::feedback::Subscription;
-use covalent_client_demo::negotiation::{Negotiation, no_plan};
+use covalent_client_demo::negotiation::{Negotiation, missing_formats, no_plan};
 use covalent_client_demo::open_window::open_window;
 use covalent_client_demo::planning::{Alternative, PlanningResult};
 use covalent_client_demo::tranche_request::{TrancheRequest, tranche_requests};
@@ -80,10 +80,19 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
             let of_this = negotiation.alternatives(&requests)?;
             alternatives.extend(of_this.into_iter().map(|alternative| (place, alternative)));
         }
+        // A device that shares buffers with the compositor is preferred to one whose frames are copied.
+        if !options.no_copy {
+            for (place, negotiation) in negotiations.iter_mut().enumerate() {
+                alternatives.push((place, negotiations::copied(negotiation)?));
+            }
+        }
         let requested = alternatives.iter().map(|(_, one)| one.clone()).collect();
         let planning_result = await_plan(&planner, requested, &mut events, &mut compositor)?;
         let Some((place, plan)) = planning_result.chosen else {
             let mut lines = planning_result.explanations;
+            if requests.is_empty() {
+                lines.push(missing_formats(&compositor));
+            }
             lines.extend(
                 unavailable_gpus
                     .iter()

@@ -24,6 +24,7 @@ use covalent_client_demo::feedback::Subscription;
 use covalent_client_demo::frame_stats::{Ending, FrameStats};
 use covalent_client_demo::negotiation::Negotiation;
 use covalent_client_demo::print;
+use covalent_client_demo::shm_copy::CopyReport;
 use covalent_client_demo::window::Window;
 
 use crate::camera::Camera;
@@ -64,8 +65,14 @@ pub(crate) struct App<'a> {
     /// The pending request to the planner: the usage phrase of each alternative, in the same order, and the reason for the new
     /// plan.
     pub(crate) pending_plan: Option<(Vec<String>, SwapchainReason)>,
-    /// Why a new plan has to be requested; `None` where no new plan is needed.
+    /// Why a new plan has to be requested; `None` if no new plan is needed.
     pub(crate) replan_reason: Option<SwapchainReason>,
+    /// Whether so many imports of plans without a copy have failed that no more are tried until the compositor sends new feedback.
+    pub(crate) has_refused_all: bool,
+    /// Why the frames of the current swapchain are copied to shared memory; `None` where they are not.
+    pub(crate) copied: Option<CopyReport>,
+    /// The bytes that were written to shared memory.
+    pub(crate) shm_bytes: u64,
     pub(crate) planned_for: Extent,
     pub(crate) next_buffer_number: usize,
     pub(crate) stats: FrameStats,
@@ -94,6 +101,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 }
 
 impl<'a> App<'a> {
+    /// Sets up the window, the GPU and the camera, and allocates the first swapchain.
     fn begin(options: &'a Options) -> Result<Self, Failure> {
         let Setup {
             mut events,
@@ -139,6 +147,9 @@ impl<'a> App<'a> {
             gpu,
             pending_plan: None,
             replan_reason: None,
+            has_refused_all: false,
+            copied: None,
+            shm_bytes: 0,
             planned_for,
             next_buffer_number: 0,
             stats: FrameStats::default(),
@@ -155,6 +166,7 @@ impl<'a> App<'a> {
         Ok(app)
     }
 
+    /// Draws frames and handles events until the program ends. Returns why it ended.
     fn run_loop(&mut self) -> Result<Ending, Failure> {
         loop {
             if self.events.is_interrupted() {
@@ -178,6 +190,7 @@ impl<'a> App<'a> {
         }
     }
 
+    /// Handles the pending events of the compositor, and drops the swapchains that it has released.
     fn handle_events(&mut self) -> Result<(), Failure> {
         for event in self.compositor.take_events() {
             self.handle_event(event)?;
@@ -186,6 +199,7 @@ impl<'a> App<'a> {
         Ok(())
     }
 
+    /// Handles an event of the compositor, the planner or the GPU.
     fn handle_event(&mut self, event: Event) -> Result<(), Failure> {
         match event {
             Event::Released(number) => self.handle_buffer_released(number)?,
@@ -223,10 +237,12 @@ impl<'a> App<'a> {
         Ok(())
     }
 
+    /// Returns the current swapchain and the retired ones.
     pub(crate) fn all_swapchains(&mut self) -> impl Iterator<Item = &mut Swapchain> {
         self.swapchain.iter_mut().chain(&mut self.retired)
     }
 
+    /// Requests a new plan if the size of the window has changed.
     fn handle_configure(&mut self) -> Result<(), Failure> {
         let wanted = extent(self.options, &self.compositor)?;
         if wanted != self.planned_for && self.replan_reason.is_none() {
@@ -243,6 +259,7 @@ impl<'a> App<'a> {
         Ok(())
     }
 
+    /// Leaves fullscreen once, after the number of frames of `--window-after`.
     fn become_window(&mut self) {
         let is_time = self
             .options
@@ -254,13 +271,14 @@ impl<'a> App<'a> {
         }
     }
 
+    /// Returns whether the number of frames of `--frames` is reached.
     pub(crate) fn is_done(&self) -> bool {
         self.options
             .frames
             .is_some_and(|frames| self.shown() >= frames)
     }
 
-    /// Returns the number of presented frames, or of committed frames where the compositor lacks presentation-time.
+    /// Returns the number of presented frames, or of committed frames if the compositor lacks presentation-time.
     pub(crate) fn shown(&self) -> u64 {
         if self.window.is_timed() {
             self.stats.frames_presented()
@@ -269,6 +287,7 @@ impl<'a> App<'a> {
         }
     }
 
+    /// Prints the report on stdout if `--json` was given.
     fn report(&self, ended: Ending) -> Result<(), Failure> {
         if !self.options.json {
             return Ok(());
@@ -290,6 +309,8 @@ impl<'a> App<'a> {
                 }),
             imports: self.renderer.imports(),
             imports_at_first_frame: self.imports_at_first_frame,
+            shm_bytes: self.shm_bytes,
+            copied: self.copied.as_ref(),
             ended,
         });
         print::json(&report)

@@ -43,6 +43,7 @@ pub(crate) struct SubmissionTracker {
     pending: BTreeMap<u64, Option<Submitted>>,
 }
 
+/// How the completion of a submission is signalled: by a sync file, or by a thread that waits for it.
 #[derive(Debug)]
 enum Method {
     SyncFile,
@@ -53,7 +54,7 @@ impl SubmissionTracker {
     /// Starts the tracker. With [`CompletionChoice::Auto`] the type of the device decides how completion is signalled.
     ///
     /// # Errors
-    /// [`Exit::Unexpected`] where the helper thread cannot be started.
+    /// [`Exit::Unexpected`] if the helper thread cannot be started.
     pub(crate) fn new(
         gpu: &Gpu,
         choice: CompletionChoice,
@@ -137,7 +138,7 @@ impl SubmissionTracker {
     /// Removes the submission whose completion the event loop has received. Returns `false` where no such submission is pending.
     ///
     /// # Errors
-    /// [`Exit::Unexpected`] where the submission failed.
+    /// [`Exit::Unexpected`] if the submission failed.
     pub(crate) fn complete(&mut self, number: u64) -> Result<bool, Failure> {
         let was_pending = self.pending.remove(&number).is_some();
         let failure = match &self.method {
@@ -216,6 +217,7 @@ struct Worker {
 }
 
 impl Worker {
+    /// Starts the helper thread.
     fn start(completion_sender: CompletionSender) -> std::io::Result<Self> {
         let (jobs, submitted) = channel::<Job>();
         let failure = Arc::new(Mutex::new(None));
@@ -239,6 +241,7 @@ impl Worker {
         })
     }
 
+    /// Gives a job to the helper thread.
     fn send(&self, job: Job) {
         if let Some(jobs) = &self.jobs {
             // The send fails only if the thread panicked. Then the panic was printed on stderr, and the frame never completes.
@@ -246,6 +249,7 @@ impl Worker {
         }
     }
 
+    /// Takes the error of the helper thread, if it has failed.
     fn failure(&self) -> Option<anyhow::Error> {
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         failure.take()
@@ -271,6 +275,7 @@ fn submit_and_signal(job: Job) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Submits a frame, and blocks until the GPU has completed it.
 fn submit_and_wait(recorded: RecordedFrame) -> Result<(), VulkanError> {
     let submitted = recorded.submit(Submission::default())?;
     while !submitted.wait(WAIT_INTERVAL)? {}

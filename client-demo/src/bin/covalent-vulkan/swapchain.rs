@@ -11,6 +11,7 @@ use covalent_alloc::solve::Plan;
 use covalent_alloc::sync::{Accessor, SyncPoint};
 use covalent_client_demo::buffers::{BeginWrite, Buffers, HandOverError, Holder};
 use covalent_client_demo::frame_trace::FrameTrace;
+use covalent_client_demo::shm_copy::{COPIED, CopyError, ShmCopy};
 use wayland_client::protocol::wl_buffer::WlBuffer;
 
 use crate::render::Target;
@@ -26,6 +27,9 @@ pub(crate) struct Swapchain {
     buffers: Vec<Buffer>,
     targets: Vec<Target>,
     wl_buffers: Vec<Option<WlBuffer>>,
+    /// The `wl_shm` buffers into which the frames are copied: one for each buffer, with the same index. `None` where the
+    /// compositor reads the buffers themselves.
+    shm_copy: Option<Box<ShmCopy>>,
     holders: Buffers,
     pub(crate) copies: Option<HostTransfer>,
     pub(crate) frame_trace: FrameTrace,
@@ -58,6 +62,7 @@ impl Swapchain {
             plan,
             usage_label,
             wl_buffers: vec![None; buffers.len()],
+            shm_copy: None,
             frame_trace: FrameTrace::new("covalent-vulkan", device.name(), &buffers),
             holders: Buffers::new(buffers.len(), device),
             buffers,
@@ -108,9 +113,32 @@ impl Swapchain {
         self.targets.get(index)
     }
 
-    /// Returns the `wl_buffer` of the buffer at `index`.
+    /// Returns the `wl_buffer` to commit for the buffer at `index`.
     pub(crate) fn wl_buffer(&self, index: usize) -> Option<&WlBuffer> {
-        self.wl_buffers.get(index)?.as_ref()
+        match &self.shm_copy {
+            Some(shm_copy) => shm_copy.wl_buffer(index),
+            None => self.wl_buffers.get(index)?.as_ref(),
+        }
+    }
+
+    /// Returns whether the plan is for frames that are copied to `wl_shm` buffers.
+    pub(crate) fn is_copied(&self) -> bool {
+        self.usage_label == COPIED
+    }
+
+    /// Sets the `wl_shm` buffers into which the frames are copied.
+    pub(crate) fn set_shm_copy(&mut self, shm_copy: ShmCopy) {
+        self.shm_copy = Some(Box::new(shm_copy));
+    }
+
+    /// Copies the frame in the buffer at `index`, whose rendering is complete, to its `wl_shm` buffer. Returns the number of
+    /// bytes that were written to shared memory: none where the compositor reads the buffers themselves.
+    pub(crate) fn copy_to_shm(&mut self, index: usize) -> Result<u64, CopyError> {
+        let Some(shm_copy) = &mut self.shm_copy else {
+            return Ok(0);
+        };
+        shm_copy.copy(index, index)?;
+        Ok(shm_copy.frame_bytes())
     }
 
     /// Returns the layout with which the buffers were allocated.
@@ -155,7 +183,9 @@ impl Swapchain {
 
     /// Records that the compositor released the buffer at `index`.
     pub(crate) fn released(&mut self, index: usize) -> Result<(), HandOverError> {
-        self.holders.released(index, self.buffers.get(index))
+        // The compositor never reads a buffer whose frames are copied, so that buffer has no fence of the compositor.
+        let buffer = self.buffers.get(index).filter(|_| !self.is_copied());
+        self.holders.released(index, buffer)
     }
 
     /// Returns how often the program waited for the fences of a buffer that the compositor had released.

@@ -3,11 +3,13 @@
 
 use anyhow::{Context as _, anyhow};
 use covalent_alloc::backend::drm::HostTransfer;
+use covalent_alloc::backend::v4l2::{Colours, Encoding};
 use covalent_alloc::solve::Plan;
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::exit_code;
-use covalent_client_demo::negotiation::REFUSED;
+use covalent_client_demo::negotiation::{REFUSED, missing_formats};
 use covalent_client_demo::print;
+use covalent_client_demo::shm_copy::{COPIED, CopyReport, ShmCopy};
 use covalent_client_demo::wl_buffers::create_wl_buffer;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 
@@ -18,6 +20,12 @@ use crate::report::{SwapchainReason, SwapchainReport};
 use crate::setup::{current_requests, extent};
 use crate::show::App;
 use crate::swapchain::Swapchain;
+
+/// The colours of the render targets, which are RGB, so that the matrix has no meaning.
+const RGB: Colours = Colours {
+    encoding: Encoding::Bt709,
+    is_full_range: true,
+};
 
 impl App<'_> {
     /// Requests a new plan if one is needed, unless a plan or a swapchain is pending.
@@ -30,18 +38,26 @@ impl App<'_> {
         };
         if why == SwapchainReason::Feedback {
             self.negotiation.forget_refusals();
+            self.has_refused_all = false;
         }
         self.request_plan(why)
     }
 
+    /// Requests a plan for a new swapchain from the planner. `why` says why the current one is replaced.
     pub(crate) fn request_plan(&mut self, why: SwapchainReason) -> Result<(), Failure> {
         let extent = extent(self.options, &self.compositor)?;
         if extent != self.planned_for {
             negotiations::resize(&mut self.negotiation, &self.gpu, extent)?;
             self.planned_for = extent;
         }
-        let requests = current_requests(&self.compositor);
-        let alternatives = self.negotiation.alternatives(&requests)?;
+        let requests = match self.has_refused_all {
+            true => Vec::new(),
+            false => current_requests(&self.compositor),
+        };
+        let mut alternatives = self.negotiation.alternatives(&requests)?;
+        if !self.options.no_copy {
+            alternatives.push(negotiations::copied(&mut self.negotiation)?);
+        }
         let uses = alternatives.iter();
         let uses = uses.map(|alternative| alternative.usage_label.clone());
         self.pending_plan = Some((uses.collect(), why));
@@ -49,6 +65,7 @@ impl App<'_> {
         Ok(())
     }
 
+    /// Allocates a swapchain for the plan that the planner has chosen.
     pub(crate) fn handle_plan(&mut self) -> Result<(), Failure> {
         // The event of a plan that the setup has already received can arrive late. Then no result is ready, and the pending
         // request must be kept.
@@ -63,9 +80,12 @@ impl App<'_> {
                 .unavailable_gpus
                 .iter()
                 .map(|why| format!("not queried: {why}"));
+            let missing = (self.compositor.current_feedback().is_none())
+                .then(|| missing_formats(&self.compositor));
             let lines: Vec<String> = planning_result
                 .explanations
                 .into_iter()
+                .chain(missing)
                 .chain(unavailable)
                 .collect();
             return Err(self.negotiation.no_plan(&lines));
@@ -100,8 +120,13 @@ impl App<'_> {
             Ok(targets) => targets,
             Err(error) => return self.replan_without(&plan, &usage_label, why, &error.to_string()),
         };
-        let copies = HostTransfer::of(&plan, &buffers)
-            .map_err(|error| Failure::new(Exit::Allocation, error))?;
+        let is_copied = usage_label == COPIED;
+        // The host does not read a buffer whose frames are copied.
+        let copies = match is_copied {
+            true => None,
+            false => HostTransfer::of(&plan, &buffers)
+                .map_err(|error| Failure::new(Exit::Allocation, error))?,
+        };
         let swapchain = Swapchain::new(
             self.next_buffer_number,
             plan,
@@ -112,12 +137,42 @@ impl App<'_> {
             self.submissions.accessor(&self.gpu),
         );
         self.next_buffer_number = swapchain.numbers().end;
+        if is_copied {
+            return self.start_copying(swapchain, why);
+        }
         for (number, buffer) in swapchain.numbers().zip(swapchain.buffers()) {
             create_wl_buffer(&self.compositor, &self.events.handle(), number, buffer)
                 .map_err(exit_code::wl_buffer_failure)?;
         }
         self.next = Some((swapchain, why));
         Ok(())
+    }
+
+    /// Creates the `wl_shm` buffers of a swapchain whose frames are copied, and makes it the current one. Prints why the frames
+    /// are copied, unless the frames before were copied for the same reason.
+    fn start_copying(
+        &mut self,
+        mut swapchain: Swapchain,
+        why: SwapchainReason,
+    ) -> Result<(), Failure> {
+        let buffers = swapchain.buffers();
+        let count = u32::try_from(buffers.len()).unwrap_or(u32::MAX);
+        let shm_copy = ShmCopy::new(
+            &self.compositor,
+            &self.events.handle(),
+            buffers,
+            RGB,
+            (swapchain.numbers().start, count),
+        )
+        .map_err(|error| Failure::new(Exit::Allocation, error))?;
+        let reason = self.negotiation.why_no_plan(&self.compositor);
+        let report = CopyReport::new(reason, &shm_copy, swapchain.layout());
+        if self.copied.as_ref() != Some(&report) {
+            report.print("covalent-vulkan")?;
+        }
+        self.copied = Some(report);
+        swapchain.set_shm_copy(shm_copy);
+        self.make_current(swapchain, why)
     }
 
     pub(crate) fn replan_without(
@@ -127,10 +182,16 @@ impl App<'_> {
         why: SwapchainReason,
         reason: &str,
     ) -> Result<(), Failure> {
-        self.negotiation.refuse(usage_label, plan, reason)?;
+        match self.negotiation.refuse(usage_label, plan, reason) {
+            Ok(()) => {}
+            Err(failure) if self.options.no_copy || self.has_refused_all => return Err(failure),
+            // Too many plans without a copy were tried, so that the frames are copied.
+            Err(_) => self.has_refused_all = true,
+        }
         self.request_plan(why)
     }
 
+    /// Adds a `wl_buffer` to the next swapchain. When the swapchain has all its buffers, it replaces the current one.
     pub(crate) fn handle_buffer_created(
         &mut self,
         number: usize,
@@ -149,7 +210,14 @@ impl App<'_> {
             self.next = Some((swapchain, why));
             return Ok(());
         }
-        if let Some(explicit) = &mut self.explicit {
+        self.copied = None;
+        self.make_current(swapchain, why)
+    }
+
+    /// Makes a swapchain with all of its `wl_buffer`s the current one, and retires the one before.
+    fn make_current(&mut self, swapchain: Swapchain, why: SwapchainReason) -> Result<(), Failure> {
+        let explicit = self.explicit.as_mut().filter(|_| !swapchain.is_copied());
+        if let Some(explicit) = explicit {
             for number in swapchain.numbers() {
                 explicit
                     .add(&mut self.events, number)
@@ -182,6 +250,7 @@ impl App<'_> {
         });
     }
 
+    /// Drops the next swapchain, because the compositor refused one of its buffers, and requests another plan.
     pub(crate) fn handle_buffer_refused(&mut self, number: usize) -> Result<(), Failure> {
         let is_next =
             |(swapchain, _): &(Swapchain, SwapchainReason)| swapchain.index_of(number).is_some();

@@ -20,10 +20,12 @@ const COLOURS: Colours = Colours {
     is_full_range: true,
 };
 
+/// Returns the layout of a buffer of 8x8 pixels.
 fn layout() -> Layout {
     Layout::linear(Extent::new(8, 8).unwrap(), Fourcc::XRGB8888, 1, 0).unwrap()
 }
 
+/// Returns memfds, which stand for the dma-bufs.
 fn memfds(count: usize) -> Vec<OwnedFd> {
     let memfd = |_| rustix::fs::memfd_create("buffer", MemfdFlags::CLOEXEC).unwrap();
     (0..count).map(memfd).collect()
@@ -61,6 +63,7 @@ impl Fixture {
         self.server.show(index, 7, Some(Duration::from_nanos(9)))
     }
 
+    /// Returns the numbers of readers, frames and lost frames in the report.
     fn numbers(&self) -> (u64, u64, u64) {
         let shared = serde_json::to_value(self.server.shared()).unwrap();
         let number = |name: &str| shared[name].as_u64().unwrap();
@@ -72,6 +75,7 @@ impl Fixture {
 struct RawReader(OwnedFd);
 
 impl RawReader {
+    /// Connects to the socket of the server.
     fn connect(path: &Path) -> Self {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let kind = SocketType::SEQPACKET;
@@ -84,11 +88,12 @@ impl RawReader {
         rustix::net::send(&self.0, message, SendFlags::NOSIGNAL).unwrap();
     }
 
+    /// Sends the message that the buffer `index` is no longer read.
     fn done(&self, index: usize) {
         self.send(format!("{{\"done\":{index}}}").as_bytes());
     }
 
-    /// Receives a message; `None` where none has arrived. At the end of the connection the message is empty.
+    /// Receives a message; `None` if none has arrived. At the end of the connection the message is empty.
     fn receive(&self) -> Option<Vec<u8>> {
         let mut bytes = vec![0; DESCRIPTION_BYTES_MAX];
         match rustix::net::recv(&self.0, &mut bytes, RecvFlags::empty()) {
@@ -101,11 +106,13 @@ impl RawReader {
         }
     }
 
+    /// Receives the message about a frame, and returns the index of its buffer; `None` if none has arrived.
     fn frame(&self) -> Option<usize> {
         let message = self.receive()?;
         Some(parse_frame(&message).unwrap().index)
     }
 
+    /// Returns whether the server has closed the connection.
     fn is_disconnected(&self) -> bool {
         self.receive().is_some_and(|message| message.is_empty())
     }

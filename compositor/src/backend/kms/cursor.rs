@@ -34,6 +34,7 @@ pub(super) struct CursorBuffers {
     retired: Vec<Slot>,
 }
 
+/// A buffer for the pointer's image.
 #[derive(Debug)]
 struct Slot {
     framebuffer: Framebuffer,
@@ -176,6 +177,7 @@ impl Slot {
     }
 }
 
+/// Allocates the buffers of a cursor plane, each `side` pixels wide and high.
 fn allocate(card: &Card, plane: plane::Handle, side: u32) -> Result<Vec<Slot>, CursorRejection> {
     let failed = |error: Box<dyn std::error::Error + Send + Sync>| io::Error::other(error);
     let display = card

@@ -62,6 +62,7 @@ pub enum OpenError {
     EachOf(Vec<OpenError>),
 }
 
+/// Joins the messages of several errors by semicolons.
 fn join_messages(errors: &[OpenError]) -> String {
     let messages: Vec<_> = errors.iter().map(ToString::to_string).collect();
     messages.join("; ")
@@ -138,6 +139,7 @@ impl OpenCard {
         })
     }
 
+    /// Opens a card through the seat. Transient errors are retried a few times.
     fn open(seat: &Seat, path: &Path) -> Result<Self, OpenError> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let open_error = |source| OpenError::Open {
@@ -187,6 +189,7 @@ impl OpenCard {
         read_events(&self.card)
     }
 
+    /// Returns whether the card has at least one connector, so that it may have a display.
     fn has_connectors(&self) -> bool {
         let resources = self.card.resource_handles();
         resources.is_ok_and(|resources| !resources.connectors().is_empty())
@@ -214,7 +217,7 @@ impl OpenCard {
         let mut errors = Vec::new();
         for display in connected {
             let name = display.name();
-            if !is_wanted(name) || options.config_of(name).off {
+            if !is_wanted(name) || options.config_of(name, &display.monitor(&self.card)).off {
                 continue;
             }
             match retry_transient(|| self.open_display(&display, options, &used)) {
@@ -253,7 +256,9 @@ impl OpenCard {
             path: path.clone(),
             error,
         };
-        let mode = options.config_of(display.name()).mode;
+        let mode = options
+            .config_of(display.name(), &display.monitor(card))
+            .mode;
         let size = mode.map(|mode| (mode.width, mode.height));
         let refresh = mode.and_then(|mode| mode.refresh_millihertz);
         let with_writeback = options.writeback.is_some();

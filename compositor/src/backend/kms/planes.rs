@@ -86,6 +86,7 @@ impl Kms {
         }
     }
 
+    /// Collects the visible layers and the pointer as candidates for planes, with a framebuffer for each that can be scanned out.
     fn prepare(
         &mut self,
         visible: &[SceneLayer],
@@ -216,6 +217,7 @@ impl Kms {
             })
     }
 
+    /// Makes the plan for a frame from the chosen assignment, with the reasons why layers are drawn.
     fn describe(
         &self,
         visible: &[SceneLayer],
@@ -322,9 +324,11 @@ impl Kms {
         if candidates.layers.len() > 1 {
             let highest = rejections.last().and_then(Option::as_ref);
             return match highest {
-                Some(role @ (ScanoutRejection::Subsurface | ScanoutRejection::Popup)) => {
-                    role.to_string()
-                }
+                Some(
+                    role @ (ScanoutRejection::Subsurface
+                    | ScanoutRejection::Popup
+                    | ScanoutRejection::DragIcon),
+                ) => role.to_string(),
                 _ => "another surface above the surface is drawn".to_owned(),
             };
         }

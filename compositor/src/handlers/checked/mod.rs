@@ -5,12 +5,25 @@
 //! the client gets the protocol's error. A number that the protocol permits is clamped to a range in which sums cannot overflow;
 //! no output is nearly as large, so the difference is not visible.
 
+mod layer_shell;
+mod selection;
 mod shell;
 mod tree;
 
 use smithay::input::SeatState;
+use smithay::reexports::wayland_protocols::ext::data_control::v1::server::{
+    ext_data_control_device_v1::ExtDataControlDeviceV1,
+    ext_data_control_source_v1::ExtDataControlSourceV1,
+};
 use smithay::reexports::wayland_protocols::wp::cursor_shape::v1::server::wp_cursor_shape_device_v1::{
     self, WpCursorShapeDeviceV1,
+};
+use smithay::reexports::wayland_protocols::wp::primary_selection::zv1::server::{
+    zwp_primary_selection_device_v1::ZwpPrimarySelectionDeviceV1,
+    zwp_primary_selection_source_v1::ZwpPrimarySelectionSourceV1,
+};
+use smithay::reexports::wayland_protocols::wp::tablet::zv2::server::zwp_tablet_tool_v2::{
+    self, ZwpTabletToolV2,
 };
 use smithay::reexports::wayland_protocols::wp::viewporter::server::wp_viewport::{
     self, WpViewport,
@@ -18,10 +31,17 @@ use smithay::reexports::wayland_protocols::wp::viewporter::server::wp_viewport::
 use smithay::reexports::wayland_protocols::xdg::shell::server::{
     xdg_positioner::XdgPositioner, xdg_surface::XdgSurface, xdg_toplevel::XdgToplevel,
 };
+use smithay::reexports::wayland_protocols_wlr::layer_shell::v1::server::{
+    zwlr_layer_shell_v1::ZwlrLayerShellV1, zwlr_layer_surface_v1::ZwlrLayerSurfaceV1,
+};
+use smithay::reexports::wayland_protocols_wlr::data_control::v1::server::{
+    zwlr_data_control_device_v1::ZwlrDataControlDeviceV1,
+    zwlr_data_control_source_v1::ZwlrDataControlSourceV1,
+};
 use smithay::reexports::wayland_server::backend::ClientId;
 use smithay::reexports::wayland_server::protocol::{
-    wl_data_device::{self, WlDataDevice},
-    wl_data_source::{self, WlDataSource},
+    wl_data_device::WlDataDevice,
+    wl_data_source::WlDataSource,
     wl_pointer::{self, WlPointer},
     wl_shm::{self, WlShm},
     wl_shm_pool::{self, WlShmPool},
@@ -38,19 +58,29 @@ use smithay::wayland::compositor::{
 use smithay::wayland::cursor_shape::{CursorShapeDeviceUserData, CursorShapeManagerState};
 use smithay::wayland::seat::PointerUserData;
 use smithay::wayland::selection::data_device::{
-    DataDeviceState, DataDeviceUserData, DataSourceUserData, with_source_metadata,
+    DataDeviceState, DataDeviceUserData, DataSourceUserData,
 };
+use smithay::wayland::selection::ext_data_control::{
+    self, ExtDataControlDeviceUserData, ExtDataControlSourceUserData,
+};
+use smithay::wayland::selection::primary_selection::{
+    PrimaryDeviceUserData, PrimarySelectionState, PrimarySourceUserData,
+};
+use smithay::wayland::selection::wlr_data_control::{
+    self, DataControlDeviceUserData, DataControlSourceUserData,
+};
+use smithay::wayland::shell::wlr_layer::{WlrLayerShellState, WlrLayerSurfaceUserData};
 use smithay::wayland::shell::xdg::{
     XdgPositionerUserData, XdgShellState, XdgShellSurfaceUserData, XdgSurfaceUserData,
 };
 use smithay::wayland::shm::{ShmPoolUserData, ShmState};
+use smithay::wayland::tablet_manager::{TabletManagerState, TabletToolUserData};
 use smithay::wayland::viewporter::ViewportState;
 
 use super::unmapping::subsurface_destroyed;
 use crate::client_region::{set_input_region, set_opaque_region};
 use crate::connection::FileKind;
-use crate::limits::{Limit, amount};
-use crate::state::{State, usage_of};
+use crate::state::State;
 
 /// The maximum coordinate and size. The sum of a hundred such numbers does not overflow.
 const COORDINATE_MAX: i32 = 1 << 24;
@@ -83,7 +113,7 @@ macro_rules! checked_dispatch {
                 <$delegate as Dispatch<$interface, $data, Self>>::destroyed(
                     state, client, resource, data,
                 );
-                $($ended(state, data);)?
+                $($ended(state, resource, data);)?
             }
         }
     };
@@ -98,9 +128,26 @@ checked_dispatch!(WpViewport: ViewportState => ViewportState, viewport);
 checked_dispatch!(XdgPositioner: XdgPositionerUserData => XdgShellState, shell::positioner);
 checked_dispatch!(XdgSurface: XdgSurfaceUserData => XdgShellState, shell::xdg_surface);
 checked_dispatch!(XdgToplevel: XdgShellSurfaceUserData => XdgShellState, shell::toplevel);
-checked_dispatch!(WlDataSource: DataSourceUserData => DataDeviceState, data_source);
-checked_dispatch!(WlDataDevice: DataDeviceUserData => DataDeviceState, data_device);
+checked_dispatch!(ZwlrLayerShellV1: () => WlrLayerShellState, layer_shell::layer_shell);
+checked_dispatch!(ZwlrLayerSurfaceV1: WlrLayerSurfaceUserData => WlrLayerShellState, layer_shell::layer_surface);
+checked_dispatch!(WlDataSource: DataSourceUserData => DataDeviceState,
+    selection::data_source, ended by selection::data_source_destroyed);
+checked_dispatch!(WlDataDevice: DataDeviceUserData => DataDeviceState,
+    selection::data_device, ended by selection::data_device_destroyed);
+checked_dispatch!(ZwpPrimarySelectionSourceV1: PrimarySourceUserData => PrimarySelectionState,
+    selection::primary_source, ended by selection::primary_source_destroyed);
+checked_dispatch!(ZwpPrimarySelectionDeviceV1: PrimaryDeviceUserData => PrimarySelectionState,
+    selection::primary_device, ended by selection::primary_device_destroyed);
+checked_dispatch!(ExtDataControlSourceV1: ExtDataControlSourceUserData => ext_data_control::DataControlState,
+    selection::ext_source, ended by selection::ext_source_destroyed);
+checked_dispatch!(ExtDataControlDeviceV1: ExtDataControlDeviceUserData => ext_data_control::DataControlState,
+    selection::ext_device, ended by selection::ext_device_destroyed);
+checked_dispatch!(ZwlrDataControlSourceV1: DataControlSourceUserData => wlr_data_control::DataControlState,
+    selection::wlr_source, ended by selection::wlr_source_destroyed);
+checked_dispatch!(ZwlrDataControlDeviceV1: DataControlDeviceUserData => wlr_data_control::DataControlState,
+    selection::wlr_device, ended by selection::wlr_device_destroyed);
 checked_dispatch!(WlPointer: PointerUserData<State> => SeatState<State>, pointer);
+checked_dispatch!(ZwpTabletToolV2: TabletToolUserData => TabletManagerState, tablet_tool);
 checked_dispatch!(WpCursorShapeDeviceV1: CursorShapeDeviceUserData<State> => CursorShapeManagerState, cursor_shape_device);
 
 /// Clamps a coordinate.
@@ -126,6 +173,8 @@ fn rectangle(x: i32, y: i32, width: i32, height: i32) -> Option<(i32, i32, i32, 
     Some((x, y, width, height))
 }
 
+/// Checks a `wl_surface` request and clamps its coordinates. The result is `None` if the request is handled here or has no
+/// effect.
 fn surface(
     _state: &State,
     _client: &Client,
@@ -226,6 +275,7 @@ fn simplify_damage(damage: &mut Vec<Damage>) {
     damage.extend(of_buffer.map(Damage::Buffer));
 }
 
+/// Rejects a pool in a file that is not shared memory.
 fn shm(
     _state: &State,
     _client: &Client,
@@ -244,6 +294,7 @@ fn shm(
     Some(request)
 }
 
+/// Rejects a size of a pool that is not positive.
 fn shm_pool(
     _state: &State,
     _client: &Client,
@@ -261,6 +312,7 @@ fn shm_pool(
     Some(request)
 }
 
+/// Checks a request for a viewport; `None` if a protocol error was posted.
 fn viewport(
     _state: &State,
     _client: &Client,
@@ -279,62 +331,6 @@ fn viewport(
     })
 }
 
-fn data_source(
-    state: &State,
-    client: &Client,
-    source: &WlDataSource,
-    request: wl_data_source::Request,
-    _data: &DataSourceUserData,
-) -> Option<wl_data_source::Request> {
-    use wl_data_source::Request;
-    // The only request that remains adds a MIME type.
-    if !matches!(request, Request::SetActions { .. } | Request::Destroy) {
-        let count = with_source_metadata(source, |metadata| metadata.mime_types.len());
-        let count = amount(count.unwrap_or(0)).saturating_add(1);
-        let checked = usage_of(client).check(Limit::MimeTypes, count);
-        if let Err(exceeded) = checked {
-            state
-                .connections
-                .disconnect(&state.display, client, exceeded);
-            return None;
-        }
-    }
-    Some(request)
-}
-
-fn data_device(
-    state: &State,
-    client: &Client,
-    _device: &WlDataDevice,
-    request: wl_data_device::Request,
-    _data: &DataDeviceUserData,
-) -> Option<wl_data_device::Request> {
-    if let wl_data_device::Request::SetSelection { serial, .. } = request {
-        // Smithay checks only that the client has keyboard focus, which a client can have without a key or button press.
-        if !state.user_acts.contains(serial.into(), &client.id()) {
-            tracing::debug!(
-                ?client,
-                "a selection is ignored because its serial is not that of a key or button event of its client"
-            );
-            return None;
-        }
-    }
-    if let wl_data_device::Request::StartDrag { .. } = request {
-        // Smithay compares only the serial, which another client can guess while a button is pressed.
-        let grab = state.pointer.grab_start_data();
-        let focus = grab.and_then(|grab| grab.focus);
-        let holder = focus.and_then(|(surface, _)| surface.client());
-        if holder.as_ref() != Some(client) {
-            tracing::debug!(
-                ?client,
-                "a drag is ignored because its client does not have the pointer grab"
-            );
-            return None;
-        }
-    }
-    Some(request)
-}
-
 fn pointer(
     _state: &State,
     _client: &Client,
@@ -349,6 +345,29 @@ fn pointer(
             hotspot_x,
             hotspot_y,
         } => wl_pointer::Request::SetCursor {
+            serial,
+            surface,
+            hotspot_x: coordinate(hotspot_x),
+            hotspot_y: coordinate(hotspot_y),
+        },
+        other => other,
+    })
+}
+
+fn tablet_tool(
+    _state: &State,
+    _client: &Client,
+    _tool: &ZwpTabletToolV2,
+    request: zwp_tablet_tool_v2::Request,
+    _data: &TabletToolUserData,
+) -> Option<zwp_tablet_tool_v2::Request> {
+    Some(match request {
+        zwp_tablet_tool_v2::Request::SetCursor {
+            serial,
+            surface,
+            hotspot_x,
+            hotspot_y,
+        } => zwp_tablet_tool_v2::Request::SetCursor {
             serial,
             surface,
             hotspot_x: coordinate(hotspot_x),

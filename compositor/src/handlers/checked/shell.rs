@@ -13,6 +13,7 @@ use smithay::wayland::shell::xdg::{
 use super::coordinate;
 use crate::state::State;
 
+/// Checks a request for a positioner, and limits its coordinates; `None` if a protocol error was posted.
 pub(super) fn positioner(
     _state: &State,
     _client: &Client,
@@ -68,6 +69,7 @@ pub(super) fn positioner(
     })
 }
 
+/// Checks a request for an `xdg_surface`, and limits its coordinates; `None` if a protocol error was posted.
 pub(super) fn xdg_surface(
     _state: &State,
     _client: &Client,
@@ -99,6 +101,7 @@ pub(super) fn xdg_surface(
     })
 }
 
+/// Checks a request for a toplevel, and limits its sizes; `None` if a protocol error was posted.
 pub(super) fn toplevel(
     _state: &State,
     _client: &Client,

@@ -13,6 +13,7 @@ use crate::handlers::root_of;
 use crate::limits::{Limit, amount};
 use crate::state::{State, usage_of};
 
+/// Checks that a new subsurface does not exceed the limits of its tree; `None` if a protocol error was posted.
 pub(super) fn subcompositor(
     _state: &State,
     client: &Client,
@@ -53,6 +54,7 @@ fn extent(surface: &WlSurface) -> (usize, usize) {
     (depth.saturating_add(1), count)
 }
 
+/// Checks a request for a subsurface, and limits its position; `None` if a protocol error was posted.
 pub(super) fn subsurface(
     _state: &State,
     _client: &Client,

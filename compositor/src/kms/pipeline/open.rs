@@ -5,6 +5,7 @@ use drm::control::{Device as _, Mode, ResourceHandles, connector, crtc, from_u32
 use drm::{ClientCapability, Device as _, DriverCapability, VblankWaitFlags, VblankWaitTarget};
 
 use super::{InitialState, Pipeline, blob};
+use crate::edid::Monitor;
 use crate::kms::mode::{format_mode, select_mode};
 use crate::kms::plane::{Plane, stack_planes};
 use crate::kms::property::Properties;
@@ -32,6 +33,18 @@ impl ConnectedDisplay {
     /// Returns the name of the connector, for example `Virtual-1`.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Returns the identity of the monitor.
+    pub fn monitor(&self, card: &Card) -> Monitor {
+        let properties = Properties::read(card, self.info.handle(), "connector").ok();
+        let blob = properties.and_then(|properties| properties.value("EDID"));
+        let edid = blob.filter(|id| *id != 0).and_then(|blob| {
+            let read = retry_transient(|| card.get_property_blob(blob));
+            read.ok()
+        });
+        edid.and_then(|edid| Monitor::parse(&edid))
+            .unwrap_or_else(|| Monitor::unknown(&self.name))
     }
 
     /// Probes all connectors of a card; returns those whose display has modes.

@@ -21,6 +21,7 @@ impl Pipeline {
         self.mode_blob = 0;
     }
 
+    /// Commits the initial framebuffer and mode again. If the kernel rejects them, the display is turned off.
     fn restore_initial_state(&self) -> Result<(), KmsError> {
         let mut request = AtomicModeReq::new();
         let mut mode_blob = None;
@@ -81,6 +82,7 @@ impl Pipeline {
             .map_err(kernel("turning the display off"))
     }
 
+    /// Adds to a request that planes, connector and CRTC are turned off.
     fn fill_disable(&self, request: &mut AtomicModeReq) -> Result<(), KmsError> {
         for plane in &self.planes {
             plane.fill_disabled(request)?;

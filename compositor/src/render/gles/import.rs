@@ -169,6 +169,25 @@ impl Gles {
         })
     }
 
+    /// Returns the modifiers with which buffers of a format are both sampled and rendered to.
+    pub fn rendered_modifiers(&self, format: PixelFormat) -> Vec<u64> {
+        let formats = self.formats().into_iter();
+        let modifiers = formats.filter(|sampled| sampled.format == format);
+        modifiers
+            .map(|sampled| sampled.modifier)
+            .filter(|modifier| self.renderable(format, *modifier).is_some())
+            .collect()
+    }
+
+    /// Returns the format and modifier with which EGL renders to a buffer; `None` if it cannot render to it. As in
+    /// [`described`](Self::described), a linear buffer is rendered to with the implicit modifier where the driver has no others.
+    pub(super) fn renderable(&self, format: PixelFormat, modifier: u64) -> Option<Format> {
+        let code = Fourcc::try_from(format.fourcc()).ok()?;
+        let described = self.described(code, modifier)?;
+        let listed = self.renderer.egl_context().dmabuf_render_formats();
+        listed.contains(&described).then_some(described)
+    }
+
     /// Imports a buffer, to test whether the GPU can sample it.
     ///
     /// # Errors
@@ -205,6 +224,7 @@ impl Gles {
         }
     }
 
+    /// Imports a buffer as textures. The result of the first import is stored in `imported`.
     fn import(
         &mut self,
         format: PixelFormat,
@@ -229,6 +249,7 @@ impl Gles {
         first_import.and_then(|(_, textures)| layer_texture(format, textures))
     }
 
+    /// Imports a buffer that was not imported before. Returns the EGL images and their textures.
     fn import_first(
         &mut self,
         format: PixelFormat,
@@ -308,6 +329,7 @@ pub(crate) fn is_linear(buffer: &Buffer) -> bool {
     buffer.layout().format().modifier == covalent_alloc::model::Modifier::LINEAR
 }
 
+/// Makes the texture of a layer from one texture, or for a YUV format from a texture for each plane.
 fn layer_texture(format: PixelFormat, textures: Vec<GlesTexture>) -> Result<LayerTexture, String> {
     let missing = || format!("{}: a plane has no texture", format.name());
     if images(format).is_empty() {
@@ -320,7 +342,11 @@ fn layer_texture(format: PixelFormat, textures: Vec<GlesTexture>) -> Result<Laye
 }
 
 /// Describes a buffer, or one of its planes, to EGL.
-fn export_to_egl(buffer: &Buffer, format: Format, image: Option<PlaneImage>) -> Option<Dmabuf> {
+pub(super) fn export_to_egl(
+    buffer: &Buffer,
+    format: Format,
+    image: Option<PlaneImage>,
+) -> Option<Dmabuf> {
     let layout = buffer.layout();
     let pixels = |count: u32| usize::try_from(count).ok();
     let mut size = (

@@ -38,7 +38,7 @@ pub use device::OpenError;
 pub(crate) use import::is_linear;
 pub use import::{GpuSource, ImportCache, ImportError, SampledFormat};
 pub use output_buffer::{GpuBufferError, GpuOutputBuffer};
-pub use readback::Copied;
+pub use readback::{Copied, PendingRead};
 pub use upload::UploadedTexture;
 
 /// The GPU renderer of a card.

@@ -7,6 +7,7 @@ use covalent_alloc::model::{Extent, ExtentError, FormatModifier, Fourcc, Modifie
 use smithay::backend::allocator::dmabuf::{Dmabuf, DmabufFlags};
 use smithay::backend::allocator::gbm::GbmBufferFlags;
 use smithay::backend::allocator::{Fourcc as DrmFourcc, Modifier as DrmModifier};
+use smithay::backend::renderer::gles::GlesMapping;
 use smithay::backend::renderer::{Bind, ExportMem};
 use smithay::reexports::gbm::{BufferObject, InvalidFdError};
 use smithay::utils::Rectangle;
@@ -137,9 +138,14 @@ impl Gles {
             .renderer
             .copy_framebuffer(target, region, DrmFourcc::Abgr8888)
             .map_err(io::Error::other)?;
+        self.map_pixels(&mapping)
+    }
+
+    /// Maps copied pixels and returns them as `0xAARRGGBB`.
+    pub(super) fn map_pixels(&mut self, copied: &GlesMapping) -> io::Result<Vec<u32>> {
         let bytes = self
             .renderer
-            .map_texture(&mapping)
+            .map_texture(copied)
             .map_err(io::Error::other)?;
         Ok(bytes
             .chunks_exact(4)

@@ -133,6 +133,7 @@ impl PlaneTextures {
     }
 }
 
+/// Returns the size of a texture in pixels for a shader.
 fn size(texture: &GlesTexture) -> [f32; 2] {
     let side = |pixels: u32| u16::try_from(pixels).map_or(f32::MAX, f32::from);
     [side(texture.width()), side(texture.height())]

@@ -36,6 +36,7 @@ uniform float alpha;
 varying vec2 v_coords;
 ";
 
+/// The end of the shader for buffers with straight alpha, which it premultiplies.
 const STRAIGHT: &str = "
 void main() {
     vec4 color = texture2D(tex, v_coords);
@@ -151,11 +152,13 @@ pub(super) fn yuv_uniforms(encoding: &Encoding, textures: &PlaneTextures) -> Vec
     ]
 }
 
+/// Converts a number of pixels for a shader.
 fn count(pixels: usize) -> f32 {
     u16::try_from(pixels).map_or(f32::MAX, f32::from)
 }
 
-/// The factors from a normalised sample to the signals of H.273, and the signals of black and of no colour.
+/// The scale and the offset with which a normalised sample becomes a luma signal from 0 to 1 or a chroma signal around 0 (ITU-T
+/// H.273): the factor for each, and the signals of the sample values for black and for no colour.
 struct SampleScale {
     luma: f32,
     chroma: f32,

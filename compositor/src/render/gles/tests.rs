@@ -102,11 +102,13 @@ impl Pixels for Video {
     }
 }
 
+/// Returns the GPU renderer on a driver that draws with the CPU.
 fn gles() -> Gles {
     let renderer = sys::drawn_by_cpu().unwrap();
     Gles::new(renderer, None, "test".to_owned(), true).unwrap()
 }
 
+/// Draws the layers with the GPU renderer onto a black picture, and returns its pixels.
 fn by_gles(gles: &mut Gles, damage: &Region, layers: &[Layer<'_>]) -> Vec<u32> {
     let size = SIZE.into();
     let mut picture: GlesRenderbuffer =
@@ -125,6 +127,7 @@ fn by_gles(gles: &mut Gles, damage: &Region, layers: &[Layer<'_>]) -> Vec<u32> {
         .unwrap()
 }
 
+/// Draws the layers with the CPU renderer, and returns the pixels.
 fn by_cpu(damage: &Region, layers: &[Layer<'_>]) -> Vec<u32> {
     let mut target = Target::memory(32, 24);
     let failed = Software::default().draw(&mut target, damage, BACKGROUND, layers);
@@ -136,6 +139,7 @@ fn by_cpu(damage: &Region, layers: &[Layer<'_>]) -> Vec<u32> {
         .collect()
 }
 
+/// Checks that the pictures of both renderers differ by at most 2 in each channel. `what` names the check in messages.
 #[track_caller]
 fn assert_alike(gles: &mut Gles, damage: &Region, layers: &[Layer<'_>], what: &str) {
     let found = by_gles(gles, damage, layers);
@@ -171,6 +175,7 @@ fn layer(
     }
 }
 
+/// Returns the region of the whole picture.
 fn whole() -> Region {
     Rect::of_size(SIZE.0, SIZE.1).into()
 }
@@ -339,4 +344,30 @@ fn copy_by_the_gpu_has_the_pixels_of_the_buffer() {
     let expected = crate::screenshot::decode(&picture, ColorRepresentation::default()).unwrap();
     let found = crate::screenshot::decode(&copied, ColorRepresentation::default()).unwrap();
     assert_eq!(found, expected);
+}
+
+#[test]
+fn pixels_that_are_mapped_after_the_draw_match_the_cpu_renderer_and_have_its_alpha() {
+    let mut gles = gles();
+    for alpha in [0xff, 0x80] {
+        let picture = Picture::new(10, 6, alpha);
+        let place = Rect::new(-3, 20, 10, 6);
+        let source = (0.0, 0.0, 10.0, 6.0);
+        let layers = [layer(&picture, source, place, Transform::Normal)];
+        let (pending, failed) = gles.start_read(SIZE, 0, &layers).unwrap();
+        assert!(failed.is_empty());
+        pending.done.wait().unwrap();
+        let found = gles.finish_read(&pending).unwrap();
+        let mut target = Target::memory(32, 24);
+        let drawn = Software::default().draw(&mut target, &whole(), 0, &layers);
+        assert!(drawn.unwrap().is_empty());
+        let expected = target.read().unwrap();
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(&expected) {
+            for shift in [0, 8, 16, 24] {
+                let (found, expected) = (found >> shift & 0xff, expected >> shift & 0xff);
+                assert!(found.abs_diff(expected) <= 2, "{found} {expected} {shift}");
+            }
+        }
+    }
 }

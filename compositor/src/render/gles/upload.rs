@@ -62,6 +62,7 @@ impl Gles {
         Ok(LayerTexture::Rgb(texture))
     }
 
+    /// Copies one plane of a buffer into a texture.
     fn upload_plane(
         &mut self,
         planes: &mut dyn ReadPlanes,

@@ -258,6 +258,7 @@ impl<'a> Scaled<'a> {
         }
     }
 
+    /// Converts a point of the view to coordinates of the buffer.
     fn to_buffer(&self, point: (f64, f64)) -> (f64, f64) {
         let (width, height) = self.view.transform.size(self.encoding.size);
         self.view
@@ -333,6 +334,7 @@ impl Band {
     }
 }
 
+/// Returns a number without its fraction.
 #[allow(clippy::cast_possible_truncation)] // `as` saturates, and places far outside are clamped by every caller
 pub(super) fn whole(value: f64) -> i64 {
     value as i64

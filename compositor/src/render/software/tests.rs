@@ -11,6 +11,7 @@ use super::*;
 use crate::render::float;
 use crate::render::view::Transform;
 
+/// A buffer in memory that counts how many of its bytes are read.
 struct Picture {
     format: PixelFormat,
     size: (usize, usize),
@@ -20,6 +21,7 @@ struct Picture {
 }
 
 impl Picture {
+    /// Returns an ARGB8888 picture whose pixels have the colours that `colour` returns.
     fn plain(width: u32, height: u32, colour: impl Fn(u32, u32) -> u32) -> Self {
         let bytes = (0..height)
             .flat_map(|y| (0..width).map(move |x| (x, y)))
@@ -34,6 +36,7 @@ impl Picture {
     }
 }
 
+/// Reads the bytes of a picture, and counts them.
 struct Planes<'a>(&'a Picture);
 
 impl ReadPlanes for Planes<'_> {
@@ -88,6 +91,7 @@ fn layer<'a>(
 
 const BACKGROUND: u32 = 0xff00_0000;
 
+/// Draws the layers into a target of 8x8 pixels; returns the target and the number of written bytes.
 fn draw(layers: &[Layer<'_>], damage: Region) -> (Target, u64) {
     let mut target = Target::memory(8, 8);
     let before = target.written_bytes();

@@ -1,11 +1,13 @@
 //! The key bindings of the focused window.
 
+use covalent_compositor::launch::CommandLine;
 use covalent_compositor::options::OutputConfig;
 use covalent_compositor::region::Rect;
 
 use super::{App, FULLSCREEN, MAXIMIZED, SHIFT, SUPER, TILED_LEFT};
 use crate::fixture::Fixture;
 
+/// Keys in the numbering of xkb.
 const Q: u32 = 24;
 const E: u32 = 26;
 const F: u32 = 41;
@@ -138,7 +140,7 @@ fn started_terminal_has_the_socket_and_no_descriptor_of_the_compositor() {
     let mut app = App::new(&mut fixture, "window", (100, 80));
     let folder = tempfile::tempdir().unwrap();
     let (script, output) = (folder.path().join("terminal"), folder.path().join("output"));
-    // Standard error is that of the test.
+    // The script lists its file descriptors except standard error, which it inherits from the test.
     let text = format!(
         "#!/bin/sh\necho \"$WAYLAND_DISPLAY\" >{path}.new\n\
         for fd in /proc/$$/fd/*; do case $fd in */2) ;; *) readlink $fd >>{path}.new ;; esac; done\n\
@@ -151,14 +153,16 @@ fn started_terminal_has_the_socket_and_no_descriptor_of_the_compositor() {
     assert!(
         !fixture
             .state
-            .start_first([script.clone().into()].into_iter())
+            .start_first(CommandLine::of_words([script.clone().into()]).into_iter())
     );
     fixture.state.shell.set_socket("wayland-7");
     let missing = folder.path().join("missing").into();
     assert!(
-        fixture
-            .state
-            .start_first([missing, script.into()].into_iter())
+        fixture.state.start_first(
+            [missing, script.into()]
+                .into_iter()
+                .filter_map(|name| CommandLine::of_words([name]))
+        )
     );
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
     while !output.exists() {

@@ -1,9 +1,18 @@
 //! The desktop shell: placement, focus, keys, moving and resizing, and popups with grabs.
 
+mod configuration;
+mod idle;
 mod keys;
+mod layer_shell;
 mod placement;
+mod pointer;
 mod popups;
+mod sandbox;
+mod selections;
+mod session_lock;
 mod switcher;
+mod tablet;
+mod touch;
 mod window_drag;
 
 use covalent_compositor::region::Rect;
@@ -19,7 +28,7 @@ pub const OUTPUT: (u16, u16) = (320, 240);
 /// The colour of all windows.
 pub const WHITE: u32 = 0xffff_ffff;
 
-/// Keys in the numbering of xkb.
+/// Keys in the numbering of xkb, and buttons in the numbering of evdev.
 pub const ALT: u32 = 64;
 pub const SUPER: u32 = 133;
 pub const SHIFT: u32 = 50;

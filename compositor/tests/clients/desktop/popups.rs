@@ -113,7 +113,7 @@ fn click_outside_dismisses_all_popups_from_the_highest_one() {
         }
         let mut app = App::new(&mut fixture, "window", (100, 80));
         let [menu, submenu] = open_menus(&mut fixture, &mut app);
-        // A click on the window itself and on a popup is the client's.
+        // Clicks on the window itself and on a popup are sent to the client.
         fixture.click(120, 90);
         fixture.click(220, 170);
         app.sync(&mut fixture);
@@ -145,7 +145,7 @@ fn other_clients_get_no_pointer_events_while_a_popup_has_a_grab() {
     fixture.point(place.x + 90, place.y + 70);
     other.sync(&mut fixture);
     assert_eq!(other.count(other.pointer, 0), entered);
-    // The press dismisses the popups, and is the other client's.
+    // The press dismisses the popups, and is sent to the other client.
     fixture.click(place.x + 90, place.y + 70);
     other.sync(&mut fixture);
     app.sync(&mut fixture);

@@ -47,7 +47,7 @@ fn click_raises_and_focuses_the_window_under_the_pointer() {
 fn press_without_a_motion_is_sent_to_the_window_under_the_pointer() {
     let mut fixture = Fixture::desktop();
     let mut apps = ["first", "second"].map(|title| App::new(&mut fixture, title, (200, 160)));
-    // Both windows have this point.
+    // This point is in both windows.
     fixture.click(100, 100);
     assert_eq!(focused(&mut fixture, &mut apps), ["second"]);
     fixture.chord(&[ALT, TAB]);

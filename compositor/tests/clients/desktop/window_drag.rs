@@ -98,7 +98,7 @@ fn drag_needs_the_serial_of_the_press_that_its_client_received() {
     request(&mut fixture, &mut app, RESIZE, serial, &[0]);
     fixture.point(160, 110);
     fixture.button(LEFT_BUTTON, ButtonState::Released);
-    // The button is not pressed any more.
+    // The button is not pressed any more, so the request is ignored.
     request(&mut fixture, &mut app, MOVE, serial, &[]);
     fixture.point(170, 110);
     app.sync(&mut fixture);
@@ -116,11 +116,11 @@ fn resized_window_keeps_its_other_corner_with_each_commit() {
     fixture.point(92, 72);
     app.sync(&mut fixture);
     assert!(app.has_state(RESIZING));
-    // The first configure event has the state alone; the size follows when it is acknowledged.
+    // The first configure event has only the state. The second one has the size, and is sent when the first one is acknowledged.
     app.show(&mut fixture, (100, 80));
     assert_eq!((app.configured().0, app.configured().1), (120, 90));
     assert_eq!(app.rect(&fixture), Rect::new(110, 80, 100, 80));
-    // The client has cells of 8 pixels.
+    // The client rounds its size to cells of 8 pixels.
     app.show(&mut fixture, (120, 88));
     assert_eq!(app.rect(&fixture), Rect::new(90, 72, 120, 88));
     assert_eq!(
@@ -131,7 +131,7 @@ fn resized_window_keeps_its_other_corner_with_each_commit() {
     app.sync(&mut fixture);
     assert!(!app.has_state(RESIZING));
     app.show(&mut fixture, (120, 88));
-    // A change of the focus does not ask for the size that the client did not choose.
+    // The configure event for a change of the focus has the size that the client chose, and not the size that was requested.
     let mut other = App::new(&mut fixture, "other", (20, 20));
     other.sync(&mut fixture);
     app.sync(&mut fixture);
@@ -271,7 +271,7 @@ fn window_of_any_geometry_can_be_moved_resized_and_arranged() {
             app.show(&mut fixture, (100, 80));
             fixture.press(SUPER);
             for button in [LEFT_BUTTON, RIGHT_BUTTON] {
-                // Where the window is, if it is on the output.
+                // This point is in the window, if the window is on the output.
                 fixture.point(40, 40);
                 fixture.button(button, ButtonState::Pressed);
                 for to in [i32::MIN, i32::MAX, 60] {

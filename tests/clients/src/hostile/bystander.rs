@@ -83,8 +83,8 @@ pub(super) fn measure(
         "the hostile clients do not know the globals {unknown:?}"
     );
     let files = Files::open()?;
-    // The window is larger than the windows of the hostile clients, so they never hide it completely. A hidden window would get no
-    // frame callbacks.
+    // The window is larger than the windows of the hostile clients, so they never hide it completely. A hidden window would get
+    // no frame callbacks.
     let window = Window::map(&mut connection, &files, (480, 480))?;
     let mut frame = show_next(&mut connection, window);
     let mut sync: Option<(u32, Instant, Duration)> = None;

@@ -362,7 +362,9 @@ impl Connection {
         };
         match (interface.name, opcode) {
             ("wl_callback", 0) => self.done.push(object),
-            ("xdg_surface", 0) => self.configures.push((object, word(body, 0))),
+            ("xdg_surface" | "zwlr_layer_surface_v1" | "ext_session_lock_surface_v1", 0) => {
+                self.configures.push((object, word(body, 0)));
+            }
             _ => {}
         }
         let index = usize::try_from(opcode).unwrap_or(usize::MAX);

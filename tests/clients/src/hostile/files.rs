@@ -32,6 +32,7 @@ impl Files {
         let (socket, peer) = std::os::unix::net::UnixStream::pair()?;
         drop(peer);
         all.push(socket.into());
+        all.extend(listening_socket());
         for path in ["/dev/null", "/proc/self/status", "/"] {
             all.extend(rustix::fs::open(path, OFlags::CLOEXEC, Mode::empty()));
         }
@@ -56,6 +57,18 @@ fn memory(bytes: u32) -> anyhow::Result<OwnedFd> {
     rustix::fs::ftruncate(&file, bytes.into())?;
     rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK)?;
     Ok(file)
+}
+
+/// Returns a listening socket, which a client can give to the compositor as that of a sandbox.
+fn listening_socket() -> Option<OwnedFd> {
+    use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix::net::{SocketAddr, UnixListener};
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let name = format!("covalent-hostile-{}-{number}", std::process::id());
+    let address = SocketAddr::from_abstract_name(name).ok()?;
+    UnixListener::bind_addr(&address).ok().map(OwnedFd::from)
 }
 
 /// Returns a dma-buf of the memfd; `None` if the machine has no udmabuf, or this user may not open it.

@@ -29,10 +29,12 @@ pub(super) fn send_well_formed(connection: &mut Connection, files: &Files, rando
     let Some((id, Object { interface, version })) = random.choose(&objects).copied() else {
         return;
     };
-    // `set_fullscreen` is never sent: a fullscreen window hides all others, so the bystander would get no frame callbacks.
+    // Two requests are never sent, since the bystander would get no frame callbacks: `set_fullscreen`, because a fullscreen
+    // window hides all others, and `ext_session_lock_manager_v1.lock`, because a locked session hides all windows. Scripted
+    // clients lock the session by themselves.
     let known: Vec<usize> = (0..interface.requests.len())
         .filter(|opcode| interface.requests[*opcode].since <= version)
-        .filter(|opcode| interface.requests[*opcode].name != "set_fullscreen")
+        .filter(|opcode| !["set_fullscreen", "lock"].contains(&interface.requests[*opcode].name))
         .collect();
     let Some(opcode) = random.choose(&known).copied() else {
         return;

@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 
 use super::connection::Connection;
 use super::files::Files;
+use super::message::Argument;
 use super::random::Random;
 use super::random_requests::send_any;
 
@@ -47,7 +48,9 @@ impl ScriptedClient {
 
     /// Binds all globals, and creates an object of each kind that most other objects need.
     pub fn bind(&mut self, files: &ScriptedFiles) {
-        let Self { connection, .. } = self;
+        let Self {
+            connection, random, ..
+        } = self;
         connection.bind_all();
         let global = |connection: &Connection, name: &str| {
             let objects = connection.objects_of(name);
@@ -65,7 +68,21 @@ impl ScriptedClient {
             connection.call(role, "get_toplevel", &[], &[]);
             connection.call(surface, "commit", &[], &[]);
         }
-        connection.call(compositor, "create_surface", &[], &[]);
+        let layer_shell = global(connection, "zwlr_layer_shell_v1");
+        let surface = connection.call(compositor, "create_surface", &[], &[]);
+        let arguments = [surface.into(), 0.into(), 2.into(), "scripted".into()];
+        let panel = connection.call(layer_shell, "get_layer_surface", &arguments, &[]);
+        connection.call(panel, "set_size", &[32.into(), 24.into()], &[]);
+        connection.call(surface, "commit", &[], &[]);
+        let surface = connection.call(compositor, "create_surface", &[], &[]);
+        // A locked session hides the surfaces, so that fewer requests have an effect.
+        if random.once_in(8) {
+            let manager = global(connection, "ext_session_lock_manager_v1");
+            let lock = connection.call(manager, "lock", &[], &[]);
+            let output = global(connection, "wl_output");
+            let arguments = [surface, output].map(Argument::Word);
+            connection.call(lock, "get_lock_surface", &arguments, &[]);
+        }
         connection.flush();
     }
 

@@ -13,6 +13,8 @@ const TREE_SURFACES: usize = 200;
 const TREE_LEVELS: usize = 24;
 /// The number of rectangles of each region.
 const RECTANGLES: i32 = 400;
+/// The number of captures that wait for a frame at the same time.
+const CAPTURES: usize = 8;
 /// The number of objects that are created and then destroyed together.
 const OBJECTS: usize = 200;
 
@@ -23,6 +25,8 @@ pub(super) struct ExpensiveClient {
     window: Window,
     surfaces: Vec<u32>,
     objects: Vec<u32>,
+    /// The layer surface of a client that changes the usable area, and its exclusive zone.
+    panel: (u32, u32),
 }
 
 impl ExpensiveClient {
@@ -38,11 +42,13 @@ impl ExpensiveClient {
             window,
             surfaces: Vec::new(),
             objects: Vec::new(),
+            panel: (0, 0),
         };
         match behaviour {
             Behaviour::Trees => client.create_tree(connection, TREE_SURFACES),
             Behaviour::Pixels => client.create_layers(connection),
             Behaviour::Regions => client.create_tree(connection, 16),
+            Behaviour::Focus => client.create_panel(connection),
             _ => {}
         }
         Ok(client)
@@ -136,6 +142,24 @@ impl ExpensiveClient {
             connection.call(*surface, "commit", &[], &[]);
         }
         self.window.show(connection);
+        self.capture(connection);
+    }
+
+    /// Requests a capture of a part of the output, and destroys the oldest one.
+    fn capture(&mut self, connection: &mut Connection) {
+        let managers = connection.objects_of("zwlr_screencopy_manager_v1");
+        let outputs = connection.objects_of("wl_output");
+        let (Some(manager), Some(output)) = (managers.first(), outputs.first()) else {
+            return;
+        };
+        let (width, height) = self.window.size;
+        let area = [1, *output, 0, 0, width, height].map(Argument::Word);
+        let frame = connection.call(*manager, "capture_output_region", &area, &[]);
+        connection.call(frame, "copy", &[self.window.buffer.into()], &[]);
+        self.objects.push(frame);
+        if self.objects.len() > CAPTURES {
+            connection.call(self.objects.remove(0), "destroy", &[], &[]);
+        }
     }
 
     /// Destroys the objects that the last call created, and creates as many new ones: surface feedback, pools with file
@@ -170,8 +194,40 @@ impl ExpensiveClient {
         }
     }
 
+    /// Creates a layer surface at the left edge that is narrower than the space beside the bystander's window.
+    fn create_panel(&mut self, connection: &mut Connection) {
+        let shell = connection.objects_of("zwlr_layer_shell_v1");
+        let surface = connection.call(self.window.compositor, "create_surface", &[], &[]);
+        let arguments = [surface.into(), 0.into(), 2.into(), "panel".into()];
+        let shell = shell.first().copied().unwrap_or(0);
+        let panel = connection.call(shell, "get_layer_surface", &arguments, &[]);
+        connection.call(panel, "set_size", &[16.into(), 16.into()], &[]);
+        connection.call(panel, "set_anchor", &[4.into()], &[]);
+        connection.call(surface, "commit", &[], &[]);
+        connection.round_trip(super::window::ANSWER_LIMIT);
+        self.window.acknowledge(connection);
+        let buffer = create_buffer(connection, self.window.pool, (16, 16));
+        attach(connection, surface, buffer);
+        connection.call(surface, "commit", &[], &[]);
+        self.surfaces.push(surface);
+        self.panel.0 = panel;
+    }
+
+    /// Changes the exclusive zone again and again, so that all windows are configured.
+    fn change_zone(&mut self, connection: &mut Connection) {
+        for _ in 0..64 {
+            self.panel.1 = (self.panel.1 + 1) % 16;
+            let zone = self.panel.1;
+            connection.call(self.panel.0, "set_exclusive_zone", &[zone.into()], &[]);
+            for surface in &self.surfaces {
+                connection.call(*surface, "commit", &[], &[]);
+            }
+        }
+    }
+
     /// Unmaps and maps the window, and changes its title and state, so that focus and stacking change each time.
     fn change_focus(&mut self, connection: &mut Connection) {
+        self.change_zone(connection);
         let window = self.window;
         for request in ["set_maximized", "unset_maximized"] {
             connection.call(window.toplevel, request, &[], &[]);

@@ -120,6 +120,7 @@ impl BareSource {
     }
 }
 
+/// Plans a buffer of `bytes` bytes that only the CPU accesses, from the source `id`.
 fn plan(sources: &Sources, id: &str, bytes: u32) -> Result<Plan> {
     let mut processor = Participant::processor(Role::CpuWrite);
     processor.for_each_choice(|own| {

@@ -81,6 +81,7 @@ pub(super) fn measure(prefix: &str, rounds: usize) -> Result<Vec<Cost>> {
     Ok(costs)
 }
 
+/// Measures `rounds` rounds of a case, alternately with the bare ioctls and through the crate.
 fn measure_case(case: &BenchCase<'_>, pages: Pages, rounds: usize) -> Result<Cost> {
     let (mut bare, mut ours) = (Vec::new(), Vec::new());
     for round in 0..rounds {
@@ -172,6 +173,7 @@ pub(super) fn table(costs: &[Cost]) {
     }
 }
 
+/// Returns how many times as large as `other` the number `one` is.
 #[allow(clippy::cast_precision_loss, reason = "four digits are shown")]
 fn ratio(one: u64, other: u64) -> f64 {
     one as f64 / other.max(1) as f64

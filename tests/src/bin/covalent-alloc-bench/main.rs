@@ -26,7 +26,7 @@ struct Arguments {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Verb {
-    /// Allocate and free with both methods alternately, and print the medians in nanoseconds.
+    /// Allocate and free alternately through covalent-alloc and with the bare ioctls, and print the medians in nanoseconds.
     Cost {
         /// The number of rounds; the first is not counted.
         #[arg(long, default_value_t = 12)]
@@ -37,7 +37,8 @@ enum Verb {
     },
     /// Print the system calls of one allocation compared with the bare ioctls. Needs strace.
     Calls,
-    /// Allocate once with each method, with a marker on stderr before and after. `calls` runs this under strace.
+    /// Allocate once through covalent-alloc and once with the bare ioctls, with a marker on stderr before and after each. `calls`
+    /// runs this under strace.
     #[command(hide = true)]
     Once,
 }
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
     }
 }
 
+/// Prints a value as one line of JSON.
 fn print(value: &impl Serialize) -> anyhow::Result<()> {
     println!("{}", serde_json::to_string(value)?);
     Ok(())

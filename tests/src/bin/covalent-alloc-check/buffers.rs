@@ -22,29 +22,31 @@ pub(crate) fn run(runner: &mut CheckRunner) {
         let id = source.id.as_str();
         runner.check(
             &format!("buffers::pool_over_{id}_reuses_a_buffer_of_the_same_owner"),
-            || pool_hit(&sources, id),
+            || pool_reuses_a_buffer_of_the_same_owner(&sources, id),
         );
         runner.check(
             &format!("buffers::pool_over_{id}_zeroes_for_another_owner"),
-            || pool_crossing(&sources, id),
+            || pool_zeroes_for_another_owner(&sources, id),
         );
     }
     runner.check("buffers::pool_does_not_give_on_what_another_holds", || {
-        pool_held(&sources)
+        pool_does_not_give_on_what_another_holds(&sources)
     });
     runner.check("buffers::pool_keeps_no_more_than_its_limit", || {
-        pool_limit(&sources)
+        pool_keeps_no_more_than_its_limit(&sources)
     });
     runner.check("buffers::pool_without_an_allocation_reports_it", || {
-        pool_refused(&sources)
+        pool_without_an_allocation_reports_it(&sources)
     });
-    runner.check("buffers::name_is_what_fdinfo_shows", || name(&sources));
+    runner.check("buffers::name_is_what_fdinfo_shows", || {
+        name_is_what_fdinfo_shows(&sources)
+    });
     runner.check("buffers::planes_with_fds_of_one_dma_buf_share_it", || {
-        one_memory(&sources)
+        planes_with_fds_of_one_dma_buf_share_it(&sources)
     });
     runner.check(
         "buffers::fd_that_is_closed_or_has_no_file_is_refused",
-        bad_fd,
+        fd_that_is_closed_or_has_no_file_is_refused,
     );
     for card in sources.cards() {
         let name = card.path().display();
@@ -60,7 +62,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
     for source in sources.declarations() {
         let id = source.id.as_str();
         runner.check(&format!("buffers::hundred_threads_take_from_{id}"), || {
-            threads(&sources, id)
+            hundred_threads_take_from_a_source(&sources, id)
         });
         runner.check(
             &format!("buffers::thousands_from_{id}_leave_nothing"),
@@ -69,6 +71,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
     }
 }
 
+/// Plans a picture in XRGB8888 that the CPU accesses, from the source `id`.
 pub(crate) fn plan(sources: &Sources, id: &str, extent: Extent) -> Result<Plan> {
     let mut request = Request::new(extent);
     request.participants.push(processor(Fourcc::XRGB8888));
@@ -80,12 +83,13 @@ pub(crate) fn plan(sources: &Sources, id: &str, extent: Extent) -> Result<Plan> 
     }
 }
 
+/// Takes a buffer from the pool. If the pool has none, the sources allocate it.
 fn take(pool: &Pool, owner: ContentOwner, plan: &Plan, sources: &Sources) -> Result<Pooled> {
     let taken = pool.take(owner, plan, |plan| sources.allocate(plan))?;
     taken.context("the source allocated no buffer")
 }
 
-fn pool_hit(sources: &Sources, id: &str) -> Result<CheckOutcome> {
+fn pool_reuses_a_buffer_of_the_same_owner(sources: &Sources, id: &str) -> Result<CheckOutcome> {
     let (pool, owner) = (Pool::new(u64::MAX), ContentOwner::new());
     let plan = plan(sources, id, vga()?)?;
     let first = take(&pool, owner, &plan, sources)?;
@@ -120,7 +124,7 @@ fn pool_hit(sources: &Sources, id: &str) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-fn pool_crossing(sources: &Sources, id: &str) -> Result<CheckOutcome> {
+fn pool_zeroes_for_another_owner(sources: &Sources, id: &str) -> Result<CheckOutcome> {
     let pool = Pool::new(u64::MAX);
     // At this size the dma-buf has padding after the picture, because dma-bufs consist of whole pages.
     let plan = plan(sources, id, Extent::new(642, 481)?)?;
@@ -174,7 +178,7 @@ fn whole_dmabuf(buffer: &Buffer) -> Result<Buffer> {
     })?)
 }
 
-fn pool_held(sources: &Sources) -> Result<CheckOutcome> {
+fn pool_does_not_give_on_what_another_holds(sources: &Sources) -> Result<CheckOutcome> {
     let pool = Pool::new(u64::MAX);
     let plan = plan(sources, "heap:system", vga()?)?;
     let first = take(&pool, ContentOwner::new(), &plan, sources)?;
@@ -212,7 +216,7 @@ fn pool_held(sources: &Sources) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-fn pool_limit(sources: &Sources) -> Result<CheckOutcome> {
+fn pool_keeps_no_more_than_its_limit(sources: &Sources) -> Result<CheckOutcome> {
     let plan = plan(sources, "heap:system", vga()?)?;
     let one = plan.layout().total_bytes();
     let (pool, owner) = (Pool::new(2 * one), ContentOwner::new());
@@ -250,7 +254,7 @@ fn pool_limit(sources: &Sources) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-fn pool_refused(sources: &Sources) -> Result<CheckOutcome> {
+fn pool_without_an_allocation_reports_it(sources: &Sources) -> Result<CheckOutcome> {
     let plan = plan(sources, "heap:system", vga()?)?;
     let pool = Pool::new(u64::MAX);
     let answer = pool.take(ContentOwner::new(), &plan, |_| Err::<Vec<Buffer>, _>("no"));
@@ -262,7 +266,7 @@ fn pool_refused(sources: &Sources) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-fn name(sources: &Sources) -> Result<CheckOutcome> {
+fn name_is_what_fdinfo_shows(sources: &Sources) -> Result<CheckOutcome> {
     use std::os::fd::AsRawFd;
     let plan = plan(sources, "heap:system", vga()?)?;
     let buffer = sources
@@ -307,7 +311,7 @@ fn name(sources: &Sources) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-fn one_memory(sources: &Sources) -> Result<CheckOutcome> {
+fn planes_with_fds_of_one_dma_buf_share_it(sources: &Sources) -> Result<CheckOutcome> {
     let plan = plan(sources, "heap:system", vga()?)?;
     let buffer = sources
         .allocate(&plan)?
@@ -341,7 +345,7 @@ fn one_memory(sources: &Sources) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-fn bad_fd() -> Result<CheckOutcome> {
+fn fd_that_is_closed_or_has_no_file_is_refused() -> Result<CheckOutcome> {
     use covalent_alloc::buffer::{DescriptorError, DmabufError};
     use rustix::fs::{Mode, OFlags, open};
     // Safe Rust cannot pass a closed fd. An O_PATH fd is most similar to it: it refers to a path, and not to an open file.
@@ -390,7 +394,7 @@ pub(crate) fn has_display(card: &Card) -> bool {
         .is_ok_and(|resources| !resources.crtcs().is_empty())
 }
 
-fn threads(sources: &Sources, id: &str) -> Result<CheckOutcome> {
+fn hundred_threads_take_from_a_source(sources: &Sources, id: &str) -> Result<CheckOutcome> {
     let plan = plan(sources, id, Extent::new(64, 64)?)?;
     let failed = thread::scope(|scope| {
         let all: Vec<_> = (0..100)

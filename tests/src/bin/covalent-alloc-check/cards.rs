@@ -160,6 +160,7 @@ impl std::os::fd::AsFd for RawCard {
 
 impl drm::Device for RawCard {}
 
+/// Returns the card's first primary plane as a participant; `None` if the card drives no display.
 fn display(card: &Card) -> Result<Option<Participant>> {
     // Without DRM_CLIENT_CAP_UNIVERSAL_PLANES, GETPLANERESOURCES lists only overlay planes.
     let _ = card.set_client_capability(drm::ClientCapability::UniversalPlanes, true);

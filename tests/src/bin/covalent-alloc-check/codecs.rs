@@ -70,13 +70,13 @@ pub(crate) fn run(runner: &mut CheckRunner) {
         for fourcc in [Fourcc::RGB565, Fourcc::RGB888, Fourcc::BGR888] {
             runner.check(
                 &format!("codecs::vim2m_copies_{fourcc}_in_{}", source.id),
-                || copies(&sources, &source, fourcc),
+                || vim2m_copies_between_buffers(&sources, &source, fourcc),
             );
         }
         for fourcc in [Fourcc::YUV420, Fourcc::NV12, Fourcc::XRGB8888] {
             runner.check(
                 &format!("codecs::vicodec_round_trips_{fourcc}_in_{}", source.id),
-                || round_trip(&sources, &source, fourcc),
+                || vicodec_round_trips_a_picture(&sources, &source, fourcc),
             );
         }
     }
@@ -144,7 +144,11 @@ fn allocate_coded_buffer(sources: &Sources, extent: Extent) -> Result<Buffer> {
         .context("the source allocated no buffer")
 }
 
-fn copies(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<CheckOutcome> {
+fn vim2m_copies_between_buffers(
+    sources: &Sources,
+    source: &Source,
+    fourcc: Fourcc,
+) -> Result<CheckOutcome> {
     let device = Device::open(&node("vim2m", |_| true)?)?;
     let (output, capture) = queues(&device)?;
     let from = std::slice::from_ref(source);
@@ -168,7 +172,11 @@ fn copies(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<CheckOut
     Ok(CheckOutcome::Passed)
 }
 
-fn round_trip(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<CheckOutcome> {
+fn vicodec_round_trips_a_picture(
+    sources: &Sources,
+    source: &Source,
+    fourcc: Fourcc,
+) -> Result<CheckOutcome> {
     let from = std::slice::from_ref(source);
     let coded = allocate_coded_buffer(sources, Extent::new(4096, 1024)?)?;
     let device = Device::open(&encoder()?)?;

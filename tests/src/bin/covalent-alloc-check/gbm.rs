@@ -38,13 +38,13 @@ pub(crate) fn run(runner: &mut CheckRunner) {
         let name = gbm.identity().driver.clone();
         for source in sources.declarations() {
             runner.check(&format!("gbm::{name}_imports_from_{}", source.id), || {
-                import(&sources, gbm, formats, &source)
+                gbm_imports_from_a_source(&sources, gbm, formats, &source)
             });
         }
     }
 }
 
-fn import(
+fn gbm_imports_from_a_source(
     sources: &Sources,
     gbm: &Gbm,
     formats: &FormatSet,

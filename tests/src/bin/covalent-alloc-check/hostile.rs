@@ -27,6 +27,7 @@ struct BadDescriptor {
     refused: fn(&DescriptorError) -> bool,
 }
 
+/// Returns whether the error says that a plane is not inside the buffer.
 fn out_of_bounds(error: &DescriptorError) -> bool {
     matches!(
         error,
@@ -34,10 +35,12 @@ fn out_of_bounds(error: &DescriptorError) -> bool {
     )
 }
 
+/// Returns whether the error is about a stride.
 fn stride(error: &DescriptorError) -> bool {
     matches!(error, DescriptorError::Layout(LayoutError::Stride { .. }))
 }
 
+/// Returns whether the error is about the number of planes.
 fn count(error: &DescriptorError) -> bool {
     matches!(
         error,
@@ -45,6 +48,7 @@ fn count(error: &DescriptorError) -> bool {
     )
 }
 
+/// Returns a row of the table.
 const fn bad(
     name: &'static str,
     extent: (u32, u32),
@@ -62,6 +66,7 @@ const fn bad(
 }
 
 const VGA: (u32, u32) = (640, 480);
+/// Descriptors of buffers that must be refused.
 const BAD_DESCRIPTORS: &[BadDescriptor] = &[
     bad(
         "stride_below_a_row",
@@ -328,6 +333,7 @@ fn system_heap_buffer(sources: &Sources) -> Result<Buffer> {
     Ok(buffer)
 }
 
+/// Returns the description of a plane in linear memory.
 fn plane(fd: OwnedFd, offset_bytes: u64, stride_bytes: u32) -> PlaneDescriptor {
     PlaneDescriptor {
         fd,
@@ -336,6 +342,7 @@ fn plane(fd: OwnedFd, offset_bytes: u64, stride_bytes: u32) -> PlaneDescriptor {
     }
 }
 
+/// Imports the buffer's dma-buf again, with another description: each plane has an offset and a stride.
 fn describe(
     buffer: &Buffer,
     (width, height): (u32, u32),

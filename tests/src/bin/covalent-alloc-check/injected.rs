@@ -14,8 +14,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{CheckOutcome, CheckRunner};
 
+/// The node of vivid's camera, which fails on request.
 const CAMERA: &str = "/dev/video0";
 const BUFFERS: u32 = 4;
+/// The time limit to capture frames.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 pub(crate) fn run(runner: &mut CheckRunner) {
@@ -198,6 +200,7 @@ fn stream_through(stream: &mut Stream) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
+/// Opens the camera, and allocates buffers for it from the system heap.
 fn camera(sources: &Sources) -> Result<(Queue, Vec<Buffer>)> {
     let queue = Device::open(CAMERA.as_ref())?.queue(Direction::Capture)?;
     let mut request = Request {
@@ -215,6 +218,7 @@ fn camera(sources: &Sources) -> Result<(Queue, Vec<Buffer>)> {
     }
 }
 
+/// Sets a control of the camera, such as one that injects an error.
 pub(super) fn control(setting: &str) -> Result<()> {
     let output = Command::new("v4l2-ctl")
         .args(["-d", CAMERA, "-c", setting])
@@ -237,6 +241,7 @@ fn check_injected_error(answer: Result<(), Error>, expected: &str) -> Result<()>
     }
 }
 
+/// Queues all buffers.
 fn fill(stream: &mut Stream) -> Result<()> {
     for index in 0..stream.buffers().len() {
         stream.queue(index)?;
@@ -244,12 +249,14 @@ fn fill(stream: &mut Stream) -> Result<()> {
     Ok(())
 }
 
+/// Starts the stream, and captures `count` frames.
 fn stream(stream: &mut Stream, count: usize) -> Result<Vec<FrameInfo>> {
     fill(stream)?;
     stream.start()?;
     frames(stream, count)
 }
 
+/// Waits up to a second for a frame.
 fn wait(stream: &Stream) -> Result<()> {
     let mut fds = [PollFd::new(stream, PollFlags::IN)];
     let wait = Timespec {
@@ -260,6 +267,7 @@ fn wait(stream: &Stream) -> Result<()> {
     Ok(())
 }
 
+/// Captures `count` frames. Each buffer is queued again.
 fn frames(stream: &mut Stream, count: usize) -> Result<Vec<FrameInfo>> {
     let until = Instant::now() + TIMEOUT;
     let mut seen = Vec::new();

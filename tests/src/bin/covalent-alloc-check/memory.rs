@@ -222,6 +222,7 @@ fn changed_limit() -> Result<CheckOutcome> {
     outcome
 }
 
+/// Plans `count` buffers of this source for the CPU.
 fn plan(source: Source, count: u32) -> Result<Plan> {
     let extent: Extent = vga()?;
     let request = Request {
@@ -236,6 +237,7 @@ fn plan(source: Source, count: u32) -> Result<Plan> {
     }
 }
 
+/// Creates a memfd of four pages with these seals.
 fn memfd(seals: SealFlags) -> Result<OwnedFd> {
     let memfd = memfd_create("frame", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     ftruncate(&memfd, 4 * PAGE)?;

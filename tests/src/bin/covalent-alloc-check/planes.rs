@@ -24,10 +24,10 @@ pub(crate) fn run(runner: &mut CheckRunner) {
             kinds.extend(card.plane_kind(plane));
             let name = format!("planes::{}::plane_{}", path.display(), u32::from(plane));
             runner.check(&format!("{name}_takes_every_format_that_it_lists"), || {
-                formats(&sources, &card, plane)
+                plane_takes_every_format_that_it_lists(&sources, &card, plane)
             });
             runner.check(&format!("{name}_takes_its_sizes_and_no_others"), || {
-                largest(&sources, &card, plane)
+                plane_takes_its_sizes_and_no_others(&sources, &card, plane)
             });
         }
     }
@@ -37,7 +37,11 @@ pub(crate) fn run(runner: &mut CheckRunner) {
     });
 }
 
-fn formats(sources: &Sources, card: &Card, plane: plane::Handle) -> Result<CheckOutcome> {
+fn plane_takes_every_format_that_it_lists(
+    sources: &Sources,
+    card: &Card,
+    plane: plane::Handle,
+) -> Result<CheckOutcome> {
     let display = card.participant(plane)?;
     let listed = display
         .constraints()
@@ -80,7 +84,11 @@ fn formats(sources: &Sources, card: &Card, plane: plane::Handle) -> Result<Check
     Ok(CheckOutcome::Passed)
 }
 
-fn largest(sources: &Sources, card: &Card, plane: plane::Handle) -> Result<CheckOutcome> {
+fn plane_takes_its_sizes_and_no_others(
+    sources: &Sources,
+    card: &Card,
+    plane: plane::Handle,
+) -> Result<CheckOutcome> {
     let display = card.participant(plane)?;
     let image = &display.constraints().image;
     let (width, height) = (image.width.maximum, image.height.maximum);

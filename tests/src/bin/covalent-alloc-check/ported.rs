@@ -20,9 +20,10 @@ use super::{CheckOutcome, CheckRunner};
 const VGEM_FENCE_TIMEOUT: Duration = Duration::from_secs(10);
 const SLACK: Duration = Duration::from_secs(10);
 
+/// A check of one card.
 type Check = fn(&Card) -> Result<CheckOutcome>;
 
-const OF_CARDS: &[(&str, Check)] = &[
+const CARD_CHECKS: &[(&str, Check)] = &[
     ("own_export_is_imported_as_the_same_handle", self_import),
     (
         "export_imported_by_another_file_is_the_same_memory",
@@ -35,9 +36,10 @@ const OF_CARDS: &[(&str, Check)] = &[
     ("framebuffer_without_a_buffer_is_refused", addfb),
 ];
 
+/// A check of fences, which needs no card.
 type FenceCheck = fn() -> Result<CheckOutcome>;
 
-const OF_FENCES: &[(&str, FenceCheck)] = &[
+const FENCE_CHECKS: &[(&str, FenceCheck)] = &[
     ("exported_fence_excludes_fences_added_later", snapshot),
     ("exported_fence_waits_for_all_writers", several),
     ("writers_fence_replaces_no_readers", both_kinds),
@@ -50,25 +52,28 @@ pub(crate) fn run(runner: &mut CheckRunner) {
         .filter_map(|path| Card::open(path).ok())
         .collect();
     for card in &cards {
-        for (name, check) in OF_CARDS {
+        for (name, check) in CARD_CHECKS {
             runner.check(&format!("ported::{}::{name}", card.driver()), || {
                 check(card)
             });
         }
     }
-    for (name, check) in OF_FENCES {
+    for (name, check) in FENCE_CHECKS {
         runner.check(&format!("ported::dma_buf::{name}"), check);
     }
 }
 
+/// Allocates a dumb buffer of 64x64 pixels.
 fn dumb(card: &Card) -> Result<DumbBuffer> {
     Ok(card.create_dumb_buffer((64, 64), DrmFourcc::Xrgb8888, 32)?)
 }
 
+/// Exports a GEM handle as a dma-buf.
 fn export(card: &Card, handle: Handle) -> Result<OwnedFd> {
     Ok(card.buffer_to_prime_fd(handle, drm::CLOEXEC | drm::RDWR)?)
 }
 
+/// Returns the inode of a file.
 fn inode(fd: BorrowedFd<'_>) -> Result<u64> {
     Ok(File::from(fd.try_clone_to_owned()?).metadata()?.ino())
 }

@@ -59,6 +59,7 @@ pub(crate) fn allocations(sources: &Sources, id: &str, rounds: u32) -> Result<Ch
     })
 }
 
+/// Checks that framebuffers which are made and removed many times leave nothing.
 fn framebuffers(sources: &Sources, card: &Card) -> Result<CheckOutcome> {
     if !has_display(card) {
         return Ok(CheckOutcome::Skipped(
@@ -104,6 +105,7 @@ struct ResourceUsage {
 }
 
 impl ResourceUsage {
+    /// Returns the resources that are in use now.
     fn now() -> Result<Self> {
         let text = std::fs::read_to_string("/proc/self/statm")?;
         let pages = text

@@ -31,6 +31,7 @@ pub(crate) struct Allocation {
 }
 
 impl Backend<'_> {
+    /// Allocates the buffers of a plan.
     pub(crate) fn allocate(&self, plan: &Plan) -> Result<Allocation> {
         Ok(match self {
             Self::Neutral(sources) => Allocation {
@@ -78,6 +79,7 @@ impl Backend<'_> {
     }
 }
 
+/// A check of one source.
 type Property = fn(&Backend<'_>, &Source) -> Result<CheckOutcome>;
 
 macro_rules! suite {

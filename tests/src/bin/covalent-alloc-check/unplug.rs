@@ -18,21 +18,28 @@ use super::{CheckOutcome, CheckRunner, injected};
 pub(crate) fn run(runner: &mut CheckRunner) {
     runner.check(
         "unplug::driver_cannot_be_unloaded_while_its_memory_is_shared",
-        driver,
+        driver_cannot_be_unloaded_while_its_memory_is_shared,
     );
     for (name, driver, prefix) in DRIVERS {
         runner.check(
             &format!("unplug::{name}_that_is_unbound_is_reported_and_its_memory_stays"),
-            || card(name, driver.as_ref(), prefix),
+            || {
+                driver_that_is_unbound_is_reported_and_its_memory_stays(
+                    name,
+                    driver.as_ref(),
+                    prefix,
+                )
+            },
         );
     }
     // vivid cannot plug the camera in again, so this check runs last.
     runner.check(
         "unplug::camera_that_is_unplugged_before_the_import_is_reported",
-        camera,
+        camera_that_is_unplugged_before_the_import_is_reported,
     );
 }
 
+/// Allocates a buffer from a source whose id begins with `prefix`.
 fn allocate(prefix: &str) -> Result<(Sources, Plan, Buffer)> {
     let sources = Sources::discover();
     let mut request = Request::new(vga()?);
@@ -51,12 +58,13 @@ fn allocate(prefix: &str) -> Result<(Sources, Plan, Buffer)> {
     Ok((sources, plan, buffer))
 }
 
+/// Unloads a kernel module; returns false if it is in use.
 fn unload(module: &str) -> Result<bool> {
     let output = Command::new("modprobe").args(["-r", module]).output()?;
     Ok(output.status.success())
 }
 
-fn driver() -> Result<CheckOutcome> {
+fn driver_cannot_be_unloaded_while_its_memory_is_shared() -> Result<CheckOutcome> {
     let (sources, _, buffer) = allocate("dumb:vgem")?;
     // From here on only the dma-buf keeps the driver in use.
     drop(sources);
@@ -83,7 +91,11 @@ const DRIVERS: [(&str, &str, &str); 2] = [
     ("virtio_gpu", "/sys/bus/virtio/drivers/virtio_gpu", "virtio"),
 ];
 
-fn card(name: &str, driver: &Path, prefix: &str) -> Result<CheckOutcome> {
+fn driver_that_is_unbound_is_reported_and_its_memory_stays(
+    name: &str,
+    driver: &Path,
+    prefix: &str,
+) -> Result<CheckOutcome> {
     let address = std::fs::read_dir(driver)
         .into_iter()
         .flatten()
@@ -131,7 +143,7 @@ fn card(name: &str, driver: &Path, prefix: &str) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-fn camera() -> Result<CheckOutcome> {
+fn camera_that_is_unplugged_before_the_import_is_reported() -> Result<CheckOutcome> {
     let queue = Device::open("/dev/video0".as_ref())?.queue(Direction::Capture)?;
     let sources = Sources::discover();
     let mut request = Request::new(vga()?);

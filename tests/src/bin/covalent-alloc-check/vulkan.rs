@@ -34,7 +34,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
 
 /// Runs the same checks with the validation layer, and checks that the layer detects a hazard.
 pub(crate) fn run_validated(runner: &mut CheckRunner) {
-    let (vulkan, complaints) = match Vulkan::load_validated() {
+    let (vulkan, validation_messages) = match Vulkan::load_validated() {
         Ok(loaded) => loaded,
         Err(error) => {
             runner.check(
@@ -48,8 +48,8 @@ pub(crate) fn run_validated(runner: &mut CheckRunner) {
     sources.add_vulkan(&vulkan);
     drop(vulkan);
     run_with(runner, &sources);
-    let silent = |complaints: &ValidationMessages| -> Result<CheckOutcome> {
-        let messages = complaints.take();
+    let silent = |validation_messages: &ValidationMessages| -> Result<CheckOutcome> {
+        let messages = validation_messages.take();
         ensure!(
             messages.is_empty(),
             "the validation layer reports: {}",
@@ -58,12 +58,12 @@ pub(crate) fn run_validated(runner: &mut CheckRunner) {
         Ok(CheckOutcome::Passed)
     };
     runner.check("vulkan::validation_layer_reports_nothing", || {
-        silent(&complaints)
+        silent(&validation_messages)
     });
-    runner.check("vulkan::validation_layer_detects_a_planted_hazard", || {
+    runner.check("vulkan::validation_layer_detects_a_write_hazard", || {
         for gpu in sources.gpus() {
             gpu.submit_write_hazard()?;
-            let messages = complaints.take();
+            let messages = validation_messages.take();
             ensure!(
                 messages
                     .iter()
@@ -77,10 +77,11 @@ pub(crate) fn run_validated(runner: &mut CheckRunner) {
     });
     drop(sources);
     runner.check("vulkan::validation_layer_reports_no_leak", || {
-        silent(&complaints)
+        silent(&validation_messages)
     });
 }
 
+/// Runs the checks on the Vulkan devices of these sources.
 fn run_with(runner: &mut CheckRunner, sources: &Sources) {
     let on_processor: Vec<&Gpu> = sources.gpus().filter(|gpu| gpu.is_cpu()).collect();
     runner.check("vulkan::machine_has_one_cpu_driver", || {
@@ -124,14 +125,14 @@ fn run_with(runner: &mut CheckRunner, sources: &Sources) {
         }
         runner.check(
             "vulkan::planes_of_two_dma_bufs_are_disjoint_or_refused",
-            || disjoint(sources, gpu),
+            || planes_of_two_dma_bufs_are_disjoint_or_refused(sources, gpu),
         );
         runner.check("vulkan::buffer_that_is_too_small_is_refused", || {
-            too_small(sources, gpu)
+            buffer_that_is_too_small_is_refused(sources, gpu)
         });
         runner.check(
             "vulkan::image_is_imported_twice_and_outlives_its_buffer",
-            || twice(sources, gpu),
+            || image_is_imported_twice_and_outlives_its_buffer(sources, gpu),
         );
         runner.check("vulkan::two_images_lie_in_one_dma_buf", || {
             suballocated(sources, gpu)
@@ -152,6 +153,7 @@ fn sizes() -> Result<[(Extent, u32); 3]> {
     ])
 }
 
+/// Checks that the CPU and the device read each other's pixels in the source's buffers, in three sizes.
 fn both_ways(
     sources: &Sources,
     gpu: &Gpu,
@@ -197,6 +199,7 @@ fn both_ways(
     Ok(CheckOutcome::Passed)
 }
 
+/// Checks that the CPU and the device read each other's pixels in a buffer of this plan.
 fn exchange(sources: &Sources, gpu: &Gpu, plan: &Plan) -> Result<()> {
     let buffer = sources
         .allocate(plan)?
@@ -210,6 +213,7 @@ fn exchange(sources: &Sources, gpu: &Gpu, plan: &Plan) -> Result<()> {
     same(&read(&buffer)?, &second).context("the CPU must read the pixels that the device wrote")
 }
 
+/// Plans a picture for the CPU from the source `id`; with `apart`, each plane has a dma-buf of its own.
 fn plan_from(sources: &Sources, id: &str, fourcc: Fourcc, apart: bool) -> Result<Plan> {
     let mut writer = processor(fourcc);
     if apart {
@@ -225,7 +229,10 @@ fn plan_from(sources: &Sources, id: &str, fourcc: Fourcc, apart: bool) -> Result
     }
 }
 
-fn disjoint(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
+fn planes_of_two_dma_bufs_are_disjoint_or_refused(
+    sources: &Sources,
+    gpu: &Gpu,
+) -> Result<CheckOutcome> {
     let participant = gpu.participant(vga()?, Some(Fourcc::NV12))?;
     let formats = participant
         .constraints()
@@ -273,7 +280,7 @@ fn disjoint(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     }
 }
 
-fn too_small(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
+fn buffer_that_is_too_small_is_refused(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     let plan = plan_from(sources, "heap:system", Fourcc::R8, false)?;
     let buffer = sources
         .allocate(&plan)?
@@ -301,7 +308,10 @@ fn too_small(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-fn twice(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
+fn image_is_imported_twice_and_outlives_its_buffer(
+    sources: &Sources,
+    gpu: &Gpu,
+) -> Result<CheckOutcome> {
     let plan = plan_from(sources, "heap:system", Fourcc::XRGB8888, false)?;
     let buffer = sources
         .allocate(&plan)?

@@ -112,6 +112,7 @@ pub(crate) fn open_port() -> io::Result<File> {
     }
 }
 
+/// Returns the device node of the port to the host; `None` while there is no such port.
 fn port_node() -> io::Result<Option<PathBuf>> {
     let entries = match fs::read_dir("/sys/class/virtio-ports") {
         Ok(entries) => entries,
@@ -213,6 +214,7 @@ fn uptime() -> Duration {
     Duration::try_from(now).unwrap_or_default()
 }
 
+/// Loads a kernel module with its options.
 fn load(module: &Module) -> Result<(), String> {
     let mut arguments = vec!["--", module.name.as_str()];
     arguments.extend(module.options.iter().map(String::as_str));
@@ -241,6 +243,7 @@ fn mount_peers() -> Result<(), String> {
     run("cp", &["-a", "--update=none", &configuration, "/etc/"])
 }
 
+/// Mounts the folder for results: the host's shared folder, or a file system in memory.
 fn mount_out(shared: bool) -> io::Result<()> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     if shared {
@@ -252,10 +255,12 @@ fn mount_out(shared: bool) -> io::Result<()> {
     }
 }
 
+/// Mounts a file system that needs no device.
 fn mounted(kind: &str, target: &str, flags: MountFlags, data: &str) -> io::Result<()> {
     mounted_from(kind, kind, target, flags, data)
 }
 
+/// Mounts a file system, and creates its folder if that is missing.
 fn mounted_from(
     source: &str,
     kind: &str,
@@ -279,6 +284,7 @@ fn mounted_from(
     }
 }
 
+/// Runs a program; the error contains its output.
 fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
     let output = Command::new(program)
         .args(arguments)
@@ -299,10 +305,12 @@ fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
     ))
 }
 
+/// Returns the error with the operation in its text.
 fn with_operation(error: io::Error, operation: &str) -> io::Error {
     io::Error::new(error.kind(), format!("{operation}: {error}"))
 }
 
+/// Returns the text of an error.
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn error_text(error: io::Error) -> String {
     error.to_string()

@@ -39,6 +39,7 @@ pub(crate) struct Command {
     status: Option<Status>,
 }
 
+/// A stream of the command's output.
 #[derive(Debug)]
 struct Output {
     stream: Stream,
@@ -310,10 +311,12 @@ impl Command {
     }
 }
 
+/// Returns whether the word contains a zero byte, which no argument can contain.
 fn has_nul(word: &OsString) -> bool {
     word.as_encoded_bytes().contains(&0)
 }
 
+/// Returns the environment of commands.
 fn environment() -> [(&'static str, &'static str); 9] {
     [
         ("PATH", PATH),
@@ -328,6 +331,7 @@ fn environment() -> [(&'static str, &'static str); 9] {
     ]
 }
 
+/// Makes pipes for stdin, stdout and stderr.
 fn pipes() -> io::Result<PipeEnds> {
     let (stdin, input) = pipe_with(PipeFlags::CLOEXEC)?;
     let (out, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -342,6 +346,7 @@ fn pipes() -> io::Result<PipeEnds> {
     })
 }
 
+/// Makes a pseudoterminal for all three streams.
 fn terminal(window: Window) -> io::Result<PipeEnds> {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
     grantpt(&master)?;
@@ -359,6 +364,7 @@ fn terminal(window: Window) -> io::Result<PipeEnds> {
     })
 }
 
+/// Sets the size of a terminal.
 fn set_size(terminal: impl AsFd, window: Window) -> rustix::io::Result<()> {
     tcsetwinsize(
         terminal,

@@ -56,6 +56,7 @@ impl Group {
     }
 }
 
+/// Removes a control group and those inside it; returns false if a process of the group has not ended yet.
 fn remove(folder: &Path) -> bool {
     // A command may have created control groups inside its own group, which are removed first.
     if let Ok(entries) = fs::read_dir(folder) {

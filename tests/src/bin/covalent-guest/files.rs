@@ -35,6 +35,7 @@ pub(crate) fn get(words: &[OsString]) -> ExitCode {
     report("read", path, result.map(|_| ()))
 }
 
+/// Writes stdin to a file, which is replaced at once.
 fn write(path: &Path, mode: u32) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;

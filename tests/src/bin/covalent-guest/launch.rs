@@ -54,6 +54,7 @@ pub(crate) fn run(words: &[OsString]) -> ExitCode {
     })
 }
 
+/// Makes this process a session in its control group, with its terminal and folder. The error names the operation.
 fn prepare(group: &OsStr, terminal: bool, folder: &OsStr) -> Result<(), (String, io::Error)> {
     rustix::process::setsid().map_err(|errno| ("begin a session".to_owned(), errno.into()))?;
     if terminal {

@@ -52,6 +52,7 @@ fn on_stdin() -> ExitCode {
     }
 }
 
+/// Runs as the init process of the guest, and then powers the guest off.
 fn first_process() -> ExitCode {
     if let Err(error) = guest() {
         // The host shows the console's log when a guest ends unexpectedly.
@@ -64,6 +65,7 @@ fn first_process() -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Mounts the file systems, and serves the host until it sends `PowerOff` or closes the port.
 fn guest() -> io::Result<()> {
     boot::mount_early()?;
     let port = boot::open_port()?;

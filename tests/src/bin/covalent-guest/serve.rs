@@ -80,6 +80,7 @@ impl Server {
         result
     }
 
+    /// Handles messages, and forwards output of commands, until the host sends `PowerOff` or closes the port.
     fn serve(&mut self, prepare: &mut Option<PrepareWith>) -> io::Result<()> {
         loop {
             for (watched, ready) in self.wait()? {
@@ -164,16 +165,17 @@ impl Server {
                     let answer = match prepare.take() {
                         Some(prepare) => prepare(&wanted)
                             .map_or_else(|reason| ToHost::Refused { reason }, ToHost::Ready),
-                        None => complaint("the guest is prepared already"),
+                        None => protocol_error("the guest is prepared already"),
                     };
                     self.send(&answer)?;
                 }
                 Ok(Some(message)) => self.handle(message)?,
-                Err(error) => self.send(&complaint(&error.to_string()))?,
+                Err(error) => self.send(&protocol_error(&error.to_string()))?,
             }
         }
     }
 
+    /// Does what a message asks for. A message that cannot be handled is reported to the host.
     fn handle(&mut self, message: ToGuest) -> io::Result<()> {
         let result = match message {
             ToGuest::Start { id, exec } => return self.start(id, &exec),
@@ -213,7 +215,7 @@ impl Server {
         };
         match result {
             Ok(()) => Ok(()),
-            Err(words) => self.send(&complaint(&words)),
+            Err(words) => self.send(&protocol_error(&words)),
         }
     }
 
@@ -226,9 +228,10 @@ impl Server {
         self.commands.get_mut(&id).map_or(Ok(()), action)
     }
 
+    /// Starts a command. If that fails, the command ends at once with the error on its stderr.
     fn start(&mut self, id: u32, exec: &Exec) -> io::Result<()> {
         if self.commands.contains_key(&id) {
-            return self.send(&complaint(&format!("command {id} is already running")));
+            return self.send(&protocol_error(&format!("command {id} is already running")));
         }
         match Command::start(id, exec, self.groups.as_ref()) {
             Ok(command) => {
@@ -250,6 +253,7 @@ impl Server {
         }
     }
 
+    /// Sends output of a command to the host.
     fn forward(&mut self, id: u32, stream: Stream) -> io::Result<()> {
         let Some(command) = self.commands.get_mut(&id) else {
             return Ok(());
@@ -304,6 +308,7 @@ impl Server {
         Ok(())
     }
 
+    /// Tells the host that the command took `bytes` bytes of its input, so that the host sends more.
     fn send_taken(&mut self, id: u32, bytes: usize) -> io::Result<()> {
         match u32::try_from(bytes) {
             Ok(bytes) if bytes > 0 => self.send(&ToHost::Taken { id, bytes }),
@@ -311,6 +316,7 @@ impl Server {
         }
     }
 
+    /// Queues a message for the host.
     fn send(&mut self, message: &ToHost) -> io::Result<()> {
         match encode(message) {
             Ok(frame) => self.backlog.extend(frame),
@@ -319,6 +325,7 @@ impl Server {
         self.flush()
     }
 
+    /// Writes as much of the queued messages as the port accepts.
     fn flush(&mut self) -> io::Result<()> {
         let mut written = 0;
         while written < self.backlog.len() {
@@ -336,7 +343,7 @@ impl Server {
 }
 
 /// Returns the message that reports an error to the host.
-fn complaint(words: &str) -> ToHost {
+fn protocol_error(words: &str) -> ToHost {
     ToHost::ProtocolError {
         message: words.to_owned(),
     }

@@ -96,6 +96,7 @@ fn check_unsupported(error: &VulkanError) -> Result<RowOutcome> {
     Ok(RowOutcome::PassedWithNote(names.join(", ")))
 }
 
+/// Checks the device of an application that the crate adopts.
 fn on_device(machine: &TestMachine, rows: &mut Rows, engine: &Arc<Engine>) {
     let gpu = match engine.adopt(Capabilities::IMAGES) {
         Ok(gpu) => gpu,
@@ -174,8 +175,8 @@ fn on_device(machine: &TestMachine, rows: &mut Rows, engine: &Arc<Engine>) {
         || expect_no_messages(engine),
     );
     rows.row(
-        format!("an engine on {device} gets a message of a planted hazard"),
-        || planted(engine, &gpu),
+        format!("an engine on {device} gets a message of a deliberate write hazard"),
+        || check_hazard_is_reported(engine, &gpu),
     );
     rows.row(
         format!("an engine on {device} can use its device after Covalent"),
@@ -197,7 +198,7 @@ fn on_device(machine: &TestMachine, rows: &mut Rows, engine: &Arc<Engine>) {
 
 /// Checks that the validation layer reports a hazard on the engine's device. If the layer reported no hazards, every other row
 /// would pass.
-fn planted(engine: &Engine, gpu: &Gpu) -> Result<RowOutcome> {
+fn check_hazard_is_reported(engine: &Engine, gpu: &Gpu) -> Result<RowOutcome> {
     gpu.submit_write_hazard()?;
     let messages = engine.validation_messages.take();
     if !Engine::has_layer() {
@@ -230,10 +231,12 @@ fn expect_no_messages(engine: &Engine) -> Result<RowOutcome> {
     Ok(RowOutcome::Passed)
 }
 
+/// Returns the size of the pictures.
 fn size() -> Result<Extent> {
     Ok(Extent::new(320, 48)?)
 }
 
+/// Returns the first of the allocated buffers.
 fn first_buffer(buffers: &[Buffer]) -> Result<&Buffer> {
     buffers.first().context("the source allocated no buffer")
 }
@@ -255,6 +258,7 @@ struct Memory<'a> {
 }
 
 impl Memory<'_> {
+    /// Allocates buffers for the device and the CPU, and calls `act` with them.
     fn with(
         &self,
         purpose: Purpose,

@@ -41,6 +41,7 @@ impl Properties {
         })
     }
 
+    /// Adds a property to a request.
     fn set(&self, request: &mut AtomicModeReq, name: &str, value: u64) -> Result<()> {
         let handle = self
             .by_name
@@ -96,6 +97,7 @@ impl Display {
         })
     }
 
+    /// Takes the first connected display of the card that has a mode which `choose` returns.
     fn take_mode(card: &Card, choose: impl Fn(&[Mode]) -> Option<Mode>) -> Result<Option<Self>> {
         let capable = [
             ClientCapability::UniversalPlanes,
@@ -245,6 +247,7 @@ impl Display {
         Ok(false)
     }
 
+    /// Returns the request that shows a framebuffer, when the fence is signalled.
     fn request(
         &self,
         framebuffer: &Framebuffer,
@@ -281,6 +284,7 @@ impl Display {
         Ok(request)
     }
 
+    /// Switches the display off.
     fn off(&self) -> Result<()> {
         let mut request = AtomicModeReq::new();
         self.of_plane.set(&mut request, "FB_ID", 0)?;

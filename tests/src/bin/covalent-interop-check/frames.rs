@@ -87,8 +87,10 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     }
 }
 
+/// A scenario with the Vulkan device of this index and a number of frames.
 type Scenario = fn(&TestMachine, usize, &SyncDevice, u64) -> Result<RowOutcome>;
 
+/// Returns whether frames can be exchanged with this Vulkan device.
 fn is_usable(machine: &TestMachine, device_index: usize) -> bool {
     let Some((gpu, _)) = machine.gpus.get(device_index) else {
         return false;
@@ -97,10 +99,12 @@ fn is_usable(machine: &TestMachine, device_index: usize) -> bool {
     gpu.is_cpu() && matches!(source, Ok(Some(_))) || plan_images(machine, gpu).is_ok()
 }
 
+/// Returns the size of the frames.
 fn size() -> Result<Extent> {
     Ok(Extent::new(63, 17)?)
 }
 
+/// Plans frames in XRGB8888 that the device allocates.
 fn plan_images(machine: &TestMachine, gpu: &Gpu) -> Result<Box<covalent_alloc::solve::Plan>> {
     let extent = size()?;
     let source = gpu
@@ -144,6 +148,7 @@ pub(crate) fn serve(machine: &TestMachine, word: &str, device_index: usize) -> R
     run_role(machine, word, device_index)
 }
 
+/// Starts the other process: the producer or the consumer, as `word` says.
 fn start_peer(word: &str, device_index: usize) -> Result<Peer> {
     Peer::start(&["--role", word, "--place", &device_index.to_string()])
 }
@@ -153,6 +158,7 @@ fn start_peer(word: &str, device_index: usize) -> Result<Peer> {
 #[error("the other process has ended")]
 struct PeerGone;
 
+/// Sends `count` frames, and checks that no resources are leaked.
 fn undisturbed(
     machine: &TestMachine,
     device_index: usize,
@@ -217,6 +223,7 @@ fn random_below(below: u64) -> Result<u64> {
     Ok(u64::from_ne_bytes(bytes) % below)
 }
 
+/// Kills the consumer several times, and checks that the producer notices it and leaks no fds.
 fn consumer_killed(
     machine: &TestMachine,
     device_index: usize,
@@ -402,6 +409,7 @@ fn draw_frame(image: &Image, number: u64, point: &Point) -> Result<()> {
     Ok(point.signal()?)
 }
 
+/// Returns the pixels of a frame: each contains the frame's number.
 fn frame_pixels(number: u64) -> Result<Vec<u8>> {
     let word = u32::try_from(number)?.to_le_bytes();
     let extent = size()?;
@@ -417,6 +425,7 @@ struct Consumer {
 }
 
 impl Consumer {
+    /// Receives the buffers and the timelines of the producer.
     fn receive_buffers(gpu: &Gpu, device: &SyncDevice, socket: &Socket) -> Result<Self> {
         let mut images = Vec::new();
         loop {

@@ -39,6 +39,7 @@ impl Drop for HdmiLoopback {
     }
 }
 
+/// Calls `v4l2-ctl` with these arguments for the device.
 fn control(node: &str, words: &[&str]) -> Result<()> {
     let output = Command::new("v4l2-ctl")
         .args(["-d", node])
@@ -74,7 +75,8 @@ pub(crate) fn find() -> Option<HdmiLoopback> {
 }
 
 impl HdmiLoopback {
-    /// Connects the camera to the output and sets the timings of 640x480 on both. QUERY_DV_TIMINGS of the input would report 720p.
+    /// Connects the camera to the output and sets the timings of 640x480 on both. QUERY_DV_TIMINGS of the input would report
+    /// 720p.
     fn connect(&self) -> Result<()> {
         control(
             &self.capture,

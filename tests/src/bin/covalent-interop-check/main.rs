@@ -45,7 +45,7 @@ use test_machine::{TestMachine, TestOptions};
 /// Checks buffer sharing between Vulkan and the other drivers of this machine.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Run only these behaviours.
+    /// Run only the checks of these behaviours, such as vulkan_to_kms; without any, run all checks.
     behaviours: Vec<String>,
     /// Print one JSON array of all rows; the lines of the rows are printed on standard error.
     #[arg(long)]
@@ -91,6 +91,7 @@ enum Role {
 }
 
 impl Arguments {
+    /// Returns whether the behaviour is to be checked, according to the arguments.
     fn wants(&self, behaviour: &str) -> bool {
         self.behaviours.is_empty() || self.behaviours.iter().any(|wanted| wanted == behaviour)
     }
@@ -178,6 +179,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     })
 }
 
+/// The rows of one behaviour.
 type Behaviour = fn(&TestMachine, &mut Rows);
 
 /// Runs all rows in the child process, except the first `done` rows.
@@ -219,9 +221,9 @@ fn attempt(arguments: &Arguments, done: usize) {
             rows.skip("a device that takes no part", why);
         }
         behaviour(&machine, &mut rows);
-        if let Some(complaints) = &machine.complaints {
+        if let Some(validation_messages) = &machine.validation_messages {
             rows.row("validation layer reports nothing", || {
-                test_machine::expect_no_complaints(complaints)
+                test_machine::expect_no_messages(validation_messages)
             });
         }
     }
@@ -229,15 +231,16 @@ fn attempt(arguments: &Arguments, done: usize) {
     send_to_parent(&ParentMessage::Done);
 }
 
-/// Checks that the validation layer reports a planted hazard, and that it reports nothing after all devices are destroyed.
+/// Checks that the validation layer reports a deliberate write hazard, and that it reports nothing after all devices are
+/// destroyed.
 fn validated(machine: TestMachine, rows: &mut Rows) {
-    let Some(complaints) = machine.complaints.clone() else {
+    let Some(validation_messages) = machine.validation_messages.clone() else {
         return;
     };
-    rows.row("validation layer detects a planted hazard", || {
+    rows.row("validation layer detects a deliberate write hazard", || {
         for (gpu, _) in &machine.gpus {
             gpu.submit_write_hazard()?;
-            let messages = complaints.take();
+            let messages = validation_messages.take();
             ensure!(
                 messages
                     .iter()
@@ -251,6 +254,6 @@ fn validated(machine: TestMachine, rows: &mut Rows) {
     });
     drop(machine);
     rows.row("validation layer reports no leak", || {
-        test_machine::expect_no_complaints(&complaints)
+        test_machine::expect_no_messages(&validation_messages)
     });
 }

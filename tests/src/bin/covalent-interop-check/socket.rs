@@ -12,7 +12,7 @@ use rustix::net::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The most fds in one message: those of four planes in separate dma-bufs, and of two timelines, fit.
+/// The maximum number of fds in one message: those of four planes in separate dma-bufs, and of two timelines, fit.
 const FDS: usize = 8;
 
 /// The longest message, in bytes.

@@ -42,6 +42,7 @@ pub(crate) fn run_rows(words: &[String], mut print_row: impl FnMut(Row)) -> Resu
 /// The behaviour and the name of the row that has begun but not ended, and the caveats of its plan.
 type RowInProgress = Option<((String, String), Option<String>)>;
 
+/// Starts the child process that runs the rows after the first `done` rows.
 fn start(words: &[String], done: usize) -> Result<Child> {
     Command::new("/proc/self/exe")
         .args(words)
@@ -91,6 +92,7 @@ fn forward_rows(
     }
 }
 
+/// Reads the lines that the child prints, in a thread.
 fn lines(child: &mut Child) -> Result<Receiver<String>> {
     let out = child
         .stdout

@@ -32,7 +32,7 @@ pub(crate) struct TestMachine {
     /// The number of frames that two processes exchange.
     pub(crate) frames: u64,
     /// The messages of the validation layer; `None` if the layer is not loaded.
-    pub(crate) complaints: Option<ValidationMessages>,
+    pub(crate) validation_messages: Option<ValidationMessages>,
 }
 
 /// The options that select the devices to open and the rows to run.
@@ -58,6 +58,7 @@ pub(crate) enum PlanResult {
 }
 
 impl TestMachine {
+    /// Opens all sources and Vulkan devices of the machine.
     pub(crate) fn open(options: &TestOptions) -> Self {
         let mut sources = Sources::discover();
         #[cfg(feature = "gbm")]
@@ -66,14 +67,15 @@ impl TestMachine {
         }
         let mut lacking = Vec::new();
         let loaded = if options.validated {
-            Vulkan::load_validated().map(|(vulkan, complaints)| (vulkan, Some(complaints)))
+            Vulkan::load_validated()
+                .map(|(vulkan, validation_messages)| (vulkan, Some(validation_messages)))
         } else {
             Vulkan::load().map(|vulkan| (vulkan, None))
         };
         let mut validation = None;
         match loaded {
-            Ok((vulkan, complaints)) => {
-                validation = complaints;
+            Ok((vulkan, validation_messages)) => {
+                validation = validation_messages;
                 sources.add_vulkan(&vulkan);
             }
             Err(error) => lacking.push(error.to_string()),
@@ -97,7 +99,7 @@ impl TestMachine {
             lacking,
             full: options.full,
             frames: options.frames,
-            complaints: validation,
+            validation_messages: validation,
         }
     }
 
@@ -167,8 +169,8 @@ impl TestMachine {
 }
 
 /// Fails the row if the validation layer has reported something since the last call.
-pub(crate) fn expect_no_complaints(complaints: &ValidationMessages) -> Result<RowOutcome> {
-    let messages = complaints.take();
+pub(crate) fn expect_no_messages(validation_messages: &ValidationMessages) -> Result<RowOutcome> {
+    let messages = validation_messages.take();
     ensure!(
         messages.is_empty(),
         "the validation layer reports: {}",

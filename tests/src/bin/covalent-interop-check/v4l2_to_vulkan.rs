@@ -17,7 +17,8 @@ use super::exchange::{self, expect_pending, expect_ready, pixels_when_done, subm
 use super::rows::{RowOutcome, Rows};
 use super::test_machine::{PlanResult, TestMachine, classify};
 
-/// The most cameras that are used. One camera of the guest supports scattered memory; another camera needs contiguous memory.
+/// The maximum number of cameras that are used. One camera of the guest supports scattered memory; another camera needs
+/// contiguous memory.
 const CAMERAS: usize = 4;
 
 /// Returns the smallest size of vivid's webcam input. Its strides are no powers of two.
@@ -81,6 +82,7 @@ pub(crate) fn cameras() -> Vec<String> {
         .collect()
 }
 
+/// Streams from a camera into a buffer that the device has imported, and calls `check`.
 fn streamed(
     machine: &TestMachine,
     gpu: &Gpu,

@@ -52,6 +52,7 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
 /// A function that returns a source of buffers of the given size; `None` if there is no such source.
 type SourceForSize<'a> = &'a dyn Fn(Extent) -> Result<Option<Source>>;
 
+/// Checks that the CPU, the device and GBM read each other's pixels in a buffer of `memory`.
 fn shared(
     machine: &TestMachine,
     gpu: &Gpu,
@@ -74,6 +75,7 @@ fn shared(
     machine.with_buffer(planned, |buffer| all_see(gpu, gbm, buffer))
 }
 
+/// Returns the CPU, the device and GBM as participants.
 fn participants(
     gpu: &Gpu,
     gbm: &Gbm,

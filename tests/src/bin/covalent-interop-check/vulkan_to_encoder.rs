@@ -103,6 +103,7 @@ fn check_encoded_picture(
     classify(&plan, attempt())
 }
 
+/// Decodes `used` bytes of coded data, and returns the picture.
 fn decode(
     sources: &Sources,
     machine: &TestMachine,
@@ -125,6 +126,7 @@ fn decode(
     read(picture)
 }
 
+/// Allocates the buffers into which the decoder writes.
 fn allocate_pictures(
     sources: &Sources,
     machine: &TestMachine,
@@ -151,6 +153,7 @@ fn allocate_coded_buffer(machine: &TestMachine) -> Result<Buffer> {
     .context("the source allocated no buffer")
 }
 
+/// Allocates buffers for these participants from a dma-heap.
 fn heap(
     sources: &Sources,
     machine: &TestMachine,

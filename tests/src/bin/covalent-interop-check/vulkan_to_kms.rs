@@ -73,6 +73,7 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     }
 }
 
+/// Plans a buffer that the device draws and the display shows.
 fn plan(machine: &TestMachine, gpu: &Gpu, display: &Display, fourcc: Fourcc) -> Result<PlanResult> {
     let extent = display.extent()?;
     let mut shown = display.card.participant(display.plane)?;

@@ -69,6 +69,7 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     }
 }
 
+/// A function that draws pixels into an image.
 type Draw<'a> = &'a dyn Fn(&Image, &[Vec<u8>]) -> Result<()>;
 
 /// Draws after a pending fence, and waits until the device's work is complete, because a V4L2 queue does not wait for fences.
@@ -84,6 +85,7 @@ fn draw_after_fence(image: &Image, pixels: &[Vec<u8>]) -> Result<()> {
     Ok(())
 }
 
+/// Checks that the device's picture arrives unchanged through vim2m.
 fn sent(machine: &TestMachine, gpu: &Gpu, fourcc: Fourcc, draw: Draw<'_>) -> Result<RowOutcome> {
     let device = Device::open(&node(DRIVER, |_| true)?)?;
     let (output, capture) = queues(&device)?;

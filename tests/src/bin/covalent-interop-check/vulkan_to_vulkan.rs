@@ -100,8 +100,10 @@ fn modifiers(
     }
 }
 
+/// An exchange of pictures between this process and the peer.
 type Exchange = fn(Pair<'_>, &Image, &Peer) -> Result<RowOutcome>;
 
+/// Calls [`shared`], if both devices can wait for fences.
 fn after_pending(
     machine: &TestMachine,
     pair: Pair<'_>,
@@ -154,11 +156,13 @@ fn shared(
     outcome
 }
 
+/// Sends the buffer to the peer, which imports it into the device of this index.
 fn sent(buffer: &Buffer, device: usize, peer: &Peer) -> Result<()> {
     let (buffer, fds) = BufferDescription::of(buffer)?;
     peer.expect_done(&PeerRequest::Import { device, buffer }, &fds)
 }
 
+/// Returns a pattern for the image.
 fn pixels(image: &Image, seed: usize) -> Result<Vec<Vec<u8>>> {
     let layout = image.buffer().layout();
     pattern_of(layout.extent(), layout.format().fourcc, seed)
@@ -185,6 +189,7 @@ fn begin_write_after(image: &Image, sw_sync: &SwSyncTimeline, seed: usize) -> Re
     Ok(writing)
 }
 
+/// Exports the completion of a pending write.
 fn exported(writing: &mut PendingCopy) -> Result<Fence> {
     writing
         .submitted()
@@ -323,6 +328,7 @@ fn own_timeline(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<RowOutcome
     Ok(RowOutcome::Passed)
 }
 
+/// Returns the outcome of a row that has passed, with a note if a helper thread had to wait for the device.
 fn completion_note(from_helper: bool, what: &str) -> RowOutcome {
     if from_helper {
         RowOutcome::PassedWithNote(format!(

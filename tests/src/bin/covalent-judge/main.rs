@@ -59,6 +59,7 @@ struct ProcessDmabufs {
     mappings: Vec<maps::FrameMapping>,
 }
 
+/// Prints a value as JSON.
 fn print(value: &impl Serialize) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     serde_json::to_writer(&mut out, value)?;

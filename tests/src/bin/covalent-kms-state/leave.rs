@@ -29,6 +29,7 @@ struct State<'a> {
 }
 
 impl State<'_> {
+    /// Returns a property of an object by its name.
     fn property(&self, object: impl ResourceHandle, name: &str) -> Option<(Handle, ValueType)> {
         let values = self.card.get_properties(object).ok()?;
         values.into_iter().find_map(|(handle, _)| {
@@ -38,6 +39,7 @@ impl State<'_> {
         })
     }
 
+    /// Adds a property to the state that is left.
     fn set(&mut self, object: impl ResourceHandle, name: &str, value: u64) -> anyhow::Result<()> {
         let (handle, _) = self
             .property(object, name)
@@ -46,6 +48,7 @@ impl State<'_> {
         Ok(())
     }
 
+    /// Commits the state.
     fn commit(&self, flags: AtomicCommitFlags) -> io::Result<()> {
         let mut request = AtomicModeReq::new();
         for (object, handle, value) in &self.values {

@@ -27,8 +27,8 @@ struct Arguments {
 enum Verb {
     /// Print the properties of all planes, CRTCs and connectors as JSON.
     Print,
-    /// Show a magenta picture, overlays and a cursor, and set every property that changes colours or places; print what was set as JSON,
-    /// give up being DRM master, and keep the framebuffers until standard input ends.
+    /// Show a magenta picture, overlays and a cursor, and set every property that changes colours or places; print what was set
+    /// as JSON, give up being DRM master, and keep the framebuffers until standard input ends.
     Leave,
 }
 

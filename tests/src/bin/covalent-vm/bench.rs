@@ -12,7 +12,7 @@ use covalent_alloc::files::replace;
 use covalent_tests::bench::{PipelineCosts, Row, Rows, Scenario, Subject, draw, measure};
 use covalent_tests::vm::accel::Accelerator;
 use covalent_tests::vm::config::{Config, Memory, Size};
-use covalent_tests::vm::guest::{Boot, Guest};
+use covalent_tests::vm::guest::{BootOptions, Guest};
 use covalent_tests::vm::progress::Progress;
 use covalent_tests::vm::{build, image, platform::Platform};
 
@@ -110,7 +110,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let named = || format!("the folder of the results, {}", arguments.out.display());
     fs::create_dir_all(&arguments.out).with_context(named)?;
 
-    let mut boot = Boot::new(Config::Virtio, &programs);
+    let mut boot = BootOptions::new(Config::Virtio, &programs);
     boot.machine.memory = "3G".parse::<Memory>().map_err(anyhow::Error::msg)?;
     boot.machine.size = SIZE;
     let step = progress.step("boot the guest");
@@ -203,6 +203,7 @@ fn versions(guest: &Guest) -> anyhow::Result<BTreeMap<String, String>> {
     Ok(versions)
 }
 
+/// Writes the table as JSON, and the chart as SVG.
 fn write(folder: &Path, rows: &Rows) -> anyhow::Result<()> {
     let path = |extension: &str| folder.join(format!("bench-{}.{extension}", rows.subject));
     replace(&path("json"), &serde_json::to_vec_pretty(rows)?)?;
@@ -210,6 +211,7 @@ fn write(folder: &Path, rows: &Rows) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Prints the table.
 fn print(rows: &Rows) {
     println!("\n{}", rows.table());
     println!(

@@ -12,7 +12,7 @@ use clap::Args;
 use covalent_alloc::files::replace;
 use covalent_tests::pipeline::{Pipeline, PipelineReports, Report, Stack};
 use covalent_tests::vm::config::{Config, Size};
-use covalent_tests::vm::guest::{Boot, Guest};
+use covalent_tests::vm::guest::{BootOptions, Guest};
 use covalent_tests::vm::progress::Progress;
 use covalent_tests::vm::{build, image, qemu};
 
@@ -56,7 +56,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let _ = fs::remove_file(out.join(name));
     }
 
-    let mut boot = Boot::new(Config::Virtio, &programs);
+    let mut boot = BootOptions::new(Config::Virtio, &programs);
     boot.machine.size = arguments.size;
     boot.machine.watch = !arguments.no_window && qemu::has_desktop(|name| std::env::var_os(name));
     let step = progress.step("boot the guest");

@@ -77,6 +77,7 @@ fn missing_rows(wanted: &[&str], rows: &[Row]) -> Vec<Row> {
         .collect()
 }
 
+/// Compiles the program for the host, and returns its path.
 fn compile() -> anyhow::Result<PathBuf> {
     let features = if links_gbm() {
         "vulkan,gbm"

@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use covalent_tests::vm::accel::Accelerator;
 use covalent_tests::vm::config::{Config, Memory, Size};
-use covalent_tests::vm::guest::{Boot, Guest};
+use covalent_tests::vm::guest::{BootOptions, Guest};
 use covalent_tests::vm::image::Image;
 use covalent_tests::vm::kernel::Kernel;
 use covalent_tests::vm::link::{Event, Input, Process};
@@ -109,7 +109,7 @@ impl GuestArguments {
                 .with_context(|| format!("the folder of programs, {}", folder.display()))?,
             None => build::programs(&image, &[])?,
         };
-        let mut boot = Boot::new(self.config, &programs);
+        let mut boot = BootOptions::new(self.config, &programs);
         boot.machine.memory = self.memory;
         boot.machine.size = self.size;
         boot.accelerator = self.counted.then_some(Accelerator::Counted);
@@ -224,6 +224,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
+/// Parses a duration such as `90s`, `5m` or `1h`.
 fn duration(text: &str) -> Result<Duration, String> {
     let (digits, factor) = match text.strip_suffix(['s', 'm', 'h']) {
         Some(digits) if text.ends_with('m') => (digits, 60),

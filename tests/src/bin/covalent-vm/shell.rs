@@ -65,6 +65,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(status))
 }
 
+/// Prints the shell's output until the shell ends. Returns its exit status.
 fn forward_output(mut process: Process) -> anyhow::Result<u8> {
     loop {
         match process.next(OUTPUT_TIMEOUT) {
@@ -86,6 +87,7 @@ fn forward_output(mut process: Process) -> anyhow::Result<u8> {
     }
 }
 
+/// Sends this program's stdin to the shell, in a thread.
 fn forward_stdin(input: Input) {
     thread::spawn(move || {
         let mut chunk = [0; 4096];
@@ -115,6 +117,7 @@ fn watch_signals(input: Input, before: Termios) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Returns the size of the terminal.
 fn window() -> Window {
     tcgetwinsize(io::stdout()).map_or(
         Window {
@@ -135,6 +138,7 @@ struct RawTerminal {
 }
 
 impl RawTerminal {
+    /// Sets the terminal to raw mode until the result is dropped.
     fn begin() -> anyhow::Result<Self> {
         let before = tcgetattr(io::stdin()).context("read the terminal's mode")?;
         let mut raw = before.clone();

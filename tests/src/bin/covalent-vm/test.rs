@@ -46,12 +46,14 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
+    /// Returns whether the name matches the filter.
     fn wants(&self, name: &str) -> bool {
         self.filter
             .as_ref()
             .is_none_or(|word| name.contains(word.as_str()))
     }
 
+    /// Returns the checks that run.
     fn checks(&self) -> Vec<&'static str> {
         // Checks need no guest, so `--config` excludes them.
         let of_guest = self.config.is_some();
@@ -61,6 +63,7 @@ impl Arguments {
             .collect()
     }
 
+    /// Returns the cases that run.
     fn cases(&self) -> Vec<Case> {
         all()
             .into_iter()
@@ -158,6 +161,8 @@ struct Run {
 }
 
 impl Run {
+    /// Prepares the summary. With `--resume`, reads the records of checks and cases that did not fail in an earlier run of this
+    /// tree.
     fn begin(arguments: &Arguments, tree: String) -> anyhow::Result<Self> {
         let resume_file = Cache::from_environment()?
             .folder()
@@ -230,6 +235,7 @@ impl Run {
         Ok(())
     }
 
+    /// Prints the records that were not printed yet.
     fn print_rest(&mut self, progress: &Progress) {
         for record in std::mem::take(&mut self.order).unprinted() {
             progress.print(&record);

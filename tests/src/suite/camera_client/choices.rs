@@ -14,7 +14,9 @@ use crate::wire::{SignalTarget, Stream};
 
 /// The camera supports NV16 and the compositor does not, so the client must copy the frames, or end with an error if `--no-copy`
 /// is given.
-pub(super) fn copied(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn frame_that_the_compositor_cannot_read_is_copied_once_and_says_why(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     set_pattern(context.guest()?, 1)?;
     let compositor = TestCompositor::start(context)?;
     let refused = compositor.run_camera(
@@ -70,7 +72,9 @@ pub(super) fn copied(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 /// Another program has set the camera to two frames a second. The list of formats and the client must still show the best rate
 /// for the display.
-pub(super) fn listed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn list_says_how_each_format_is_shown_and_the_best_rate_is_set(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     context.sh("v4l2-ctl -d /dev/video0 -p 2", COMMAND_LIMIT)?;
     let exit = compositor.run_camera(context, "", "--list --json --size 640x480")?;
@@ -132,7 +136,9 @@ pub(super) fn listed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 /// Checks that `--snapshot` writes the first frame, and after a signal the next frame, with the colours of the camera.
-pub(super) fn snapshot(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn snapshot_has_the_colours_of_the_camera(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     const FILE: &str = "/tmp/snapshot.png";
     const SIGUSR1: i32 = 10;
     set_pattern(context.guest()?, 1)?;
@@ -180,7 +186,9 @@ pub(super) fn snapshot(context: &mut TestContext<'_>) -> anyhow::Result<Outcome>
 }
 
 /// Checks that a recording contains whole frames without gaps between their rows, even for a format with two planes.
-pub(super) fn recorded(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn recording_has_whole_frames_with_the_colours_of_the_camera(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     const FILE: &str = "/tmp/video";
     set_pattern(context.guest()?, 1)?;
     let compositor = TestCompositor::start(context)?;
@@ -245,7 +253,9 @@ fn read_picture(context: &mut TestContext<'_>, file: &str) -> anyhow::Result<ima
 }
 
 /// The encoder reads the buffers that the display shows. Checks the pictures that a decoder makes of the encoder's output.
-pub(super) fn encoded(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn encoder_reads_the_buffers_that_the_display_shows(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     const FILE: &str = "/tmp/video.fwht";
     set_pattern(context.guest()?, 1)?;
     context.sh("modprobe vicodec", COMMAND_LIMIT)?;

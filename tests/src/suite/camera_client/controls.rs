@@ -26,7 +26,9 @@ fn brightness(context: &mut TestContext<'_>) -> anyhow::Result<String> {
     Ok(output.text().trim().to_owned())
 }
 
-pub(super) fn set_and_remembered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn controls_are_set_and_remembered_until_forgotten(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     context.sh(&format!("rm -rf {STATE}"), COMMAND_LIMIT)?;
     context.sh("v4l2-ctl -d /dev/video0 -c brightness=128", COMMAND_LIMIT)?;
     let (status, printed) = camera(context, "--controls --json")?;

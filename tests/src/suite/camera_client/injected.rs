@@ -29,6 +29,7 @@ enum ExpectedResult {
     Continues(Option<&'static str>),
 }
 
+/// The faults that vivid injects, each with what the client does then.
 const FAULTS: &[InjectedFault] = &[
     InjectedFault {
         control: "inject_vidioc_reqbufs_error=1",
@@ -96,7 +97,9 @@ const FRAMES_WITH_TIME: u64 = 200;
 const REPETITIONS: u32 = 2;
 const REPETITIONS_IN_FULL: u32 = 20;
 
-pub(super) fn answered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn faults_that_the_camera_injects_are_named_or_passed_over(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let repetitions = if context.is_full() {
         REPETITIONS_IN_FULL

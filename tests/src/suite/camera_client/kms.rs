@@ -9,6 +9,7 @@ use crate::judge::process::HeldDmabuf;
 use crate::judge::scanout::Scanout;
 use crate::picture::{BARS_75, BARS_100, Region, check_bars};
 use crate::pipeline::Pipeline;
+use crate::suite::camera_client::shared::{SOCKET, check_reader, start_reader};
 use crate::suite::compositor::{
     COMMAND_LIMIT, ClientExit, PIPELINE_LIMIT, SIGTERM, bufinfo, holders, parse_camera_record,
     run_line, wait_for_exit,
@@ -83,7 +84,9 @@ fn wait_for_frames() {
     std::thread::sleep(Duration::from_secs(2));
 }
 
-pub(super) fn fills_the_display(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn kms_display_is_filled_without_a_compositor(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let before = bufinfo(context)?.len();
     set_pattern(context.guest()?, 1)?;
     let (client, inode) = start(context, "")?;
@@ -125,6 +128,32 @@ pub(super) fn fills_the_display(context: &mut TestContext<'_>) -> anyhow::Result
     anyhow::bail!(
         "there were {before} dma-bufs before the case, and after it there are {left:?}\n{holders}"
     )
+}
+
+/// A fast and a slow process read the buffers that the display scans out, and the display goes on.
+pub(super) fn shares_with_processes(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    /// The number of frames that the slow reader reads, one in each half second.
+    const SLOW_FRAMES: usize = 4;
+    const FAST_FRAMES: usize = 20;
+    set_pattern(context.guest()?, 1)?;
+    let refused = run_line(context, &format!("{CLIENT} --frames 1 --share /tmp"))?;
+    ensure!(
+        refused.status == 1 && refused.stderr.contains("folder"),
+        "{refused:?}"
+    );
+    let (client, inode) = start(context, &format!("--share {SOCKET}"))?;
+    let slow = start_reader(context, &format!("{SLOW_FRAMES} 500"))?;
+    let fast = start_reader(context, &FAST_FRAMES.to_string())?;
+    let fast = wait_for_exit(fast, None)?;
+    let slow = wait_for_exit(slow, None)?;
+    check_reader(&fast, FAST_FRAMES).context("the fast reader")?;
+    check_reader(&slow, SLOW_FRAMES).context("the slow reader")?;
+    wait_for_frames();
+    let picture = context.guest()?.screendump()?;
+    check_bars(&picture, Region::whole(&picture), &BARS_100, 1)?;
+    end(context, client, inode)?;
+    context.sh(&format!("test ! -e {SOCKET}"), COMMAND_LIMIT)?;
+    Ok(Outcome::Passed)
 }
 
 /// Returns the checksum that vkms computes of the displayed picture. The checksum is that of a frame that is displayed after this

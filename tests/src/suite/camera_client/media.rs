@@ -1,5 +1,5 @@
-//! A media-controller camera (vimc), whose links and formats programs set: an error names the pad that fails, `--setup-links` sets the
-//! pipeline up, and the display then shows the sensor's pattern.
+//! Checks a media-controller camera (vimc), whose links and formats are set by programs: an error names the pad that fails,
+//! `--setup-links` sets the pipeline up, and the display then shows the sensor's pattern.
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
@@ -12,12 +12,14 @@ use crate::suite::{Outcome, TestContext};
 
 /// The client's exit status where another program uses the camera.
 const BUSY: i32 = 6;
-/// Frames after which the display shows the camera.
+/// The number of frames after which the display shows the pictures of the camera.
 const FRAMES: usize = 20;
-/// The row from which the picture has bars alone: above it the sensor writes text into them.
+/// The first row that shows only bars. In the rows above, the sensor draws text over the bars.
 const FIRST_ROW: u32 = 120;
 
-pub(super) fn set_up(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn media_pipeline_that_is_broken_names_the_pad_and_is_set_up(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     context.sh("modprobe vimc", COMMAND_LIMIT)?;
     let node = context.sh(
         "for video in /sys/class/video4linux/video*; do \
@@ -34,7 +36,7 @@ pub(super) fn set_up(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let media = media.text().trim().to_owned();
     let compositor = TestCompositor::start(context)?;
 
-    // As it is loaded, the sensor has RGB and the debayer takes Bayer pictures.
+    // When the module is loaded, the sensor has an RGB format, and the sink pad of the debayer has a Bayer format.
     let camera = format!("--device {node} --size 640x480 --frames 5");
     let mismatch = compositor.run_camera(context, "", &camera)?;
     for expected in [
@@ -112,7 +114,7 @@ pub(super) fn set_up(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Shows the camera, and checks its bars on the display. Meanwhile nobody else can set up the pipeline.
+/// Shows the camera, and checks its bars on the display. Checks also that another program cannot set up the pipeline meanwhile.
 fn shown(
     context: &mut TestContext<'_>,
     compositor: &TestCompositor,
@@ -146,7 +148,7 @@ fn shown(
     Ok(())
 }
 
-/// Returns the id of what `covalent doctor` finds about the pipeline of a node, and its text.
+/// Returns the id and the text of the finding of `covalent doctor` about the pipeline of a node.
 fn doctor(context: &mut TestContext<'_>, node: &str) -> anyhow::Result<(String, String)> {
     let report = context.sh("covalent doctor --json || test $? = 13", PIPELINE_LIMIT)?;
     let report: Value = serde_json::from_str(&report.text())?;

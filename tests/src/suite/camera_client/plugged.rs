@@ -25,7 +25,9 @@ fn object(camera: &mut Process) -> anyhow::Result<Value> {
     serde_json::from_str(&line).with_context(|| line.clone())
 }
 
-pub(super) fn again(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn camera_that_is_plugged_in_again_is_shown_again(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     const SIGUSR2: i32 = 12;
     let compositor = TestCompositor::start(context)?;
     let before = compositor.frames(context)?.len();

@@ -13,10 +13,13 @@ use crate::vm::guest::shell;
 use crate::vm::link::Process;
 use crate::wire::Stream;
 
-const SOCKET: &str = "/tmp/frames";
+pub(super) const SOCKET: &str = "/tmp/frames";
 
 /// Starts the example that reads frames, with these arguments after the socket.
-fn start_reader(context: &mut TestContext<'_>, arguments: &str) -> anyhow::Result<Process> {
+pub(super) fn start_reader(
+    context: &mut TestContext<'_>,
+    arguments: &str,
+) -> anyhow::Result<Process> {
     let line = format!("exec read-frames {SOCKET} {arguments}");
     Ok(context.guest()?.start(shell(&line))?)
 }
@@ -36,7 +39,7 @@ fn next_frame(reader: &mut Process) -> anyhow::Result<()> {
 
 /// Checks that the reader ended with success, and that each frame that it printed has the colours of the bars. Returns the number
 /// of frames that it lost between the first and the last one.
-fn check_reader(exit: &ClientExit, frames: usize) -> anyhow::Result<u64> {
+pub(super) fn check_reader(exit: &ClientExit, frames: usize) -> anyhow::Result<u64> {
     ensure!(exit.status == 0, "{exit:?}");
     let printed = exit.stdout.lines().filter_map(|line| {
         let (_, colours) = line.strip_prefix("frame ")?.split_once(": ")?;
@@ -73,7 +76,9 @@ fn camera_fds(context: &mut TestContext<'_>) -> anyhow::Result<usize> {
 }
 
 /// A fast and a slow process read the frames beside the display. Other readers are killed while they hold a frame.
-pub(super) fn second_process(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn second_process_reads_the_buffers_that_the_display_shows(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     /// The number of readers that are killed. It exceeds the number of the camera's buffers, and the number of readers that are
     /// connected at the same time.
     const KILLED: usize = 9;

@@ -21,7 +21,7 @@ use crate::vm::toolchain::Toolchain;
 /// as long while a guest runs.
 const LIMIT: Duration = Duration::from_secs(45 * 60);
 
-/// The most bytes of a tool's output that the message of a failure contains.
+/// The maximum number of bytes of a tool's output that the message of a failure contains.
 const TAIL_BYTES: usize = 8000;
 
 /// The interval at which a tool's state is read.
@@ -45,9 +45,10 @@ impl ToolOutput {
 
 /// The environment in which a check runs cargo.
 pub(super) enum CargoEnvironment<'a> {
-    /// Cargo runs in the image's root, which has the libraries of every backend; `None` if the root is not built.
+    /// Cargo runs in the image's root file system, which has the libraries of every backend; `None` if the root file system is
+    /// not built.
     Root(Option<&'a Root>),
-    /// Cargo runs on the host, which has the same toolchain as the root.
+    /// Cargo runs on the host, which has the same toolchain as the root file system.
     Host(&'a Toolchain),
 }
 

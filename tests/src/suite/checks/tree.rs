@@ -52,7 +52,7 @@ pub(super) fn check(folder: &Path) -> Result<Outcome, String> {
 /// Creates a repository with one tracked binary file, one untracked, and one that was removed again. Checks that only the tracked
 /// file is found.
 fn check_finds_test_binary() -> Result<(), String> {
-    let planted = || -> io::Result<Option<Vec<String>>> {
+    let objections_to_test_files = || -> io::Result<Option<Vec<String>>> {
         let folder = tempfile::tempdir()?;
         let file = |name| folder.path().join(name);
         let git = |args: &[&str]| {
@@ -73,23 +73,23 @@ fn check_finds_test_binary() -> Result<(), String> {
         git(&["add", "--all"])?;
         fs::remove_file(file("removed.txt"))?;
         fs::write(file("new.txt"), [0; 4])?;
-        // A folder inside a repository is not the root of the repository.
+        // A folder inside a repository is not its top folder.
         fs::create_dir(file("inside"))?;
         if tracked(&file("inside")).is_some() {
             return Ok(None);
         }
         Ok(tracked(folder.path()).map(|names| objections(folder.path(), &names)))
     };
-    match planted() {
+    match objections_to_test_files() {
         Ok(Some(found))
             if found.len() == 1 && found[0].starts_with("tracked.txt: it is binary") =>
         {
             Ok(())
         }
         Ok(found) => Err(format!(
-            "the check must find exactly the tracked one of three planted files, but found {found:?}"
+            "the check must find exactly the tracked file of three binary test files, but found {found:?}"
         )),
-        Err(error) => Err(format!("plant files in a repository: {error}")),
+        Err(error) => Err(format!("create test files in a repository: {error}")),
     }
 }
 
@@ -117,7 +117,7 @@ fn objections(folder: &Path, names: &[Box<Path>]) -> Vec<String> {
         .collect()
 }
 
-/// Returns the names of the files that git tracks; `None` if git is not installed, or if `folder` is not the root of a
+/// Returns the names of the files that git tracks; `None` if git is not installed, or if `folder` is not the top folder of a
 /// repository.
 fn tracked(folder: &Path) -> Option<Vec<Box<Path>>> {
     let git = |args: &[&str]| {
@@ -272,18 +272,18 @@ mod tests {
 
     use super::*;
 
-    /// Returns the objection to a file that `plant` creates. The root in which tests run has no git.
-    fn planted(name: &str, plant: impl FnOnce(&Path)) -> Option<String> {
+    /// Returns the objection to a file that `create` creates. The root file system in which tests run has no git.
+    fn objection_to(name: &str, create: impl FnOnce(&Path)) -> Option<String> {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("docs")).unwrap();
-        plant(&folder.path().join(name));
+        create(&folder.path().join(name));
         let mut objections = objections(folder.path(), &[Path::new(name).into()]);
         assert!(objections.len() <= 1, "{objections:?}");
         objections.pop()
     }
 
     fn with_file(name: &str, bytes: &[u8]) -> Option<String> {
-        planted(name, |path| fs::write(path, bytes).unwrap())
+        objection_to(name, |path| fs::write(path, bytes).unwrap())
     }
 
     fn refused(name: &str, bytes: &[u8], why: &str) {
@@ -345,10 +345,10 @@ mod tests {
     fn link_out_of_the_repository_is_refused() {
         for target in ["/etc/hostname", "../../etc", "../docs/../../x"] {
             let message =
-                planted("docs/link", |path| symlink(target, path).unwrap()).expect(target);
+                objection_to("docs/link", |path| symlink(target, path).unwrap()).expect(target);
             assert!(message.contains("outside of the repository"), "{message}");
         }
-        let inside = planted("docs/link", |path| symlink("../main.rs", path).unwrap());
+        let inside = objection_to("docs/link", |path| symlink("../main.rs", path).unwrap());
         assert_eq!(inside, None);
     }
 
@@ -374,7 +374,7 @@ mod tests {
 
     #[test]
     fn file_that_is_missing_is_ignored() {
-        assert_eq!(planted("removed.bin", |_| ()), None);
+        assert_eq!(objection_to("removed.bin", |_| ()), None);
     }
 
     #[test]

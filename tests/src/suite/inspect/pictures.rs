@@ -25,7 +25,9 @@ struct PaintedPicture {
 }
 
 /// Checks every pixel format twice: with the layout that the painting program prints, and with the layout in the dma-buf's name.
-pub(super) fn every_format(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn every_pixel_format_becomes_a_picture(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     let mut holder = guest.start(shell("exec covalent-alloc-check painted -- sleep 300"))?;
     let line = holder
@@ -129,7 +131,9 @@ fn check(painted: &PaintedPicture, picture: &DynamicImage) -> anyhow::Result<()>
 }
 
 /// Checks frames of a camera that streams, in formats that the camera writes itself.
-pub(super) fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn camera_frames_in_native_formats_become_pictures(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     for format in ["YUYV", "NV12"] {
         let pipeline = Pipeline {
             client: format!("--window --size 640x480 --format {format} --fps 15 --frames 120"),

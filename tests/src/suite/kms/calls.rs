@@ -10,16 +10,16 @@ use crate::suite::{Outcome, TestContext};
 /// The largest mean number of system calls for a frame. compositor/DESIGN.md lists these calls.
 const LIMIT: f64 = 15.0;
 
-/// Returns shell code that traces the compositor while 60 frames of a client are scanned out. `rest` is shell code that runs
-/// afterwards; strace's output is in the file `trace`.
-fn trace_frames(client: &str, calls: &str, rest: &str) -> String {
+/// Returns shell code that traces the compositor while 60 frames of `covalent-pattern` with these options are scanned out.
+/// `calls` are options of strace. `rest` is shell code that runs afterwards; strace's output is in the file `trace`.
+fn trace_frames(options: &str, calls: &str, rest: &str) -> String {
     format!(
         r#"cd /tmp/compositor; export WAYLAND_DISPLAY=suite
 compositor=$(pgrep -x covalent-compos)
 card=$(ls -l /proc/$compositor/fd | grep -o '/dev/dri/card[0-9]*' | head -n 1)
 frames() {{ wc -l <frames.jsonl; }}
 until_more() {{ for _ in $(seq 600); do [ $(frames) -gt $1 ] && return; sleep 0.1; done; exit 1; }}
-covalent-pattern --dmabuf {client} >client.out 2>client.err & client=$!
+covalent-pattern --dmabuf {options} >client.out 2>client.err & client=$!
 until_more $(( $(frames) + 30 ))
 strace -f -y -p $compositor -o trace {calls} 2>strace.err & tracer=$!
 for _ in $(seq 300); do [ -s trace ] && break; sleep 0.1; done
@@ -32,10 +32,10 @@ true"#
     )
 }
 
-/// Checks that the compositor makes at most 15 system calls for each frame of this client.
-pub(super) fn at_most_15(context: &mut TestContext<'_>, client: &str) -> anyhow::Result<Outcome> {
+/// Checks that the compositor makes at most 15 system calls for each frame of `covalent-pattern` with these options.
+pub(super) fn at_most_15(context: &mut TestContext<'_>, options: &str) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
-    let exit = run_line(context, &trace_frames(client, "", "cat trace"))?;
+    let exit = run_line(context, &trace_frames(options, "", "cat trace"))?;
     context.save_artefact("stdout.txt", exit.stdout.as_bytes())?;
     let (direct, trace) = exit.stdout.split_once('\n').unwrap_or_default();
     ensure!(
@@ -83,7 +83,9 @@ fn count(trace: &str) -> (u32, BTreeMap<&str, u32>) {
     (frames, calls)
 }
 
-pub(super) fn of_the_card(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn frame_in_the_steady_state_is_one_commit_and_one_event(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let script = trace_frames(
         "--sync implicit",

@@ -95,7 +95,7 @@ pub(super) fn pointer_on_a_plane(context: &mut TestContext<'_>) -> anyhow::Resul
     Ok(Outcome::Passed)
 }
 
-pub(super) fn pointer_drawn(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn pointer_on_bochs_is_drawn(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let client = compositor.start_client(context, "covalent-pattern --frames 3 --hold")?;
     context.sh("sleep 2", COMMAND_LIMIT)?;

@@ -1,6 +1,7 @@
-//! Checks the camera client on the compositors of other projects.
+//! Checks the camera client and the Vulkan client on the compositors of other projects.
 
 use super::*;
+use crate::judge::pattern;
 
 /// A compositor of another project.
 pub(super) struct Peer {
@@ -56,6 +57,20 @@ pub(super) fn shows_the_camera(
     peer: &Peer,
 ) -> anyhow::Result<Outcome> {
     set_pattern(context.guest()?, 1)?;
+    run_under(context, peer, camera)
+}
+
+/// Checks that `covalent-vulkan` is shown, and that it reports whether and why it copies frames.
+pub(super) fn shows_vulkan(context: &mut TestContext<'_>, peer: &Peer) -> anyhow::Result<Outcome> {
+    run_under(context, peer, vulkan)
+}
+
+/// Starts a compositor, calls `check`, and stops the compositor.
+fn run_under(
+    context: &mut TestContext<'_>,
+    peer: &Peer,
+    check: fn(&mut TestContext<'_>, &Peer) -> anyhow::Result<()>,
+) -> anyhow::Result<Outcome> {
     context.sh(
         &format!("rm -rf {FOLDER} && mkdir -m 700 {FOLDER}"),
         COMMAND_LIMIT,
@@ -64,7 +79,7 @@ pub(super) fn shows_the_camera(
         "export XDG_RUNTIME_DIR={FOLDER}; exec {} >{FOLDER}/log 2>&1",
         peer.command
     )))?;
-    let result = camera(context, peer);
+    let result = check(context, peer);
     let log = context
         .guest()?
         .sh(&format!("cat {FOLDER}/log"), COMMAND_LIMIT)?;
@@ -83,7 +98,8 @@ pub(super) fn shows_the_camera(
     Ok(Outcome::Passed)
 }
 
-fn camera(context: &mut TestContext<'_>, peer: &Peer) -> anyhow::Result<()> {
+/// Waits for the compositor's socket, and returns the environment of its clients.
+fn client_environment(context: &mut TestContext<'_>) -> anyhow::Result<String> {
     let socket = context.sh(
         &format!(
             "cd {FOLDER}; for _ in $(seq 600); do \
@@ -93,8 +109,15 @@ fn camera(context: &mut TestContext<'_>, peer: &Peer) -> anyhow::Result<()> {
     )?;
     let socket = socket.text();
     let socket = socket.lines().next().context("there is no socket")?;
+    Ok(format!(
+        "export XDG_RUNTIME_DIR={FOLDER} WAYLAND_DISPLAY={socket}"
+    ))
+}
+
+fn camera(context: &mut TestContext<'_>, peer: &Peer) -> anyhow::Result<()> {
+    let environment = client_environment(context)?;
     let mut client = context.guest()?.start(shell(&format!(
-        "export XDG_RUNTIME_DIR={FOLDER} WAYLAND_DISPLAY={socket}; exec covalent-camera --fps 10 --format XR24 --json"
+        "{environment}; exec covalent-camera --fps 10 --format XR24 --json"
     )))?;
     wait_for_frames(&mut client)?;
     let picture = context.guest()?.screendump()?;
@@ -105,6 +128,11 @@ fn camera(context: &mut TestContext<'_>, peer: &Peer) -> anyhow::Result<()> {
     check_bars(&picture, Region::whole(&picture), &BARS_100, 4)?;
     let last = exit.stdout.lines().last().unwrap_or_default();
     let report: Value = serde_json::from_str(last).context("the client's report")?;
+    check_copy(peer, &report, &exit.stderr)
+}
+
+/// Checks that a client reports whether it copies its frames, and says why.
+fn check_copy(peer: &Peer, report: &Value, stderr: &str) -> anyhow::Result<()> {
     ensure!(
         report["copied"].is_null() != peer.is_copied,
         "the client copies its frames on the wrong compositor, or does not copy them: {}",
@@ -112,12 +140,48 @@ fn camera(context: &mut TestContext<'_>, peer: &Peer) -> anyhow::Result<()> {
     );
     if peer.is_copied {
         ensure!(
-            exit.stderr.contains("copied into wl_shm") && exit.stderr.contains("bytes"),
-            "the client does not say why it copies: {}",
-            exit.stderr
+            stderr.contains("copied into wl_shm") && stderr.contains("bytes"),
+            "the client does not say why it copies: {stderr}"
         );
     }
     Ok(())
+}
+
+fn vulkan(context: &mut TestContext<'_>, peer: &Peer) -> anyhow::Result<()> {
+    /// The number of frames that the client draws.
+    const FRAMES: u32 = 3;
+    let environment = client_environment(context)?;
+    if peer.is_copied {
+        let line = format!("{environment}; exec covalent-vulkan --frames 1 --no-copy");
+        let refused = wait_for_exit(context.guest()?.start(shell(&line))?, None)?;
+        ensure!(
+            refused.status == 4 && refused.stderr.contains("zwp_linux_dmabuf_v1"),
+            "--no-copy: {refused:?}"
+        );
+    }
+    let line = format!("{environment}; exec covalent-vulkan --frames {FRAMES} --hold --json");
+    let client = context.guest()?.start(shell(&line))?;
+    let mut seen = Err(String::new());
+    for _ in 0..REQUESTS {
+        std::thread::sleep(Duration::from_millis(500));
+        let picture = context.guest()?.screendump()?;
+        seen = pattern::number(&picture, Region::whole(&picture), 8);
+        if seen.as_ref().is_ok_and(|number| *number + 1 >= FRAMES) {
+            save(context, peer.name, &picture)?;
+            break;
+        }
+    }
+    let exit = wait_for_exit(client, Some(SIGTERM))?;
+    context.save_artefact(&format!("{}.json", peer.name), exit.stdout.as_bytes())?;
+    let seen =
+        seen.map_err(|why| anyhow::anyhow!("the picture of the display: {why}; {exit:?}"))?;
+    ensure!(
+        exit.status == 0 && seen + 1 >= FRAMES,
+        "the display shows frame {seen}: {exit:?}"
+    );
+    let last = exit.stdout.lines().last().unwrap_or_default();
+    let report: Value = serde_json::from_str(last).context("the client's report")?;
+    check_copy(peer, &report, &exit.stderr)
 }
 
 /// Waits until the client has shown [`FRAMES`] frames, according to the statistics that it prints when it gets a signal.

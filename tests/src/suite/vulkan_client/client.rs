@@ -90,10 +90,11 @@ pub(super) struct ClientReports {
 }
 
 impl<'guest> RunningClient<'guest> {
+    /// Starts the compositor and the client with these options.
     pub(super) fn start(
         guest: &'guest Guest,
-        compositor: &str,
-        client: &str,
+        compositor_options: &str,
+        client_options: &str,
     ) -> anyhow::Result<Self> {
         // The files of an earlier run are removed, so that they are not read as those of this run.
         guest.sh(
@@ -101,8 +102,8 @@ impl<'guest> RunningClient<'guest> {
             COMMAND_LIMIT,
         )?;
         let process = guest.start(shell(&format!(
-            "exec covalent-compositor --mode 640x480 --report {FOLDER}/frames.jsonl {compositor} -- \
-             sh -c 'exec covalent-vulkan --json {client} >{FOLDER}/report.json'"
+            "exec covalent-compositor --mode 640x480 --report {FOLDER}/frames.jsonl {compositor_options} -- \
+             sh -c 'exec covalent-vulkan --json {client_options} >{FOLDER}/report.json'"
         )))?;
         Ok(Self { guest, process })
     }

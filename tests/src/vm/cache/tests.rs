@@ -2,6 +2,7 @@
 
 use super::*;
 
+/// Returns an environment with these variables.
 fn environment(set: &'static [(&str, &str)]) -> impl Fn(&str) -> Option<PathBuf> {
     move |name| {
         set.iter()

@@ -214,6 +214,7 @@ impl Link {
     }
 }
 
+/// Returns the end of stderr, or of stdout if stderr is empty.
 fn output_tail(output: &Output) -> String {
     const TAIL_BYTES: usize = 500;
     let all = if output.stderr.is_empty() {

@@ -134,6 +134,7 @@ impl Process {
         })
     }
 
+    /// Collects the output of the command until it ends.
     fn collect(&mut self, output: &mut Output, limit: Duration) -> Result<(), LinkError> {
         let started = Instant::now();
         loop {
@@ -155,6 +156,7 @@ impl Process {
         }
     }
 
+    /// Tells the guest how many bytes of output were taken, so that it sends more.
     fn acknowledge(&self, unacknowledged: Option<(Stream, usize)>) -> Result<(), LinkError> {
         let Some((stream, bytes)) = unacknowledged else {
             return Ok(());

@@ -13,6 +13,7 @@ use crate::wire::{Decoder, Ready, Status, Stream, ToGuest, ToHost, WINDOW_BYTES,
 /// The most output of one command that is buffered, in bytes.
 const MAX_BUFFERED_BYTES: usize = 64 << 20;
 
+/// What the threads that use a link share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) writer: Mutex<UnixStream>,
@@ -21,6 +22,7 @@ pub(super) struct Shared {
     pub(super) next: AtomicU32,
 }
 
+/// What the guest has reported so far.
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) ready: Option<Result<Ready, String>>,
@@ -39,6 +41,7 @@ pub(super) struct CommandState {
     pub(super) status: Option<Status>,
 }
 
+/// The output of one stream that was received but not taken.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     pub(super) bytes: VecDeque<u8>,
@@ -47,11 +50,13 @@ pub(super) struct Queue {
 }
 
 impl Shared {
+    /// Locks the state.
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // Every change of the state is complete, so the state is valid even if another thread panicked.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Sends a message to the guest.
     pub(super) fn send(&self, message: &ToGuest) -> Result<(), LinkError> {
         let frame = encode(message)?;
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -64,6 +69,7 @@ impl Shared {
         })
     }
 
+    /// Tells the guest that `bytes` bytes of a command's output were taken, so that it sends more.
     pub(super) fn acknowledge(
         &self,
         id: u32,
@@ -109,6 +115,7 @@ impl Shared {
         }
     }
 
+    /// Handles the guest's messages until its port is closed.
     pub(super) fn read_messages(&self, mut reader: UnixStream) {
         let mut decoder = Decoder::default();
         let mut piece = vec![0; 128 << 10];
@@ -132,6 +139,7 @@ impl Shared {
         self.changed.notify_all();
     }
 
+    /// Stores what a message reports.
     pub(super) fn handle(&self, message: ToHost) {
         let mut state = self.lock();
         match message {

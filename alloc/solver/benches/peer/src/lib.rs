@@ -21,8 +21,8 @@ pub fn request() -> Request {
     jobs::crowd_that_shares()
 }
 
-/// Merges pairs, strides and image sizes with Covalent, which also records the owners of each bound. Returns how many pairs are
-/// left.
+/// Merges the pairs of format and modifier, the strides and the image sizes with Covalent, which also records the owners of each
+/// bound. Returns how many pairs all participants have in common.
 #[inline(never)]
 #[must_use]
 pub fn covalent(request: &Request) -> usize {

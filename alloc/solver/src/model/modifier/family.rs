@@ -162,7 +162,7 @@ impl Family {
             let Some((field, value)) = self.fields.iter().find_map(|field| field.value_of(word))
             else {
                 return error(format!(
-                    "`{word}` is not one of its fields; they are {}",
+                    "`{word}` is not a field of this modifier, whose fields are {}",
                     self.spelling()
                 ));
             };
@@ -197,6 +197,7 @@ impl Family {
 }
 
 impl Field {
+    /// Returns the bits of the modifier that the field has.
     fn mask(&self) -> u64 {
         self.place(u64::MAX)
     }
@@ -250,6 +251,7 @@ impl Field {
         (self.read(self.place(value)) == value).then_some((self, value))
     }
 
+    /// Returns how the field is written in a modifier's text, for messages.
     fn spelling(&self) -> String {
         let names = |names: &[(u64, &str)]| {
             let names: Vec<_> = names
@@ -269,6 +271,7 @@ impl Field {
 }
 
 impl BitRange {
+    /// Returns a number whose lowest bits are set, as many as the range has.
     fn ones(&self) -> u64 {
         u64::MAX >> 64_u32.saturating_sub(self.count).min(63)
     }

@@ -467,7 +467,7 @@ mod tests {
             ("ARM_AFBC", "BLOCK_SIZE is missing"),
             ("ARM_AFBC(16x16,32x8)", "BLOCK_SIZE occurs twice"),
             ("ARM_AFBC(16x16,SPARES)", "16x16|32x8|64x4|32x8_64x4, YTR"),
-            ("INTEL_X_TILED(1)", "its fields; they are none"),
+            ("INTEL_X_TILED(1)", "whose fields are none"),
             ("NVIDIA_BLOCK_LINEAR_2D(h=16,k=0,g=0,s=0,c=0)", "`h=16`"),
             (
                 "NVIDIA_BLOCK_LINEAR_2D(h=1,k=0x100,g=0,s=0,c=0)",

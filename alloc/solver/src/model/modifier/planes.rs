@@ -27,10 +27,12 @@ impl FormatModifier {
     }
 }
 
+/// Returns whether a field of the modifier is not 0.
 fn has(decoded: &DecodedModifier, field: &str) -> bool {
     decoded.field(field).is_some_and(|value| value > 0)
 }
 
+/// Returns the number of memory planes of an Intel modifier for a format with `colour` colour planes.
 fn intel(name: &str, colour: u32) -> Option<u32> {
     match name {
         // These GPUs store the compression metadata in memory that belongs to no plane. Only the clear colour has a plane.
@@ -45,6 +47,7 @@ fn intel(name: &str, colour: u32) -> Option<u32> {
     }
 }
 
+/// Returns the number of memory planes of an AMD modifier for a format with `colour` colour planes; `None` if it is not known.
 fn amd(decoded: &DecodedModifier, colour: u32) -> Option<u32> {
     // Only GFX9 to GFX11 have planes for DCC metadata. GFX6 to GFX8 share images without metadata. GFX12 stores the metadata in
     // memory that belongs to no plane.

@@ -22,6 +22,7 @@ const APPLE: u64 = 0x0c << 56;
 const ARM_MISC: u64 = ARM | 0x1 << 52;
 const ARM_AFRC: u64 = ARM | 0x2 << 52;
 
+/// Makes the entry for a modifier without fields.
 const fn plain(name: &'static str, code: u64) -> Family {
     with(name, code, &[])
 }

@@ -8,7 +8,7 @@ use super::{candidates, proposed};
 use crate::common::checker::unpadded_bytes;
 use crate::common::colours::{Loss, loss};
 
-/// Returns the least cost of copying of all divisions: the loss, the bytes of a frame, and the number of displays that do not
+/// Returns the lowest cost of copying of all divisions: the loss, the bytes of a frame, and the number of displays that do not
 /// show the producer's buffers; `None` if frames cannot be copied from the producer.
 pub fn fewest_copies(request: &Request) -> Option<(Loss, u64, usize)> {
     let proposed = proposed(request);

@@ -8,7 +8,7 @@ use crate::common::checker::{ChosenMembers, check_extent, check_layout};
 /// The longest stride that is tried, in bytes. No generated request needs a longer one.
 const WIDEST: u32 = 1 << 13;
 
-/// Returns the least sizes of dma-bufs that are large enough for every size of the request.
+/// Returns the minimum sizes of dma-bufs that are large enough for every size of the request.
 pub(super) fn smallest(
     chosen: &ChosenMembers<'_>,
     format: FormatModifier,
@@ -217,7 +217,7 @@ fn coded(
     all.into_iter()
 }
 
-/// Returns the least number that is not less than `least` and is a multiple of all steps.
+/// Returns the smallest number that is not less than `least` and is a multiple of all steps.
 fn up(least: u64, steps: impl Iterator<Item = u64> + Clone) -> u64 {
     let largest = steps.clone().max().unwrap_or(1).max(1);
     let mut number = least.div_ceil(largest) * largest;

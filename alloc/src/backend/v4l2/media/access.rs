@@ -1,4 +1,4 @@
-//! What the check and the setup of a pipeline need of its entities. Tests have a simulated device.
+//! The operations on a media device that the check and the setup of a pipeline use. Tests implement them for a simulated device.
 
 use std::path::PathBuf;
 
@@ -9,21 +9,21 @@ use super::error::MediaError;
 use super::node_format::NodeFormat;
 use super::topology::{Entity, Link, Pad};
 
-/// Which format of a pad is set.
+/// The kind of format of a pad that is set (`enum v4l2_subdev_format_whence`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Which {
-    /// One of the open file, which changes nothing for others.
+    /// The format that only this open file sees, in order to find out what the driver supports (`V4L2_SUBDEV_FORMAT_TRY`).
     Try,
-    /// The one that the hardware uses.
+    /// The format that the hardware uses (`V4L2_SUBDEV_FORMAT_ACTIVE`).
     Active,
 }
 
 /// The formats and links of a media device.
 pub(super) trait Access {
-    /// Returns the active format of a pad of a sub-device; `None` if the entity has no node to ask.
+    /// Returns the active format of a pad of a sub-device; `None` if the entity has no device node.
     fn pad_format(&mut self, entity: &Entity, pad: Pad) -> Result<Option<BusFormat>, MediaError>;
 
-    /// Sets the format of a pad of a sub-device, and returns what the driver set.
+    /// Sets the format of a pad of a sub-device, and returns the format that the driver set.
     fn set_pad_format(
         &mut self,
         entity: &Entity,
@@ -32,7 +32,7 @@ pub(super) trait Access {
         wanted: BusFormat,
     ) -> Result<BusFormat, MediaError>;
 
-    /// Lists the codes of a pad of a sub-device; those of a source pad depend on the sink pad's format that was tried.
+    /// Lists the media bus codes of a pad of a sub-device. The codes of a source pad depend on the try format of the sink pad.
     fn codes(&mut self, entity: &Entity, pad: Pad) -> Result<Vec<BusCode>, MediaError>;
 
     /// Returns the path of the entity's device node.
@@ -41,14 +41,14 @@ pub(super) trait Access {
     /// Returns the format of a video node; `None` if it captures no pictures.
     fn node_format(&mut self, entity: &Entity) -> Result<Option<NodeFormat>, MediaError>;
 
-    /// Sets the format of a video node, and returns what the driver set.
+    /// Sets the format of a video node, and returns the format that the driver set.
     fn set_node_format(
         &mut self,
         entity: &Entity,
         wanted: NodeFormat,
     ) -> Result<NodeFormat, MediaError>;
 
-    /// Lists the pixel formats that a video node makes of pictures with this code.
+    /// Lists the pixel formats that a video node can capture if its pad has this media bus code.
     fn pixel_formats(
         &mut self,
         entity: &Entity,

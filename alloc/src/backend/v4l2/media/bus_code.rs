@@ -4,12 +4,12 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// A media bus format code (MEDIA_BUS_FMT_), which says how a pixel travels from one entity to the next.
+/// A media bus format code (MEDIA_BUS_FMT_): the format of the pixels on a link between two entities.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BusCode(pub u32);
 
 impl BusCode {
-    /// Returns the name without `MEDIA_BUS_FMT_`, as media-ctl takes it; `None` for a code that is not known.
+    /// Returns the name without `MEDIA_BUS_FMT_`, which media-ctl accepts; `None` for a code that is not known.
     #[must_use]
     pub fn name(self) -> Option<&'static str> {
         let place = NAMES
@@ -41,7 +41,7 @@ impl Serialize for BusCode {
     }
 }
 
-/// The names by code, sorted.
+/// The names of the codes, sorted by code.
 ///
 /// # References
 /// `linux/media-bus-format.h`.

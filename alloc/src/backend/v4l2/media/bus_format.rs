@@ -10,7 +10,7 @@ use crate::model::{Extent, ExtentError};
 
 /// The format of the pictures at a pad of a sub-device.
 ///
-/// Field order and colours are kept as the driver returned them, so that the next pad gets the same ones.
+/// The field order and the colour encoding are kept as the driver returned them, so that the next pad gets the same values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BusFormat {
     /// The width in pixels.
@@ -81,7 +81,7 @@ impl BusFormat {
     /// Returns the size.
     ///
     /// # Errors
-    /// [`ExtentError`] for a size that no picture has.
+    /// [`ExtentError`] if the width or height is not valid for a picture.
     pub fn extent(self) -> Result<Extent, ExtentError> {
         Extent::new(self.width, self.height)
     }
@@ -91,7 +91,8 @@ impl BusFormat {
     /// # References
     /// Linux, `drivers/media/v4l2-core/v4l2-subdev.c`, `v4l2_subdev_link_validate_default`.
     pub(super) fn is_valid_for(self, sink: Self) -> bool {
-        // A sink of progressive pictures may be connected to interlaced hardware.
+        // A sink pad with V4L2_FIELD_NONE accepts any field order, because interlaced hardware may be connected to a bridge that
+        // supports only progressive formats.
         let has_field = self.field == sink.field || sink.field == super::super::sys::FIELD_NONE;
         (self.width, self.height, self.code) == (sink.width, sink.height, sink.code) && has_field
     }

@@ -12,8 +12,9 @@ use super::graph::{connected, enabled_into, shortest_path, upstream};
 use super::node_format::NodeFormat;
 use super::topology::{Id, Link, Pad, Topology, TopologyError};
 
-/// Returns the first fault of the pipeline that ends at a video node: a pad without a link, or else, from the sensor to the node, a
-/// link between different formats, or else such a link on a branch, which the kernel checks too.
+/// Returns the first fault of the pipeline that ends at a video node. A pad that lacks an enabled link is reported first.
+/// Otherwise it is the first enabled link, from the sensor to the node, whose pads have different formats, and then such a link
+/// on a branch of the pipeline, because the kernel checks branches too.
 pub(super) fn check(
     topology: &Topology,
     node: Id,
@@ -35,7 +36,7 @@ pub(super) fn check(
     Ok(None)
 }
 
-/// Returns the pad nearest to the node that needs an enabled link, and has none.
+/// Returns the fault of the pad that needs an enabled link and has none; of several such pads, the one nearest to the node.
 fn unlinked(topology: &Topology, node: Id) -> Result<Option<PipelineFault>, TopologyError> {
     let mut seen = BTreeSet::from([node]);
     let mut entities = VecDeque::from([node]);
@@ -48,11 +49,11 @@ fn unlinked(topology: &Topology, node: Id) -> Result<Option<PipelineFault>, Topo
         let is_open = |pad: &Pad| !links(*pad).is_empty() && !is_connected(pad);
         let sinks = || topology.pads_of(entity).filter(|pad| pad.is_sink);
         let has_input = !enabled_into(topology, entity).is_empty();
-        // The kernel refuses such a pad also if it has no links at all.
+        // The kernel refuses a stream also if such a pad has no links at all.
         let needed = topology
             .pads_of(entity)
             .find(|pad| pad.must_connect && !is_connected(pad));
-        // An entity with several sinks, such as a multiplexer, needs one of them.
+        // An entity with several sink pads, such as a multiplexer, needs an enabled link at one of them.
         let unconnected = sinks().find(is_open).filter(|_| !has_input);
         // A video node without links at all has no pipeline.
         let alone = sinks().find(|_| entity == node && !has_input);
@@ -83,7 +84,7 @@ fn unlinked(topology: &Topology, node: Id) -> Result<Option<PipelineFault>, Topo
     Ok(None)
 }
 
-/// Compares the formats of both ends of a link. An end that cannot be asked is left to the driver.
+/// Compares the formats of the two pads of a link. A pad whose format cannot be read is not compared; its driver checks it.
 fn mismatch(
     topology: &Topology,
     link: Link,
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn pad_that_must_be_connected_is_named_although_another_one_is() {
+    fn pad_that_must_be_connected_is_named_even_if_another_sink_pad_is_connected() {
         let mut graph = Graph::default();
         graph.sensor("sensor");
         graph.sensor("other");

@@ -24,7 +24,7 @@ use crate::SystemError;
 /// The number of times that the graph is read if it keeps changing between the two ioctls that read it.
 const ATTEMPTS: u32 = 8;
 
-/// The media device that a video node belongs to, for nodes whose pipeline programs set up (V4L2_CAP_IO_MC).
+/// The media device of a video node whose pipeline is set up by programs (V4L2_CAP_IO_MC).
 ///
 /// # References
 /// Kernel documentation, "Media Controller API" and "Sub-device Interface".
@@ -163,7 +163,7 @@ impl MediaDevice {
         let changes = set_up(&mut topology, self.node, request, &mut self.hardware());
         match read(&self.fd, &self.path) {
             Ok(topology) => self.topology = topology,
-            // The error of the setup says more than that of reading the graph again.
+            // If reading the graph fails as well, the error of the setup is returned, because it is more specific.
             Err(error) => return Err(changes.err().unwrap_or(error)),
         }
         changes
@@ -185,6 +185,7 @@ impl MediaDevice {
         self.hardware().pad_format(source, link.source)
     }
 
+    /// Returns access to the formats and links of the device.
     fn hardware(&self) -> Hardware<'_> {
         Hardware::new(self.fd.as_fd(), &self.path, &self.video, self.node)
     }

@@ -1,4 +1,4 @@
-//! Why a media device cannot be read or set up.
+//! The reasons why a media device cannot be queried or set up.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ use crate::text::{printable, printable_path};
 #[derive(Error)]
 #[non_exhaustive]
 pub enum MediaError {
-    /// A node of the device cannot be opened.
+    /// A device node of the media device or of one of its entities cannot be opened.
     #[error("{device} cannot be opened: {source}{}", remedy(*source), device = printable_path(device))]
     Open {
         /// The device node.
@@ -36,7 +36,7 @@ pub enum MediaError {
     /// The driver describes a graph that is not consistent.
     #[error("the driver describes its entities wrongly: {source}; this is a fault of the driver")]
     Topology {
-        /// The inconsistency.
+        /// What is inconsistent.
         source: TopologyError,
     },
     /// Another open file streams from the pipeline, so nothing was changed.
@@ -56,7 +56,7 @@ pub enum MediaError {
         /// The link or the pad.
         what: String,
     },
-    /// No sensor reaches the video node.
+    /// No path of links leads from a sensor to the video node.
     #[error(
         "no sensor can be linked to {}: every path from one has a link that is disabled for ever",
         printable(entity)
@@ -80,7 +80,7 @@ pub enum MediaError {
         /// The entity.
         entity: String,
     },
-    /// No format of the sensor becomes one of the wanted formats.
+    /// With no format of the sensor can the video node capture in one of the requested formats.
     #[error(
         "no format of {} can be delivered by {} as {wanted}; choose another one with --format or --size",
         printable(sensor),
@@ -94,7 +94,7 @@ pub enum MediaError {
         /// The wanted formats and size.
         wanted: String,
     },
-    /// A driver set another format than it had promised when the format was tried.
+    /// A driver set another active format than the try format that it had accepted.
     #[error(
         "{pad} was set to {wanted}, and the driver set {set}, although it accepted the format when it was tried"
     )]
@@ -129,6 +129,7 @@ impl MediaError {
     }
 }
 
+/// Returns the remedy for an error of opening a device node, with which the message ends.
 fn remedy(error: SystemError) -> &'static str {
     match error.errno() {
         Errno::ACCESS | Errno::PERM => "; add the user to the group `video`",

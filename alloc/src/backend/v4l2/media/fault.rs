@@ -13,7 +13,7 @@ use crate::text::{printable, shell_word};
 /// A pad of an entity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PadName {
-    /// The name of the entity, which is the driver's and can have any characters.
+    /// The name of the entity. The driver chooses it, so it can contain any characters.
     pub entity: String,
     /// The number of the pad.
     pub pad: u16,
@@ -27,7 +27,8 @@ impl PadName {
         })
     }
 
-    /// Returns the pad as media-ctl reads it; `None` for a name that would end media-ctl's quotes or is not plain text.
+    /// Returns the pad in the syntax of media-ctl, which puts names in double quotes; `None` if the name contains a quote, a
+    /// backslash or a character that is not printable ASCII.
     fn for_media_ctl(&self) -> Option<String> {
         let is_plain =
             |byte: u8| (byte.is_ascii_graphic() || byte == b' ') && byte != b'"' && byte != b'\\';
@@ -47,11 +48,11 @@ impl fmt::Display for PadName {
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum PipelineFault {
-    /// A pad that needs an enabled link has none.
+    /// A pad that needs an enabled link has no enabled link.
     Unlinked {
-        /// The pad.
+        /// The pad that lacks an enabled link.
         pad: PadName,
-        /// Whether links begin at the pad; otherwise they end at it.
+        /// Whether the pad is a source pad, where links begin; otherwise it is a sink pad.
         is_source: bool,
         /// The pad at the other end of a link that is disabled; `None` if the device has no link for the pad.
         other: Option<PadName>,
@@ -60,18 +61,18 @@ pub enum PipelineFault {
     Mismatch {
         /// The pad at which the link begins.
         source: PadName,
-        /// Its format.
+        /// The format of the source pad.
         source_format: BusFormat,
         /// The pad at which the link ends.
         sink: PadName,
-        /// Its format.
+        /// The format of the sink pad.
         sink_format: BusFormat,
     },
-    /// A video node is set to another format than it gets.
+    /// The format of a video node does not match the pictures that its pad receives.
     Node {
         /// The pad that delivers the pictures.
         source: PadName,
-        /// Its format.
+        /// The format of the source pad.
         source_format: BusFormat,
         /// The pad of the video node.
         sink: PadName,
@@ -79,16 +80,18 @@ pub enum PipelineFault {
         node: PathBuf,
         /// The format of the node.
         node_format: NodeFormat,
-        /// A format that the node can make of the pictures.
+        /// A format with which the video node can capture the pictures of the source pad; `None` if there is none.
         possible: Option<NodeFormat>,
     },
 }
 
 impl PipelineFault {
-    /// Returns a command line for this fault, for a person to paste; `None` where a name cannot be quoted, or the code has no name.
+    /// Returns a command line that a person can paste to remedy this fault; `None` if a name cannot be quoted, or if the media
+    /// bus code has no name.
     ///
-    /// The command gives the end of a link the format of its beginning. A driver can replace this format: a debayer does not take
-    /// RGB. Another fault can follow. `covalent-camera --setup-links` remedies all faults.
+    /// For [`PipelineFault::Mismatch`], the command sets the format of the source pad on the sink pad. The driver of the sink pad
+    /// may set another format instead: a debayer, for example, does not accept RGB. The pipeline may have another fault after the
+    /// command. `covalent-camera --setup-links` remedies all faults.
     #[must_use]
     pub fn command(&self, media: &Path) -> Option<String> {
         let media = shell_word(media.to_str()?)?;

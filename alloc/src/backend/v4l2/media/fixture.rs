@@ -1,4 +1,4 @@
-//! Media devices that are written by hand, with the formats of their pads.
+//! Simulated media devices for tests, with the formats of their pads.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ pub(super) const RGB3: PixelFormat = PixelFormat::of(*b"RGB3");
 pub(super) const BGR3: PixelFormat = PixelFormat::of(*b"BGR3");
 pub(super) const RAW: PixelFormat = PixelFormat::of(*b"RGGB");
 
-/// The kernel's arrays of a device.
+/// A graph under construction, as the arrays that MEDIA_IOC_G_TOPOLOGY would fill.
 #[derive(Default)]
 pub(super) struct Graph {
     pub(super) arrays: sys::Arrays,
@@ -36,6 +36,7 @@ impl Graph {
         self.arrays.entities.iter().find(is_named).unwrap().id
     }
 
+    /// Adds an entity without a device node, and returns its id. `sinks` states for each pad whether it is a sink pad.
     fn entity(&mut self, name: &str, function: u32, sinks: &[bool]) -> u32 {
         let id = self.next_id();
         let mut entity = sys::Entity::EMPTY;
@@ -55,7 +56,7 @@ impl Graph {
         id
     }
 
-    /// Adds a node of the file system to an entity.
+    /// Adds a device node to an entity.
     fn interface(&mut self, entity: u32, (major, minor): (u32, u32)) {
         let interface = sys::Interface {
             id: self.next_id(),
@@ -74,22 +75,25 @@ impl Graph {
         self.arrays.links.push(link);
     }
 
+    /// Adds a sensor with one source pad and a device node.
     pub(super) fn sensor(&mut self, name: &str) {
         let id = self.entity(name, sys::FUNCTION_CAMERA_SENSOR, &[false]);
         self.interface(id, (82, id));
     }
 
-    /// Adds an entity whose pads are sinks (true) and sources.
+    /// Adds a sub-device with a node. `sinks` states for each pad whether it is a sink pad.
     pub(super) fn subdevice(&mut self, name: &str, sinks: &[bool]) {
         let id = self.entity(name, 0x4005, sinks);
         self.interface(id, (82, id));
     }
 
+    /// Adds a video node with one sink pad.
     pub(super) fn node(&mut self, name: &str, number: (u32, u32)) {
         let id = self.entity(name, sys::FUNCTION_VIDEO_NODE, &[true]);
         self.interface(id, number);
     }
 
+    /// Adds a data link between two pads, each given by the name of its entity and its number.
     pub(super) fn link(&mut self, source: (&str, u32), sink: (&str, u32), is_enabled: bool) {
         self.link_with(source, sink, u32::from(is_enabled));
     }
@@ -161,9 +165,9 @@ pub(super) fn names<'a>(topology: &'a Topology, links: &[Link]) -> Vec<&'a str> 
     first.into_iter().chain(rest).collect()
 }
 
-/// A simulated device: subdevices take every code of `codes`, and pass on what their sink has.
+/// A simulated device. A pad accepts the media bus codes in `codes`, and replaces any other code by the first of them.
 pub(super) struct Simulated {
-    /// By entity and number of the pad.
+    /// The active formats, by the id of the entity and the number of the pad.
     pub(super) formats: BTreeMap<(u32, u16), BusFormat>,
     pub(super) tried: BTreeMap<(u32, u16), BusFormat>,
     pub(super) nodes: BTreeMap<u32, NodeFormat>,
@@ -171,12 +175,12 @@ pub(super) struct Simulated {
     pub(super) codes: BTreeMap<u32, (Vec<BusCode>, Vec<BusCode>)>,
     /// The video nodes that another process streams from.
     pub(super) busy: Vec<u32>,
-    /// What was called that changes something.
+    /// The calls that changed the device, in the order in which they were made.
     pub(super) calls: Vec<String>,
 }
 
 impl Simulated {
-    /// Returns vimc as it is after it was loaded.
+    /// Returns a simulated vimc in the state that it has after the module was loaded.
     pub(super) fn vimc(graph: &Graph) -> Self {
         let size = Extent::new(640, 480).unwrap();
         let mut formats = BTreeMap::new();
@@ -209,6 +213,7 @@ impl Simulated {
         }
     }
 
+    /// Returns the media bus codes that a pad accepts.
     fn known(&self, pad: Pad) -> &[BusCode] {
         let (sinks, sources) = &self.codes[&pad.entity];
         if pad.is_sink { sinks } else { sources }

@@ -1,12 +1,14 @@
-//! Follows links: which entities a video node gets its pictures from, and which of them a stream of this node concerns.
+//! Follows links: finds the entities from which a video node gets its pictures, and the entities that the kernel checks when the
+//! node starts to stream.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::topology::{Id, Link, Pad, Topology};
 
-/// Returns the enabled links above a video node, those nearest to the sensor first.
+/// Returns the enabled links from which a video node gets its pictures, directly or through other entities. The links nearest to
+/// the sensor are first.
 ///
-/// A cycle ends where it comes back to an entity that was visited.
+/// Each entity is visited once, so a cycle of links ends the search.
 pub(super) fn upstream(topology: &Topology, node: Id) -> Vec<Link> {
     let mut links = Vec::new();
     let mut seen = BTreeSet::from([node]);
@@ -32,8 +34,8 @@ pub(super) fn enabled_into(topology: &Topology, entity: Id) -> Vec<Link> {
         .collect()
 }
 
-/// Returns every entity that a stream of this entity concerns: those that enabled links connect with it in either direction, because
-/// the kernel checks all of their links when the stream starts.
+/// Returns the entities that enabled links connect with this entity, in either direction and also through others. The kernel
+/// checks all of their links when the stream starts.
 ///
 /// # References
 /// Linux, `drivers/media/mc/mc-entity.c`, `media_pipeline_populate`.
@@ -63,11 +65,11 @@ fn links_of(topology: &Topology, pad: Pad) -> Vec<Link> {
     }
 }
 
-/// Returns the links from a sensor to a video node, the sensor's first, on the shortest path whose links are enabled or can be.
-/// Where no sensor reaches the node, the path begins at another entity that only has source pads, such as a pattern generator.
-/// `None` if there is none.
+/// Returns the shortest path from a sensor to a video node, the link of the sensor first. It consists of links that are enabled
+/// or can be enabled. If no path begins at a sensor, the path begins at another entity that only has source pads, such as a
+/// pattern generator. The result is `None` if there is no such path either.
 pub(super) fn shortest_path(topology: &Topology, node: Id) -> Option<Vec<Link>> {
-    // The link by which the search left each entity, towards the node.
+    // The link from each visited entity towards the node.
     let mut below: BTreeMap<Id, Link> = BTreeMap::new();
     let mut seen = BTreeSet::from([node]);
     let mut queue = VecDeque::from([node]);

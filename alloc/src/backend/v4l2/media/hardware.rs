@@ -20,10 +20,10 @@ use super::topology::{Entity, Id, Link, Pad};
 use crate::backend::character_device;
 use crate::model::Rect;
 
-/// The most codes of a pad that are read. Sensors have fewer than fifty.
+/// The maximum number of codes of a pad that are read. Sensors have fewer than fifty.
 const MAXIMUM_CODES: u32 = 256;
 
-/// The device, and the nodes of its entities that were opened.
+/// A media device of this machine, with the device nodes that were opened so far.
 pub(super) struct Hardware<'a> {
     media: BorrowedFd<'a>,
     path: &'a Path,
@@ -32,7 +32,7 @@ pub(super) struct Hardware<'a> {
 }
 
 impl<'a> Hardware<'a> {
-    /// `video` is the open node of the entity `node`.
+    /// Wraps an open media device. `video` is the open device node of the entity `node`.
     pub(super) fn new(media: BorrowedFd<'a>, path: &'a Path, video: &Device, node: Id) -> Self {
         Self {
             media,
@@ -42,7 +42,7 @@ impl<'a> Hardware<'a> {
         }
     }
 
-    /// Returns the open node of a sub-device. It stays open, because formats that are tried belong to the open file.
+    /// Returns the open node of a sub-device. It stays open, because try formats belong to the open file.
     fn subdevice(&mut self, entity: &Entity) -> Result<(BorrowedFd<'_>, &Path), MediaError> {
         use std::collections::btree_map::Entry;
         let opened = match self.subdevices.entry(entity.id) {
@@ -241,7 +241,7 @@ fn path_of(entity: &Entity) -> Result<PathBuf, MediaError> {
     path.ok_or_else(|| no_node(entity))
 }
 
-/// Fails if the node that was opened is not that of the entity.
+/// Returns an error if the opened device node is not the node of the entity.
 fn check_number(fd: impl AsFd, path: &Path, entity: &Entity) -> Result<(), MediaError> {
     let status = fstat(&fd).map_err(|source| request(path, "fstat", source))?;
     let number = (major(status.st_rdev), minor(status.st_rdev));

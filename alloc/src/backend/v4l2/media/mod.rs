@@ -1,10 +1,11 @@
-//! Media-controller cameras: a video node at the end of a pipeline of sub-devices, whose links and formats programs set.
+//! Media-controller cameras. Their video node is at the end of a pipeline of sub-devices, and programs set the links and formats
+//! of the pipeline.
 //!
-//! The kernel checks a pipeline when its stream starts, and reports every fault as EPIPE or ENOLINK. This module finds the pad that
-//! fails ([`MediaDevice::report`]), and sets up a pipeline ([`MediaDevice::set_up`]).
+//! The kernel checks a pipeline when its stream starts, and reports every fault as EPIPE or ENOLINK. This module finds the pad
+//! that fails ([`MediaDevice::report`]), and sets up a pipeline ([`MediaDevice::set_up`]).
 //!
-//! `topology` checks the kernel's description of the graph, `graph` follows its links, `check` finds the fault, and `search` and `setup`
-//! choose and set formats. They use the trait `access`, which `hardware` implements with ioctls.
+//! `topology` checks the kernel's description of the graph, `graph` follows its links, `check` finds the fault, and `search` and
+//! `setup` choose and set formats. They use the trait `access`, which `hardware` implements with ioctls.
 
 mod access;
 mod bus_code;

@@ -1,4 +1,4 @@
-//! Searches the formats of the pads along a path, by trying them.
+//! Searches for formats of the pads along a path, by setting try formats.
 
 use super::access::{Access, Which};
 use super::bus_code::BusCode;
@@ -9,26 +9,26 @@ use super::setup::PipelineRequest;
 use super::topology::{Entity, Link, Pad, Topology};
 use crate::model::Fourcc;
 
-/// How often a format is tried before the search ends. A path of five entities with twenty codes each needs some hundreds.
+/// The maximum number of try formats that a search sets. A path of five entities with twenty codes each needs some hundreds.
 const MAXIMUM_TRIALS: u32 = 4096;
 
-/// The formats that were found.
+/// The formats that a search has found.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
-    /// The pads from the sensor to the last sub-device, in the order in which they have to be set.
+    /// The formats of the pads from the sensor to the last sub-device, in the order in which they have to be set.
     pub(super) pads: Vec<(Pad, BusFormat)>,
     /// The format of the video node.
     pub(super) node: NodeFormat,
 }
 
-/// The search along one path.
+/// The search for the formats of the pads of one path.
 pub(super) struct Search<'a, A> {
     topology: &'a Topology,
     path: &'a [Link],
     request: &'a PipelineRequest,
     access: &'a mut A,
     trials: u32,
-    /// The best formats until now, with their place in the list of wanted formats.
+    /// The best formats so far, with the index of their pixel format in the list of requested formats.
     best: Option<(usize, Found)>,
 }
 
@@ -49,7 +49,7 @@ impl<'a, A: Access> Search<'a, A> {
         }
     }
 
-    /// Returns formats with which the node delivers the first possible one of the wanted formats.
+    /// Returns formats with which the video node captures in the first requested format that is possible.
     pub(super) fn find(mut self) -> Result<Found, MediaError> {
         self.search()?;
         if let Some((_, found)) = self.best {
@@ -68,7 +68,7 @@ impl<'a, A: Access> Search<'a, A> {
         })
     }
 
-    /// Tries each code of the sensor.
+    /// Tries each media bus code of the sensor, with every continuation along the path.
     fn search(&mut self) -> Result<(), MediaError> {
         let Some((first, rest)) = self.path.split_first() else {
             return Ok(());
@@ -89,7 +89,8 @@ impl<'a, A: Access> Search<'a, A> {
         Ok(())
     }
 
-    /// Continues at the end of `link`, whose source has the format `delivered`. `pads` has the formats above, and is the same afterwards.
+    /// Continues the search at the sink pad of `link`, whose source pad has the format `delivered`. `pads` contains the formats
+    /// of the pads before it, and is unchanged when the function returns.
     fn descend(
         &mut self,
         link: Link,
@@ -99,7 +100,7 @@ impl<'a, A: Access> Search<'a, A> {
     ) -> Result<(), MediaError> {
         let sink = self.entity(link.sink)?;
         let Some((next, rest)) = rest.split_first() else {
-            return self.at_node(sink, delivered, pads);
+            return self.keep_if_better(sink, delivered, pads);
         };
         let set = self.attempt(link.sink, delivered)?;
         let Some(set) = set.filter(|set| delivered.is_valid_for(*set)) else {
@@ -127,8 +128,9 @@ impl<'a, A: Access> Search<'a, A> {
         Ok(())
     }
 
-    /// Keeps the formats if the node makes a better one of the wanted formats of them than of those until now.
-    fn at_node(
+    /// Stores the formats in `best` if the video node can then capture in a requested format that is earlier in the list than the
+    /// one of the best formats so far.
+    fn keep_if_better(
         &mut self,
         node: &Entity,
         delivered: BusFormat,
@@ -159,7 +161,8 @@ impl<'a, A: Access> Search<'a, A> {
         Ok(())
     }
 
-    /// Tries a format; `None` if the driver would set another code, or the search is over.
+    /// Sets a try format, and returns the format that the driver set. The result is `None` if the driver set another code, or if
+    /// the search is over.
     fn attempt(&mut self, pad: Pad, wanted: BusFormat) -> Result<Option<BusFormat>, MediaError> {
         let is_best = self.best.as_ref().is_some_and(|(place, _)| *place == 0);
         if is_best || self.trials >= MAXIMUM_TRIALS {

@@ -1,7 +1,7 @@
 //! Sets up the pipeline of a video node: enables the links of one path from a sensor, and propagates one format along it.
 //!
-//! Formats are tried first (V4L2_SUBDEV_FORMAT_TRY), which changes nothing, so a pipeline that cannot deliver the wanted format stays
-//! as it was.
+//! Formats are tried first (V4L2_SUBDEV_FORMAT_TRY), which changes nothing, so a pipeline that cannot deliver the wanted format
+//! stays as it was.
 
 use serde::Serialize;
 
@@ -17,10 +17,10 @@ use super::topology::{Entity, Id, Link, Pad, Topology};
 use crate::model::{Extent, Fourcc};
 use crate::text::printable;
 
-/// What a pipeline is set up for.
+/// The size and formats of the frames for which a pipeline is set up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PipelineRequest {
-    /// The size of the frames in pixels; `None` for that of the sensor.
+    /// The size of the frames in pixels; `None` for the size of the sensor.
     pub extent: Option<Extent>,
     /// The formats of the frames, the best first.
     pub formats: Vec<Fourcc>,
@@ -33,29 +33,29 @@ pub struct PipelineRequest {
 pub enum PipelineChange {
     /// A link was enabled or disabled.
     Link {
-        /// The pad at which it begins.
+        /// The pad at which the link begins.
         source: PadName,
-        /// The pad at which it ends.
+        /// The pad at which the link ends.
         sink: PadName,
-        /// Whether it is enabled now.
+        /// Whether the link is enabled after the change.
         enabled: bool,
     },
     /// The format of a pad was set.
     Format {
-        /// The pad.
+        /// The pad whose format was set.
         pad: PadName,
-        /// The earlier format.
+        /// The format before the change.
         from: BusFormat,
-        /// The format now.
+        /// The format after the change.
         to: BusFormat,
     },
     /// The format of a video node was set.
     Node {
         /// The entity of the node.
         entity: String,
-        /// The earlier format.
+        /// The format before the change.
         from: NodeFormat,
-        /// The format now.
+        /// The format after the change.
         to: NodeFormat,
     },
 }
@@ -135,15 +135,15 @@ pub(super) fn set_up(
     }
 }
 
-/// A format to set.
+/// A step of the setup: the format to set on a pad or on a video node.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Pad((Pad, BusFormat)),
     Node(Id, NodeFormat),
 }
 
-/// Returns the links to change: those of the path are enabled, and others at its pads disabled, because they would bring other pictures
-/// or need the same format. Links to disable come first.
+/// Returns the links to change, and whether each is to be enabled. The links of the path are enabled. Other links at the pads of
+/// the path are disabled, because they would bring other pictures or require the same format; they are first in the list.
 fn link_changes(topology: &Topology, path: &[Link]) -> Vec<(Link, bool)> {
     let others = path.iter().flat_map(|link| {
         let others = [
@@ -163,7 +163,7 @@ fn link_changes(topology: &Topology, path: &[Link]) -> Vec<(Link, bool)> {
     changes
 }
 
-/// Returns what has to be set at the ends of immutable links that leave the path, because the kernel checks them too.
+/// Returns the formats to set at the sink pads of enabled immutable links that leave the path. The kernel checks these links too.
 fn branches(
     topology: &Topology,
     path: &[Link],
@@ -229,7 +229,7 @@ fn is_set(
     Ok(true)
 }
 
-/// Fails where somebody streams from a video node that the pipeline of the node or the path concerns.
+/// Returns an error if another open file streams from a video node that is connected to `node` or to an entity of `path`.
 fn check_idle(
     topology: &Topology,
     node: Id,
@@ -250,7 +250,8 @@ fn check_idle(
     Ok(())
 }
 
-/// Sets a format where it differs. An earlier step can have changed it, so it is read now.
+/// Sets a format if the current format is different. The current format is read immediately before, because an earlier step may
+/// have changed it.
 fn apply(
     topology: &Topology,
     step: Step,

@@ -12,9 +12,9 @@ use std::os::fd::BorrowedFd;
 use rustix::io;
 use rustix::ioctl::{self, Opcode, Updater, opcode};
 
-/// An entity that senses pictures.
+/// `MEDIA_ENT_F_CAM_SENSOR`.
 pub(super) const FUNCTION_CAMERA_SENSOR: u32 = 0x0002_0001;
-/// An entity that is a V4L2 video node.
+/// `MEDIA_ENT_F_IO_V4L`, the function of a V4L2 video node.
 pub(super) const FUNCTION_VIDEO_NODE: u32 = 0x0001_0001;
 
 pub(super) const PAD_SINK: u32 = 1;
@@ -26,9 +26,9 @@ pub(super) const LINK_TYPE: u32 = 0xf000_0000;
 pub(super) const LINK_DATA: u32 = 0;
 pub(super) const LINK_INTERFACE: u32 = 0x1000_0000;
 
-/// A format that belongs to the open file alone, and changes nothing.
+/// `V4L2_SUBDEV_FORMAT_TRY`: a format that only the open file sees.
 pub(super) const FORMAT_TRY: u32 = 0;
-/// The format that the hardware uses.
+/// `V4L2_SUBDEV_FORMAT_ACTIVE`: the format that the hardware uses.
 pub(super) const FORMAT_ACTIVE: u32 = 1;
 
 /// `struct media_device_info`.
@@ -246,11 +246,11 @@ pub(super) fn setup_link(fd: BorrowedFd<'_>, link: &mut LinkDescription) -> io::
     update::<SETUP_LINK, LinkDescription>(fd, link)
 }
 
-/// MEDIA_IOC_G_TOPOLOGY. Fills the arrays up to their lengths, and returns the numbers of elements that the device has; an array of
-/// length 0 is left out. ENOSPC means that an array is too short.
+/// MEDIA_IOC_G_TOPOLOGY. Fills the arrays up to their lengths, and returns the numbers of elements that the device has; an array
+/// of length 0 is left out. ENOSPC means that an array is too short.
 pub(super) fn topology(fd: BorrowedFd<'_>, arrays: &mut Arrays) -> io::Result<TopologyRequest> {
     fn array<T>(elements: &mut [T]) -> Array {
-        // Without an address the kernel returns the number alone.
+        // If the address is 0, the kernel returns only the number of elements.
         if elements.is_empty() {
             return Array::default();
         }
@@ -297,8 +297,8 @@ pub(super) fn set_format(fd: BorrowedFd<'_>, format: &mut PadFormat) -> io::Resu
     update::<SET_FORMAT, PadFormat>(fd, format)
 }
 
-/// Fails the compilation if a structure differs from the headers. The values are those of tests/abi, which are the same for 64-bit
-/// and 32-bit targets.
+/// Fails the compilation if a structure differs from the headers. The values are those of tests/abi, which are the same for
+/// 64-bit and 32-bit targets.
 const _: () = {
     assert!(size_of::<DeviceInfo>() == 256);
     assert!(size_of::<Entity>() == 96);

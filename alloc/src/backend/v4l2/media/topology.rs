@@ -1,7 +1,7 @@
 //! The graph of a media device: entities, their pads, and the links between pads.
 //!
-//! The kernel's answer is checked once, when it is read: every id that a pad or link names belongs to an element that exists. A graph
-//! can have cycles, so whoever follows links keeps the entities that it has seen.
+//! The kernel's answer is checked once, when it is read: every id that a pad or link names belongs to an element that exists. A
+//! graph can have cycles, so functions that follow links record the entities that they have visited.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,8 @@ use thiserror::Error;
 use super::super::device::text;
 use super::sys;
 
-/// The most elements of each kind that are read. The largest devices, image processors of phones, have a few hundred.
+/// The maximum number of elements of each kind that are read. The largest devices, image processors of phones, have a few
+/// hundred.
 pub(super) const MAXIMUM_ELEMENTS: u32 = 4096;
 
 /// The id of an entity or a pad in the kernel.
@@ -23,51 +24,51 @@ pub enum TopologyError {
     /// There are too many elements.
     #[error("it has {count} {what}, and at most {MAXIMUM_ELEMENTS} are read")]
     TooMany {
-        /// The kind of elements.
+        /// The kind of elements, such as `links`.
         what: &'static str,
-        /// Their number.
+        /// The number of elements that the kernel reported.
         count: u32,
     },
     /// Two elements have the same id.
     #[error("two {what} have the id {id}")]
     Duplicate {
-        /// The kind of elements.
+        /// The kind of elements, such as `pads`.
         what: &'static str,
-        /// The id.
+        /// The id that both elements have.
         id: u32,
     },
-    /// An element names another one that does not exist.
+    /// An element refers to another element that does not exist.
     #[error("{what} {id} is named, and does not exist")]
     Missing {
-        /// The kind of element that is missing.
+        /// The kind of element that is missing, such as `pad`.
         what: &'static str,
-        /// The id.
+        /// The id to which another element refers.
         id: u32,
     },
     /// The number of a pad is too large for MEDIA_IOC_SETUP_LINK.
     #[error("pad {id} has the number {index}")]
     PadNumber {
-        /// The id.
+        /// The id of the pad.
         id: u32,
-        /// The number.
+        /// The number of the pad in its entity.
         index: u32,
     },
 }
 
-/// A part of the device, such as a sensor, a scaler or a video node.
+/// An entity of a media device, such as a sensor, a scaler or a video node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entity {
     pub(super) id: Id,
     pub(super) name: String,
     pub(super) function: u32,
-    /// The number of its device node.
+    /// The major and minor number of the device node; `None` if the entity has no node.
     pub(super) node: Option<(u32, u32)>,
-    /// Its pads, by number.
+    /// The ids of the pads, in the order of their numbers.
     pub(super) pads: Vec<Id>,
 }
 
 impl Entity {
-    /// Returns whether it is a V4L2 video node, where data enter or leave memory.
+    /// Returns whether the entity is a V4L2 video node, which reads or writes memory.
     pub(super) fn is_video_node(&self) -> bool {
         self.function == sys::FUNCTION_VIDEO_NODE
     }
@@ -77,7 +78,7 @@ impl Entity {
     }
 }
 
-/// A connection point of an entity.
+/// A pad of an entity. Links connect pads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pad {
     pub(super) id: Id,
@@ -100,8 +101,8 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Returns the flags with which MEDIA_IOC_SETUP_LINK enables or disables it. The kernel returns EINVAL if another flag than
-    /// MEDIA_LNK_FL_ENABLED differs from those of the link.
+    /// Returns the flags with which MEDIA_IOC_SETUP_LINK enables or disables the link. The kernel returns EINVAL if any flag
+    /// except MEDIA_LNK_FL_ENABLED differs from the flags of the link.
     ///
     /// # References
     /// Linux, `drivers/media/mc/mc-entity.c`, `__media_entity_setup_link`.
@@ -113,7 +114,7 @@ impl Link {
     }
 }
 
-/// The graph.
+/// The graph of a media device: its entities, pads and links.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Topology {
     entities: BTreeMap<Id, Entity>,
@@ -122,7 +123,7 @@ pub(super) struct Topology {
 }
 
 impl Topology {
-    /// Checks the kernel's arrays.
+    /// Builds the graph from the arrays of MEDIA_IOC_G_TOPOLOGY, and checks that they are consistent.
     pub(super) fn parse(arrays: &sys::Arrays) -> Result<Self, TopologyError> {
         let mut topology = Self::default();
         let mut nodes: BTreeMap<u32, (u32, u32)> = BTreeMap::new();
@@ -173,7 +174,7 @@ impl Topology {
                     })?;
                     topology.entity_mut(link.sink)?.node = Some(*node);
                 }
-                // A lens or a flash beside a sensor.
+                // An ancillary link connects a lens or a flash with a sensor, and carries no pictures.
                 _ => {}
             }
         }
@@ -244,6 +245,7 @@ impl Topology {
     }
 }
 
+/// Returns the elements, or an error if there are more than [`MAXIMUM_ELEMENTS`].
 fn limited<'a, T>(what: &'static str, elements: &'a [T]) -> Result<&'a [T], TopologyError> {
     let count = u32::try_from(elements.len()).unwrap_or(u32::MAX);
     if count > MAXIMUM_ELEMENTS {

@@ -163,6 +163,7 @@ impl Image {
         Ok(copy)
     }
 
+    /// Records a copy between the image and a staging buffer, and submits it.
     fn begin(
         &self,
         staging: Staging,
@@ -190,6 +191,7 @@ impl Image {
         })
     }
 
+    /// Allocates a staging buffer that holds all regions.
     fn staging(&self, regions: &[Region]) -> Result<Staging, VulkanError> {
         let size = regions
             .last()
@@ -198,6 +200,7 @@ impl Image {
             .map_err(self.gpu.failed("vkAllocateMemory (staging buffer)"))
     }
 
+    /// Returns the regions of the visible picture, one for each colour plane, with their offsets in the staging buffer.
     fn regions(&self) -> Result<Vec<Region>, VulkanError> {
         let (visible, fourcc) = (self.layout.visible(), self.layout.format().fourcc);
         let unknown = || self.unsuitable("the layout of the format is not known");
@@ -237,6 +240,7 @@ impl Image {
         Ok(regions)
     }
 
+    /// Returns an error with the reason `why` if the image does not have this usage.
     fn needs(&self, usage: vk::ImageUsageFlags, why: &str) -> Result<(), VulkanError> {
         if self.usage.contains(usage) {
             Ok(())

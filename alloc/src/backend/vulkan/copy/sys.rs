@@ -127,6 +127,7 @@ impl Staging {
         }
     }
 
+    /// Returns the address of bytes in the mapped staging buffer; `None` if they are not inside it.
     fn address(&self, offset_bytes: u64, length: usize) -> Option<*mut u8> {
         let end = offset_bytes.checked_add(u64::try_from(length).ok()?)?;
         if end > self.size_bytes || self.start.is_null() {

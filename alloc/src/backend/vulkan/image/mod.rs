@@ -197,6 +197,7 @@ fn memory_planes(kind: &ImageFormat) -> Option<usize> {
     usize::try_from(kind.memory_planes).ok()
 }
 
+/// Returns the offset and row pitch of each plane.
 fn subresources(layout: &Layout) -> Vec<vk::SubresourceLayout> {
     layout
         .planes()

@@ -149,6 +149,7 @@ fn barriers(
         .collect()
 }
 
+/// Makes the barriers that acquire the image from the external queue family, before the access `first`.
 fn acquire(
     image: vk::Image,
     disjoint_planes: Option<usize>,
@@ -174,6 +175,7 @@ fn acquire(
     }
 }
 
+/// Makes the barriers that release the image to the external queue family, after the access `last`.
 fn release(
     image: vk::Image,
     disjoint_planes: Option<usize>,
@@ -254,6 +256,7 @@ impl Image {
 }
 
 impl Gpu {
+    /// Returns the device's queue family, and the external queue family.
     fn families(&self) -> QueueFamilies {
         QueueFamilies {
             own: self.queue_family(),

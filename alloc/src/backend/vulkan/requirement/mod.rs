@@ -105,6 +105,7 @@ pub fn required_features(wanted: Capabilities) -> impl Iterator<Item = &'static 
         .filter(move |one| one.needed_for.intersects(wanted))
 }
 
+/// Returns the extensions of a table that the capabilities need and that are not part of this API version.
 fn required(
     table: &'static [Extension],
     wanted: Capabilities,

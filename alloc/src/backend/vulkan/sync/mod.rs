@@ -69,6 +69,7 @@ impl Gpu {
         self.is_cpu()
     }
 
+    /// Makes the error for a feature that the device lacks.
     fn lacks(&self, what: &str) -> VulkanError {
         VulkanError::Lacks {
             device: self.name().to_owned(),
@@ -76,6 +77,7 @@ impl Gpu {
         }
     }
 
+    /// Returns an error if the device lacks an ability.
     fn needs(&self, ability: bool, what: &str) -> Result<(), VulkanError> {
         if ability {
             Ok(())

@@ -143,6 +143,7 @@ impl Device {
         Self::assemble(physical, device_and_queue, enabled_on_device, false)
     }
 
+    /// Loads the function tables of the extensions that are enabled on the device.
     fn assemble(
         physical: &Physical,
         device_and_queue: DeviceAndQueue,

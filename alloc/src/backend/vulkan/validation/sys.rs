@@ -39,6 +39,7 @@ impl ValidationSettings<'_> {
     }
 }
 
+/// Returns the parameters of a messenger that adds warnings and errors of the validation layer to `messages`.
 fn messenger<'a>(messages: &ValidationMessages) -> vk::DebugUtilsMessengerCreateInfoEXT<'a> {
     // Only messages of the type VALIDATION are requested: the loader's GENERAL messages concern drivers that are not used.
     vk::DebugUtilsMessengerCreateInfoEXT::default()

@@ -7,6 +7,7 @@ use super::super::snapshot::{CardInfo, Snapshot};
 /// can share.
 const QEMU_BLOB_OPTIONS: &str = "-object memory-backend-memfd,id=mem,size=2G,share=on -machine memory-backend=mem -device virtio-gpu-pci,blob=on";
 
+/// Returns the findings about all cards.
 pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     snapshot
         .cards
@@ -16,6 +17,7 @@ pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
         .collect()
 }
 
+/// Returns a finding if a card cannot import buffers of other devices.
 fn import(card: &CardInfo) -> Option<Finding> {
     if card.imports_foreign {
         return None;
@@ -36,6 +38,7 @@ fn import(card: &CardInfo) -> Option<Finding> {
     Some(finding)
 }
 
+/// Returns a finding if a card with a display does not support timeline syncobjs.
 fn timelines(card: &CardInfo) -> Option<Finding> {
     (card.drives_display && !card.has_timelines).then(|| {
         Finding::new(
@@ -47,6 +50,7 @@ fn timelines(card: &CardInfo) -> Option<Finding> {
     })
 }
 
+/// Returns a finding if a card has a display and no card can render.
 fn rendering(snapshot: &Snapshot, card: &CardInfo) -> Option<Finding> {
     // If any card can render, the compositor can use it, so no finding is needed.
     if !card.drives_display || snapshot.cards.iter().any(|card| card.has_render_node) {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::snapshot::*;
 
+/// Returns the snapshot of a desktop machine on which no check finds a problem.
 pub(super) fn desktop() -> Snapshot {
     let file = |group: &str| NodeFile {
         owner: 0,
@@ -100,6 +101,7 @@ pub(super) fn desktop() -> Snapshot {
     }
 }
 
+/// Returns the device node with this path, so that a test can change it.
 pub(super) fn node<'a>(snapshot: &'a mut Snapshot, path: &str) -> &'a mut Node {
     snapshot
         .nodes

@@ -90,6 +90,7 @@ const FEATURES: [KernelFeature; 6] = [
     },
 ];
 
+/// Returns a finding for each missing kernel feature, and for each graphics device without a driver.
 pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     let mut findings: Vec<Finding> = FEATURES
         .iter()
@@ -163,7 +164,7 @@ fn missing_feature(snapshot: &Snapshot, feature: &KernelFeature) -> Option<Findi
                 "The kernel has CONFIG_{option}=m, but the module is not installed. On other distributions its package has another name."
             )),
         Some(_) => finding.with_command(format!("CONFIG_{option}=y")).with_note(format!(
-            "Linux {} was built without it: set this option and build the kernel again, or install another kernel of the distribution.",
+            "Linux {} was built without this option: set it and build the kernel again, or install another kernel of the distribution.",
             snapshot.kernel.release
         )),
         // If the kernel's options cannot be read, it is not known whether SW_SYNC is missing. No finding is reported, because
@@ -185,11 +186,13 @@ fn no_card(snapshot: &Snapshot, finding: Finding) -> Finding {
     }
 }
 
+/// Returns the command that lets systemd load a kernel module at each boot.
 fn at_each_boot(snapshot: &Snapshot, module: &str) -> String {
     let tee = snapshot.as_root(&format!("tee /etc/modules-load.d/{module}.conf"));
     format!("echo {module} | {tee}")
 }
 
+/// Returns whether there is a dma-heap for whose name `is` returns true.
 fn has_heap(snapshot: &Snapshot, is: impl Fn(&str) -> bool) -> bool {
     snapshot
         .of_kind(NodeKind::Heap)
@@ -197,6 +200,7 @@ fn has_heap(snapshot: &Snapshot, is: impl Fn(&str) -> bool) -> bool {
         .any(is)
 }
 
+/// Returns the severity of a missing source of memory: limiting if another source exists, and blocking otherwise.
 fn memory(snapshot: &Snapshot) -> Severity {
     if snapshot.has_memory() {
         Severity::Limits

@@ -5,6 +5,7 @@ use covalent_alloc::machine::{InterfacePurpose, KernelVersion, missing_interface
 use super::super::finding::{Finding, Severity};
 use super::super::snapshot::Snapshot;
 
+/// Returns a finding for each interface that the running kernel is too old for.
 pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     let Some(kernel) = KernelVersion::of_release(&snapshot.kernel.release) else {
         return Vec::new();

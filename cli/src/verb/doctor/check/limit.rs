@@ -12,6 +12,7 @@ const LOCKED_BYTES: u64 = 8 << 20;
 /// The lowest sufficient memory limit: four pictures of [`PICTURE_BYTES`], and 128 MiB for everything else.
 const GROUP_BYTES: u64 = 256 << 20;
 
+/// Returns the findings about the limits of the process.
 pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     let limits = &snapshot.limits;
     let mut findings = Vec::new();
@@ -72,6 +73,7 @@ pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     findings
 }
 
+/// Makes the finding for a limit of open files that is too low.
 fn files(snapshot: &Snapshot) -> Finding {
     let limits = &snapshot.limits;
     let files = limits.files.unwrap_or(0);
@@ -92,6 +94,7 @@ fn files(snapshot: &Snapshot) -> Finding {
     }
 }
 
+/// Returns the command that removes the limit of locked memory.
 fn locked(snapshot: &Snapshot) -> String {
     snapshot.as_root("prlimit --pid $$ --memlock=unlimited:unlimited")
 }

@@ -10,6 +10,7 @@ const LARGE_PAGES: u64 = LARGE_MEBIBYTES * 256;
 /// The number of huge pages of 2 MiB that four such pictures need.
 const HUGE_PAGES: u64 = 64;
 
+/// Returns the findings about CMA, huge pages and udmabuf.
 pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     [
         contiguous(snapshot),
@@ -44,6 +45,7 @@ fn contiguous(snapshot: &Snapshot) -> Option<Finding> {
     )
 }
 
+/// Returns a finding if no huge page is free.
 fn huge_pages(snapshot: &Snapshot) -> Option<Finding> {
     let size = snapshot
         .huge_pages
@@ -75,6 +77,7 @@ fn huge_pages(snapshot: &Snapshot) -> Option<Finding> {
     )
 }
 
+/// Returns a finding if a udmabuf cannot hold a picture of 3840x2160 pixels.
 fn udmabuf_size(snapshot: &Snapshot) -> Option<Finding> {
     let limit = snapshot.udmabuf?.size_mebibytes;
     (limit < LARGE_MEBIBYTES).then(|| {
@@ -87,6 +90,7 @@ fn udmabuf_size(snapshot: &Snapshot) -> Option<Finding> {
     })
 }
 
+/// Returns a finding if a udmabuf cannot consist of several areas of memory.
 fn udmabuf_list(snapshot: &Snapshot) -> Option<Finding> {
     // `list_limit` limits the areas of memory in one UDMABUF_CREATE_LIST. Covalent uses one area for each buffer; other programs
     // use one for each page.
@@ -101,6 +105,7 @@ fn udmabuf_list(snapshot: &Snapshot) -> Option<Finding> {
     })
 }
 
+/// Makes the finding for a parameter of udmabuf that is too low, with the command that sets it to `target`.
 fn limited(snapshot: &Snapshot, parameter: &str, what: &str, target: u64) -> Finding {
     let tee = snapshot.as_root(&format!("tee /sys/module/udmabuf/parameters/{parameter}"));
     Finding::new(

@@ -14,6 +14,7 @@ const GROUP: &str = "video";
 /// The group of render nodes.
 const RENDER_GROUP: &str = "render";
 
+/// Returns the findings about device nodes that are missing or cannot be opened.
 pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     let mut findings = missing(snapshot);
     // Nodes of one kind that fail to open with the same error, group and mode become one finding.
@@ -255,6 +256,7 @@ fn severity(snapshot: &Snapshot, kind: NodeKind) -> Severity {
     }
 }
 
+/// Returns the name of a kind in the ids of findings.
 fn name(kind: NodeKind) -> &'static str {
     match kind {
         NodeKind::Udmabuf => "udmabuf",
@@ -265,6 +267,7 @@ fn name(kind: NodeKind) -> &'static str {
     }
 }
 
+/// Returns what is not possible without access to a node of this kind.
 fn why(kind: NodeKind) -> &'static str {
     match kind {
         NodeKind::Udmabuf => {

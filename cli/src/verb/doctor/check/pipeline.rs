@@ -4,10 +4,12 @@ use super::super::finding::{Finding, Severity};
 use super::super::paste;
 use super::super::snapshot::{PipelineInfo, Snapshot};
 
+/// Returns a finding for each pipeline of a media-controller camera.
 pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     snapshot.pipelines.iter().map(finding).collect()
 }
 
+/// Makes the finding for a pipeline. If the pipeline can stream, the finding is only a note.
 fn finding(pipeline: &PipelineInfo) -> Finding {
     let PipelineInfo {
         node,

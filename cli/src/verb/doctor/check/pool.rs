@@ -4,6 +4,7 @@ use super::super::finding::{Finding, Severity};
 use super::super::paste;
 use super::super::snapshot::Snapshot;
 
+/// Returns a finding for each pool that the devicetree lacks, with the lines that add it.
 pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     snapshot
         .missing_pools

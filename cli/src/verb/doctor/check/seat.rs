@@ -10,6 +10,7 @@ const GROUP: &str = "video";
 
 const WHY: &str = "A compositor of an ordinary user can drive a display only through a seat manager: seatd, or logind in a session at the console.";
 
+/// Returns a finding if no seat manager can give the cards to a compositor.
 pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     let has_card = snapshot.of_kind(NodeKind::Card).next().is_some();
     let Some(seat) = snapshot.seat.as_ref().filter(|_| has_card) else {

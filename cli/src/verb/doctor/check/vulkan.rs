@@ -3,6 +3,7 @@
 use super::super::finding::{Finding, Severity};
 use super::super::snapshot::Snapshot;
 
+/// Returns a finding if the Vulkan loader or all drivers are missing.
 pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     let vulkan = &snapshot.vulkan;
     let why = "Buffers cannot be shared with Vulkan: `matrix`, `probe` and `plan --vulkan` have no Vulkan devices.";

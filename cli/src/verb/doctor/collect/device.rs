@@ -13,6 +13,7 @@ use crate::machine;
 /// The first digits of the PCI class of display controllers, as sysfs prints it.
 const DISPLAY_CLASS: &str = "0x03";
 
+/// Returns the properties of the cards whose nodes can be opened.
 pub(super) fn cards(nodes: &[Node]) -> Vec<CardInfo> {
     usable(nodes, NodeKind::Card)
         .filter_map(|node| Card::open(Path::new(&node.path)).ok())
@@ -30,6 +31,7 @@ pub(super) fn cards(nodes: &[Node]) -> Vec<CardInfo> {
         .collect()
 }
 
+/// Returns the V4L2 queues of the video nodes that can be opened.
 pub(super) fn queues(nodes: &[Node]) -> Vec<QueueInfo> {
     usable(nodes, NodeKind::Video)
         .filter_map(|node| {
@@ -48,12 +50,14 @@ pub(super) fn queues(nodes: &[Node]) -> Vec<QueueInfo> {
         .collect()
 }
 
+/// Returns the nodes of a kind that can be opened.
 fn usable(nodes: &[Node], kind: NodeKind) -> impl Iterator<Item = &Node> {
     nodes
         .iter()
         .filter(move |node| node.kind == kind && node.is_usable())
 }
 
+/// Returns the graphics devices on the PCI bus that have no driver.
 pub(super) fn unbound_devices(folder: &Path) -> Vec<UnboundDevice> {
     names(folder)
         .into_iter()

@@ -36,6 +36,7 @@ const MODULES: [&str; 8] = [
 /// The longest line of a kernel configuration that is read, in bytes.
 const LONGEST_LINE: usize = 4096;
 
+/// Reads the release, the options and the modules of the running kernel.
 pub(super) fn kernel() -> Kernel {
     let uname = rustix::system::uname();
     let release = uname.release().to_string_lossy().into_owned();
@@ -75,6 +76,7 @@ fn unpacked(file: impl io::Read) -> io::Result<BTreeMap<String, String>> {
     Ok(found)
 }
 
+/// Reads the values of the options in [`OPTIONS`] from a kernel configuration.
 fn options(text: impl BufRead) -> io::Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     input::each_line(text, LONGEST_LINE, |line| {
@@ -93,6 +95,7 @@ fn options(text: impl BufRead) -> io::Result<BTreeMap<String, String>> {
     Ok(found)
 }
 
+/// Returns the state of each module in [`MODULES`] from the texts of `/proc/modules`, `modules.builtin` and `modules.dep`.
 fn modules(loaded: &str, built_in: &str, files: &str) -> BTreeMap<String, ModuleState> {
     let name_of = |path: &str| {
         let file = path.rsplit('/').next().unwrap_or(path);

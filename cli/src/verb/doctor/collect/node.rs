@@ -48,6 +48,7 @@ pub(super) fn nodes() -> Vec<Node> {
         .collect()
 }
 
+/// Returns the kind of a node by its name; `None` for a node that Covalent does not use.
 type KindMatcher = fn(&str) -> Option<NodeKind>;
 
 const CLASSES: [(&str, KindMatcher); 4] = [
@@ -69,6 +70,7 @@ const FOLDERS: [(&str, KindMatcher); 3] = [
     ("/dev/dri", card),
 ];
 
+/// Returns the kind of a node in `/dev/dri`, by its name.
 fn card(name: &str) -> Option<NodeKind> {
     if numbered(name, "card") {
         Some(NodeKind::Card)
@@ -79,6 +81,7 @@ fn card(name: &str) -> Option<NodeKind> {
     }
 }
 
+/// Returns the kind of a node in `/dev` if it is a video node.
 fn video(name: &str) -> Option<NodeKind> {
     numbered(name, "video").then_some(NodeKind::Video)
 }
@@ -90,11 +93,13 @@ fn numbered(name: &str, start: &str) -> bool {
         .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
+/// Parses a device number such as `226:0`.
 fn pair(text: &str) -> Option<(u32, u32)> {
     let (major, minor) = text.trim().split_once(':')?;
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
+/// Reads the owner and the permissions of a node, and tries to open it.
 fn file(path: &str, kind: NodeKind) -> Option<NodeFile> {
     // DMA_HEAP_IOCTL_ALLOC works on a read-only fd.
     let access = if kind == NodeKind::Heap {

@@ -6,9 +6,10 @@ use covalent_alloc::backend::v4l2::{Device, MediaDevice};
 
 use super::super::snapshot::{Node, NodeKind, PipelineInfo};
 
-/// The most entities of a pipeline that are kept, so that a recording stays small.
+/// The maximum number of entities of a pipeline that are kept, so that a recording stays small.
 const MAXIMUM_ENTITIES: usize = 64;
 
+/// Returns the pipelines of the media-controller cameras whose nodes can be opened.
 pub(super) fn pipelines(nodes: &[Node]) -> Vec<PipelineInfo> {
     let usable = nodes
         .iter()

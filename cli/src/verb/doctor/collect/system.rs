@@ -30,6 +30,7 @@ const VULKAN_FOLDERS: [&str; 4] = [
 /// The environment variables that name Vulkan driver manifests. If one is set, the Vulkan loader does not search the folders.
 const VULKAN_VARIABLES: [&str; 2] = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"];
 
+/// Reads the name and the groups of the user who runs this program.
 pub(super) fn user() -> User {
     let id = getuid().as_raw();
     let name = entries(&text("/etc/passwd"))
@@ -110,6 +111,7 @@ pub(super) fn container() -> Option<String> {
     (own_namespace != init_namespace).then(|| "a mount namespace of its own".to_owned())
 }
 
+/// Reads the resource limits of this process.
 pub(super) fn limits() -> Limits {
     let current = |resource| getrlimit(resource).current;
     Limits {
@@ -141,6 +143,7 @@ fn group_bytes(cgroup: &str, root: &Path) -> Option<u64> {
     least
 }
 
+/// Reads the limits of udmabuf; `None` if the module is not loaded.
 pub(super) fn udmabuf() -> Option<UdmabufLimits> {
     let folder = Path::new("/sys/module/udmabuf/parameters");
     Some(UdmabufLimits {
@@ -149,6 +152,7 @@ pub(super) fn udmabuf() -> Option<UdmabufLimits> {
     })
 }
 
+/// Reads the numbers of huge pages of each size from sysfs.
 pub(super) fn huge_pages(folder: &Path) -> Vec<HugePagePool> {
     names(folder)
         .into_iter()
@@ -164,6 +168,7 @@ pub(super) fn huge_pages(folder: &Path) -> Vec<HugePagePool> {
         .collect()
 }
 
+/// Returns the size of the CMA region from the text of `/proc/meminfo`.
 pub(super) fn cma_kibibytes(meminfo: &str) -> Option<u64> {
     let value = meminfo
         .lines()
@@ -171,6 +176,7 @@ pub(super) fn cma_kibibytes(meminfo: &str) -> Option<u64> {
     value.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
+/// Finds the Vulkan loader and the manifests of the installed drivers.
 pub(super) fn vulkan() -> Vulkan {
     let named = VULKAN_VARIABLES.iter().find_map(env::var_os);
     let drivers: Vec<PathBuf> = match named {

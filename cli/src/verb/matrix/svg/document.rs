@@ -56,16 +56,19 @@ impl Document {
         self.line("</g>");
     }
 
+    /// Adds a rectangle with rounded corners.
     pub(super) fn rect(&mut self, class: &str, x: usize, y: usize, width: usize, height: usize) {
         self.line(&format!(
             "<rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" rx=\"4\"/>"
         ));
     }
 
+    /// Adds a path.
     pub(super) fn path(&mut self, class: &str, path: &str) {
         self.line(&format!("<path class=\"{class}\" d=\"{path}\"/>"));
     }
 
+    /// Adds a small circle around a point.
     pub(super) fn circle(&mut self, class: &str, x: usize, y: usize) {
         self.line(&format!(
             "<circle class=\"{class}\" cx=\"{x}\" cy=\"{y}\" r=\"1.5\"/>"
@@ -94,6 +97,7 @@ impl Document {
         )
     }
 
+    /// Adds a line of SVG.
     fn line(&mut self, line: &str) {
         // Writing to a String cannot fail.
         let _ = writeln!(self.body, "{line}");

@@ -5,7 +5,7 @@ use super::style;
 use super::{Grid, text_width};
 use crate::verb::matrix::grid::status_label;
 
-/// The size of a colour sample, in pixels.
+/// The size of a colour sample, and the distance between two lines, in pixels.
 const SAMPLE_WIDTH: usize = 26;
 const SAMPLE_HEIGHT: usize = 20;
 const LINE_HEIGHT: usize = 28;

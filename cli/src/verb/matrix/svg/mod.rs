@@ -135,6 +135,7 @@ impl Frame {
         self
     }
 
+    /// Moves the grid down, so that it and the names of its columns are below `top`.
     fn placed_below(mut self, top: usize) -> Self {
         let down = top + 14 + self.names_height;
         for y in &mut self.rows {
@@ -144,6 +145,7 @@ impl Frame {
         self
     }
 
+    /// Draws the title and the lines below it.
     fn heading(&self, out: &mut Document, heading: &Heading) {
         out.text("title ink", MARGIN, MARGIN + 14, &heading.title);
         for (number, line) in heading.lines.iter().enumerate() {
@@ -151,6 +153,7 @@ impl Frame {
         }
     }
 
+    /// Draws the name of each column above the grid.
     fn column_names(&self, out: &mut Document, grid: &Grid) {
         let Some(first) = self.rows.first() else {
             return;
@@ -168,6 +171,7 @@ impl Frame {
         }
     }
 
+    /// Draws the name and the cells of a row, with tooltips.
     fn row(&self, out: &mut Document, grid: &Grid, index: usize, row: &Row) {
         let y = self.rows.get(index).copied().unwrap_or(0);
         let name = row_name(row);
@@ -235,6 +239,7 @@ fn cell(out: &mut Document, x: usize, y: usize, summary: &PairSummary, tooltip: 
     out.close();
 }
 
+/// Names a row by its source and the kind of its layouts.
 fn row_name(row: &Row) -> String {
     match row.modifiers {
         ModifierKind::Linear => shortened(&row.name),
@@ -244,6 +249,7 @@ fn row_name(row: &Row) -> String {
     }
 }
 
+/// Returns the name with at most [`LONGEST_NAME`] characters.
 fn shortened(name: &str) -> String {
     if name.chars().count() <= LONGEST_NAME {
         return name.to_owned();

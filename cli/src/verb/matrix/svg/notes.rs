@@ -4,6 +4,7 @@ use super::document::Document;
 use super::{Grid, text_width};
 use crate::text::wrap;
 
+/// The distance between two lines, in pixels.
 const LINE_HEIGHT: usize = 17;
 /// The width of the column with the numbers, in pixels.
 const NUMBER_WIDTH: usize = 24;
@@ -40,5 +41,6 @@ pub(super) fn draw(
     y.saturating_sub(LINE_HEIGHT)
 }
 
+/// How the grid and the reasons are to be read.
 const HOW: &str =
     "The number in a cell refers to its first reason. “The source” is the row, “it” the column.";

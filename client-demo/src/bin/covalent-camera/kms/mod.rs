@@ -2,8 +2,9 @@
 //!
 //! The buffers are planned for the camera and the primary plane. A page flip shows each captured frame at the next refresh. While
 //! a page flip is pending, only the newest captured frame is kept; the next page flip shows it. The buffer on the display is
-//! queued in the camera again after the page flip that replaces it.
+//! queued in the camera again after the page flip that replaces it, and after the other processes of `--share` have read it.
 
+mod colours;
 mod screen;
 
 use std::os::fd::AsFd as _;
@@ -21,17 +22,19 @@ use covalent_alloc::trace::now;
 use covalent_client_demo::buffers::{BeginWrite, Buffers, HandOverError};
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::frame_interval::FrameInterval;
+use covalent_client_demo::frame_sharing::{FrameServer, SHARED_BUFFERS};
 use covalent_client_demo::frame_size::is_incomplete;
 use covalent_client_demo::frame_stats::{CLOCK_MONOTONIC, Ending, FrameStats};
 use covalent_client_demo::poller::{Key, Poller, Trigger};
 use covalent_client_demo::presentation::PresentationInfo;
+use covalent_client_demo::readers::Readers;
 use covalent_client_demo::signal_pipe::SignalPipe;
 use covalent_client_demo::{camera_size, exit_code, print, source_choice};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR2};
 
 use self::screen::Screen;
 use crate::camera_buffers::CameraBuffers;
-use crate::consumers::ConsumerReports;
+use crate::consumers::{ConsumerReports, Consumers};
 use crate::controls;
 use crate::options::Options;
 use crate::report::{self, ReportInputs};
@@ -53,6 +56,7 @@ struct Committed {
     index: usize,
 }
 
+/// A stream from the camera to a display, without a compositor.
 struct Session<'a> {
     options: &'a Options,
     poller: Poller,
@@ -67,6 +71,10 @@ struct Session<'a> {
     stream: Stream,
     camera_buffers: CameraBuffers,
     buffers: Buffers,
+    /// The server of `--share`, and its registration.
+    server: Option<(FrameServer, Key)>,
+    /// The other processes that read each buffer.
+    readers: Readers,
     stats: FrameStats,
     /// The bytes that the CPU had copied in this process before this stream began.
     earlier_traffic: CpuTraffic,
@@ -88,13 +96,13 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         (options.snapshot.is_some(), "--snapshot"),
         (options.record.is_some(), "--record"),
         (options.encode.is_some(), "--encode"),
-        (options.share.is_some(), "--share"),
     ] {
         if is_given {
             let error = anyhow!("{option} needs a compositor; leave out --display kms");
             return Err(Failure::new(Exit::Usage, error));
         }
     }
+    Consumers::check_paths(options)?;
     let mut session = Session::start(options)?;
     let end = session.run_loop();
     let ended = match &end {
@@ -106,6 +114,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 }
 
 impl<'a> Session<'a> {
+    /// Opens the camera and the display, allocates the buffers, and starts the stream.
     fn start(options: &'a Options) -> Result<Self, Failure> {
         let earlier_traffic = cpu_traffic();
         let queue = controls::open(options)?
@@ -120,6 +129,12 @@ impl<'a> Session<'a> {
             stream,
             framebuffers,
         } = plan(options, &queue, &screen)?;
+        if camera_buffers.is_yuv() {
+            let colours = camera_buffers.colours();
+            if let Err(error) = colours::set(screen.card(), screen.plane(), colours) {
+                tracing::warn!("the colours of the picture may be wrong: {error}");
+            }
+        }
         if options.explain {
             print::text(&format!("{}\n", plan.explain()), options.json)
                 .context("printing the plan")
@@ -131,8 +146,7 @@ impl<'a> Session<'a> {
                 .map_err(exit_code::camera_failure)?;
         } else {
             let refresh = Some(screen.refresh().saturating_mul(1000));
-            crate::rate::set_best(&queue, camera_buffers.layout(), refresh)
-                .map_err(exit_code::camera_failure)?;
+            crate::rate::set_best(&queue, refresh).map_err(exit_code::camera_failure)?;
         }
         let watching = |error| Failure::unexpected(anyhow!("epoll_ctl failed: {error}"));
         let mut poller = Poller::new()
@@ -155,6 +169,13 @@ impl<'a> Session<'a> {
         let statistics_requested = poller
             .add(&statistics, Trigger::Readable)
             .map_err(watching)?;
+        let server = options.share.as_deref().map(|path| {
+            let (buffers, colours) = (camera_buffers.buffers(), camera_buffers.colours());
+            let server = FrameServer::new(path, buffers, colours).map_err(Failure::unexpected)?;
+            let key = poller.add(&server, Trigger::Readable).map_err(watching)?;
+            Ok((server, key))
+        });
+        let server = server.transpose()?;
         let camera = camera_buffers.camera_name();
         let mut buffers = Buffers::new(framebuffers.len(), Accessor::new(camera, []));
         // The import of the plan's buffers has already queued all of them in the camera.
@@ -175,6 +196,8 @@ impl<'a> Session<'a> {
             stream,
             camera_buffers,
             buffers,
+            server,
+            readers: Readers::default(),
             stats: FrameStats::default(),
             earlier_traffic,
             frame_interval: FrameInterval::default(),
@@ -188,6 +211,7 @@ impl<'a> Session<'a> {
         Ok(session)
     }
 
+    /// Handles events until the stream ends. Returns why it ended.
     fn run_loop(&mut self) -> Result<Ending, Failure> {
         loop {
             if self
@@ -213,6 +237,7 @@ impl<'a> Session<'a> {
                     self.capture()?;
                 }
             }
+            self.serve_readers(&ready)?;
             if self.last_frame.elapsed() > WAKE_INTERVAL && self.stream.queued_count() > 0 {
                 // The fd of an unplugged camera may never become readable; VIDIOC_DQBUF then returns the error.
                 self.capture()?;
@@ -270,8 +295,8 @@ impl<'a> Session<'a> {
         let Some(frame) = self.waiting.take() else {
             return Ok(());
         };
-        #[cfg(feature = "planted-copy")]
-        crate::planted::read(&self.camera_buffers, frame.index)?;
+        #[cfg(feature = "deliberate-copy")]
+        crate::deliberate_copy::read_frame(&self.camera_buffers, frame.index)?;
         self.camera_buffers.publish(frame.index)?;
         let framebuffer = self.framebuffers.get(frame.index).ok_or_else(|| {
             handover_failure(HandOverError::Index {
@@ -292,6 +317,11 @@ impl<'a> Session<'a> {
         self.committed = self.committed.saturating_add(1);
         let timestamp = frame.is_monotonic.then_some(frame.timestamp);
         self.stats.committed(committed.number, timestamp, now());
+        if let Some((server, _)) = &mut self.server {
+            for _ in 0..server.show(frame.index, frame.sequence, timestamp) {
+                self.readers.begin(frame.index);
+            }
+        }
         self.flipping = Some(committed);
         if !is_pending {
             self.presented(now(), 0)?;
@@ -329,7 +359,29 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Accepts other processes, and queues the buffers in the camera that these processes have read and the display no longer
+    /// scans out.
+    fn serve_readers(&mut self, ready: &[Key]) -> Result<(), Failure> {
+        let Some((server, key)) = &mut self.server else {
+            return Ok(());
+        };
+        if !ready.contains(key) && !server.is_due() {
+            return Ok(());
+        }
+        for index in server.serve().map_err(Failure::unexpected)? {
+            if self.readers.end(index) {
+                self.give_to_camera(index)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Queues a buffer in the camera that the display does not scan out. If another process still reads the buffer, it is queued
+    /// when that process has finished ([`Self::serve_readers`]).
     fn give_to_camera(&mut self, index: usize) -> Result<(), Failure> {
+        if self.readers.holds(index) {
+            return Ok(());
+        }
         match self.buffers.begin_write(index).map_err(handover_failure)? {
             BeginWrite::Ready(_) => self.stream.queue(index).map_err(exit_code::camera_failure),
             BeginWrite::Wait(_) => Err(Failure::unexpected(anyhow!(
@@ -338,6 +390,7 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Prints the report of the stream.
     fn report(&self, ended: Ending) -> Result<(), Failure> {
         let inputs = ReportInputs {
             camera_buffers: &self.camera_buffers,
@@ -345,9 +398,15 @@ impl<'a> Session<'a> {
             display: "kms",
             sync: "implicit",
             earlier_traffic: self.earlier_traffic,
+            has_other_cameras: false,
             shm_bytes: 0,
             copied: None,
-            consumers: ConsumerReports::default(),
+            converted: None,
+            consumers: ConsumerReports {
+                shared: self.server.as_ref().map(|(server, _)| server.shared()),
+                ..ConsumerReports::default()
+            },
+            reallocations: 0,
             ended,
         };
         report::print(inputs, self.options.json).map_err(Failure::unexpected)
@@ -396,6 +455,7 @@ fn is_supported(
     Ok(chosen == extent)
 }
 
+/// The chosen plan, with its buffers imported into the camera and the display.
 struct Planned {
     plan: Plan,
     camera_buffers: CameraBuffers,
@@ -403,11 +463,16 @@ struct Planned {
     framebuffers: Vec<Framebuffer>,
 }
 
-/// Plans and allocates buffers and imports them into the camera and the plane. Repeats this with another plan where one of the
+/// Plans and allocates buffers and imports them into the camera and the plane. Repeats this with another plan if one of the
 /// imports fails.
 fn plan(options: &Options, queue: &Queue, screen: &Screen) -> Result<Planned, Failure> {
+    // Buffers that other processes hold are not available to the camera and the display, so more are allocated.
+    let count = match options.share {
+        Some(_) => BUFFERS.saturating_add(SHARED_BUFFERS),
+        None => BUFFERS,
+    };
     let mut collection = BufferCollection::new(screen.extent()?)
-        .with_count(BUFFERS)
+        .with_count(count)
         .with_format(options.format.unwrap_or(Fourcc::XRGB8888));
     if let Some(format) = options.format {
         collection = collection.with_only_format(format);
@@ -443,16 +508,8 @@ fn plan(options: &Options, queue: &Queue, screen: &Screen) -> Result<Planned, Fa
             Ok((buffers, stream, framebuffers)) => {
                 let copies = HostTransfer::of(&plan, &buffers)
                     .map_err(|error| Failure::new(Exit::Allocation, error))?;
-                let camera = options.device.display().to_string();
-                let colours = queue.colours().map_err(exit_code::camera_failure)?;
                 return Ok(Planned {
-                    camera_buffers: CameraBuffers::new(
-                        camera,
-                        plan.clone(),
-                        buffers,
-                        copies,
-                        colours,
-                    ),
+                    camera_buffers: CameraBuffers::new(queue, plan.clone(), buffers, copies)?,
                     plan,
                     stream,
                     framebuffers,
@@ -474,6 +531,7 @@ fn plan(options: &Options, queue: &Queue, screen: &Screen) -> Result<Planned, Fa
     ))
 }
 
+/// Makes the failure for a buffer whose holder is not the expected one.
 fn handover_failure(error: HandOverError) -> Failure {
     Failure::unexpected(
         anyhow!(error).context(

@@ -28,8 +28,8 @@ impl Screen {
     /// where it is supported, else the largest supported mode.
     ///
     /// # Errors
-    /// [`Exit::NoCompositor`] where another program drives the displays, or no display is connected; [`Exit::NoPlan`] where none
-    /// has such a mode.
+    /// [`Exit::NoCompositor`] if another program drives the displays, or no display is connected; [`Exit::NoPlan`] if none has
+    /// such a mode.
     pub(crate) fn open(
         card: Card,
         is_supported: impl Fn(&CardPlane, Extent) -> Result<bool, Failure>,
@@ -135,7 +135,7 @@ impl Screen {
     /// shown by a blocking modeset instead. For that one the function returns `false`, and there is no event.
     ///
     /// # Errors
-    /// [`Exit::CompositorGone`] where the kernel rejects the commit.
+    /// [`Exit::CompositorGone`] if the kernel rejects the commit.
     pub(crate) fn show(&mut self, framebuffer: &Framebuffer) -> Result<bool, Failure> {
         let handle = framebuffer.handle();
         let failed = |what: &'static str, error: std::io::Error| {
@@ -171,7 +171,7 @@ impl Screen {
     /// Reads the page flip events. Call it when the card's file descriptor is readable.
     ///
     /// # Errors
-    /// [`Exit::CompositorGone`] where the card was removed.
+    /// [`Exit::CompositorGone`] if the card was removed.
     pub(crate) fn flips(&self) -> Result<Vec<PageFlipEvent>, Failure> {
         let events = self.card.receive_events().map_err(|error| {
             let path = self.card.path().display();
@@ -189,6 +189,7 @@ impl Screen {
     }
 }
 
+/// Returns the size of a mode in pixels.
 fn extent_of(mode: &Mode) -> Result<Extent, Failure> {
     let (width, height) = mode.size();
     Extent::new(width.into(), height.into())

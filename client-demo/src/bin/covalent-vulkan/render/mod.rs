@@ -101,6 +101,7 @@ impl Renderer {
         RecordedFrame::new(Arc::clone(&target.0), frame, texture)
     }
 
+    /// Returns the pipelines that draw in this format. Pipelines of another format are dropped.
     fn pipelines_for(&mut self, format: vk::Format) -> Result<Arc<Pipelines>, VulkanError> {
         let pipelines = match self
             .pipelines

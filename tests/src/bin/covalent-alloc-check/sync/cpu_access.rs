@@ -17,18 +17,18 @@ use crate::{CheckOutcome, CheckRunner};
 pub(super) fn run(runner: &mut CheckRunner) {
     runner.check(
         "sync::cpu_access_with_pending_implicit_fences_returns_them_without_blocking",
-        implicit_fences,
+        cpu_access_with_pending_implicit_fences_does_not_block,
     );
     runner.check(
         "sync::cpu_access_with_pending_points_returns_them_without_blocking",
-        timeline_points,
+        cpu_access_with_pending_points_does_not_block,
     );
 }
 
 /// The longest time for a call that must not block. The fences stay pending until the check signals them.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
 
-fn implicit_fences() -> Result<CheckOutcome> {
+fn cpu_access_with_pending_implicit_fences_does_not_block() -> Result<CheckOutcome> {
     let buffer = dumb("vgem")?;
     let mapping = buffer.map()?;
     let sw_sync = SwSyncTimeline::new()?;
@@ -54,7 +54,7 @@ fn implicit_fences() -> Result<CheckOutcome> {
     }
 }
 
-fn timeline_points() -> Result<CheckOutcome> {
+fn cpu_access_with_pending_points_does_not_block() -> Result<CheckOutcome> {
     let Some(device) = device()? else {
         return Ok(CheckOutcome::Skipped("no card has timelines".to_owned()));
     };

@@ -16,7 +16,7 @@ use crate::{CheckOutcome, CheckRunner};
 pub(super) fn run(runner: &mut CheckRunner) {
     runner.check(
         "sync::operations_without_fds_report_it_and_leak_nothing",
-        without_free_fds,
+        operations_without_fds_report_it_and_leak_nothing,
     );
 }
 
@@ -42,7 +42,7 @@ fn without_fds<T>(act: impl FnOnce() -> T) -> Result<T> {
     Ok(outcome)
 }
 
-fn without_free_fds() -> Result<CheckOutcome> {
+fn operations_without_fds_report_it_and_leak_nothing() -> Result<CheckOutcome> {
     let Some(found) = device()? else {
         return Ok(CheckOutcome::Skipped("no card has timelines".to_owned()));
     };

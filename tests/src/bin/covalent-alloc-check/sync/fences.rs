@@ -16,11 +16,20 @@ use crate::{CheckOutcome, CheckRunner};
 pub(super) fn run(runner: &mut CheckRunner) {
     runner.check(
         "sync::fence_is_signalled_when_its_timeline_advances",
-        single_fence,
+        fence_is_signalled_when_its_timeline_advances,
     );
-    runner.check("sync::merged_fence_is_signalled_with_its_last_part", merged);
-    runner.check("sync::fence_of_a_closed_timeline_has_an_error", failed);
-    runner.check("sync::fd_that_is_no_sync_file_is_refused", hostile);
+    runner.check(
+        "sync::merged_fence_is_signalled_with_its_last_part",
+        merged_fence_is_signalled_with_its_last_part,
+    );
+    runner.check(
+        "sync::fence_of_a_closed_timeline_has_an_error",
+        fence_of_a_closed_timeline_has_an_error,
+    );
+    runner.check(
+        "sync::fd_that_is_no_sync_file_is_refused",
+        fd_that_is_no_sync_file_is_refused,
+    );
 }
 
 fn now() -> Result<Duration> {
@@ -31,7 +40,7 @@ fn now() -> Result<Duration> {
     ))
 }
 
-fn single_fence() -> Result<CheckOutcome> {
+fn fence_is_signalled_when_its_timeline_advances() -> Result<CheckOutcome> {
     let driver = SwSyncTimeline::new()?;
     let fence = driver.fence(1)?;
     ensure!(
@@ -57,7 +66,7 @@ fn single_fence() -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-fn merged() -> Result<CheckOutcome> {
+fn merged_fence_is_signalled_with_its_last_part() -> Result<CheckOutcome> {
     let (one, other) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
     let fences = [one.fence(1)?, other.fence(1)?, one.fence(2)?];
     let all = Fence::merge_all(&fences)?.context("no fence was merged")?;
@@ -82,7 +91,7 @@ fn merged() -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-fn failed() -> Result<CheckOutcome> {
+fn fence_of_a_closed_timeline_has_an_error() -> Result<CheckOutcome> {
     let (closed, open) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
     let (fence, good) = (closed.fence(1)?, open.fence(1)?);
     let both = fence.merge(&good)?;
@@ -111,7 +120,7 @@ fn failed() -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-fn hostile() -> Result<CheckOutcome> {
+fn fd_that_is_no_sync_file_is_refused() -> Result<CheckOutcome> {
     let buffer = dumb("vgem")?;
     let dmabuf = buffer.dmabuf_fd(0).context("the buffer has no dma-buf")?;
     let memfd = rustix::fs::memfd_create("no fence", rustix::fs::MemfdFlags::CLOEXEC)?;

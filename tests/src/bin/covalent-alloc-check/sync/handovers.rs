@@ -20,6 +20,7 @@ use crate::{CheckOutcome, CheckRunner};
 /// The number of accesses that must follow a fence that was observed as pending.
 const HANDOVERS: u32 = 10_000;
 const BUFFERS: usize = 6;
+/// The longest time for which an access is delayed.
 const SLOWEST: Duration = Duration::from_micros(800);
 
 pub(super) fn run(runner: &mut CheckRunner) {
@@ -207,6 +208,8 @@ type BeginAccess<K> = fn(
     &Accessor,
 ) -> Result<AccessDecision<K, SyncPoint>, AccessTrackerError>;
 
+/// Performs one access of a device: begins it as soon as the tracker grants it, exports what the device has to wait for, submits
+/// the job, and counts in `result` what happened. Returns the completion of the job; `None` if the job is complete.
 fn perform<K: AccessKind>(
     tracker: &mut AccessTracker<SyncPoint>,
     begin: BeginAccess<K>,

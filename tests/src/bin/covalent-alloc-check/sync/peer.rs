@@ -19,7 +19,7 @@ use crate::{CheckOutcome, CheckRunner};
 pub(super) fn run(runner: &mut CheckRunner) {
     runner.check(
         "sync::peer_killed_between_acquire_and_release_does_not_block_later_accesses",
-        killed,
+        peer_killed_during_its_access_does_not_block_later_accesses,
     );
 }
 
@@ -35,7 +35,7 @@ pub(super) fn serve() -> Result<()> {
     }
 }
 
-fn killed() -> Result<CheckOutcome> {
+fn peer_killed_during_its_access_does_not_block_later_accesses() -> Result<CheckOutcome> {
     let Some(device) = device()? else {
         return Ok(CheckOutcome::Skipped("no card has timelines".to_owned()));
     };

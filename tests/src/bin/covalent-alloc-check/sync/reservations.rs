@@ -23,15 +23,18 @@ pub(super) fn run(runner: &mut CheckRunner) {
         if there {
             runner.check(
                 &format!("sync::writers_fence_on_{driver}s_buffer_blocks_readers_and_writers"),
-                || writer(driver),
+                || writers_fence_blocks_readers_and_writers(driver),
             );
             runner.check(
                 &format!("sync::readers_fence_on_{driver}s_buffer_blocks_writers_alone"),
-                || reader(driver),
+                || readers_fence_blocks_writers_alone(driver),
             );
         }
     }
-    runner.check("sync::vgem_fences_are_exported_from_its_buffer", vgem);
+    runner.check(
+        "sync::vgem_fences_are_exported_from_its_buffer",
+        vgem_fences_are_exported_from_its_buffer,
+    );
     runner.check(
         "sync::reservation_of_a_file_that_is_no_dmabuf_is_refused",
         || {
@@ -44,7 +47,7 @@ pub(super) fn run(runner: &mut CheckRunner) {
     );
 }
 
-fn writer(driver: &str) -> Result<CheckOutcome> {
+fn writers_fence_blocks_readers_and_writers(driver: &str) -> Result<CheckOutcome> {
     let buffer = dumb(driver)?;
     let reservation = buffer.reservation();
     check_signalled(&reservation.fence_before(Access::Write)?)?;
@@ -85,7 +88,7 @@ fn writer(driver: &str) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-fn reader(driver: &str) -> Result<CheckOutcome> {
+fn readers_fence_blocks_writers_alone(driver: &str) -> Result<CheckOutcome> {
     let buffer = dumb(driver)?;
     let reservation = buffer.reservation();
     let sw_sync = SwSyncTimeline::new()?;
@@ -114,7 +117,7 @@ fn reader(driver: &str) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-fn vgem() -> Result<CheckOutcome> {
+fn vgem_fences_are_exported_from_its_buffer() -> Result<CheckOutcome> {
     let card = Card::list()
         .iter()
         .filter_map(|path| Card::open(path).ok())

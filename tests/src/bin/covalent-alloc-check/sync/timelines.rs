@@ -24,34 +24,52 @@ type Check = fn(&SyncDevice) -> Result<CheckOutcome>;
 const CHECKS: &[(&str, Check)] = &[
     (
         "sync_file_imported_as_a_point_is_exported_again",
-        round_trip,
+        sync_file_imported_as_a_point_is_exported_again,
     ),
-    ("binary_syncobj_holds_the_last_fence_that_was_set", binary),
+    (
+        "binary_syncobj_holds_the_last_fence_that_was_set",
+        binary_syncobj_holds_the_last_fence_that_was_set,
+    ),
     (
         "wait_before_submission_sleeps_until_the_point_is_signalled",
-        wait_before,
+        wait_before_submission_sleeps_until_the_point_is_signalled,
     ),
     (
         "points_signalled_out_of_order_complete_in_order",
-        out_of_order,
+        points_signalled_out_of_order_complete_in_order,
     ),
     (
         "point_below_the_last_signalled_one_changes_nothing",
-        backwards,
+        point_below_the_last_signalled_one_changes_nothing,
     ),
-    ("failed_fence_ends_the_wait_for_its_point", failed),
-    ("timeline_dropped_during_a_wait_is_still_signalled", dropped),
+    (
+        "failed_fence_ends_the_wait_for_its_point",
+        failed_fence_ends_the_wait_for_its_point,
+    ),
+    (
+        "timeline_dropped_during_a_wait_is_still_signalled",
+        timeline_dropped_during_a_wait_is_still_signalled,
+    ),
     (
         "eventfd_counts_each_point_that_it_is_armed_for",
-        armed_several_times,
+        eventfd_counts_each_point_that_it_is_armed_for,
     ),
-    ("timeline_imported_twice_is_one_timeline", imported),
+    (
+        "timeline_imported_twice_is_one_timeline",
+        timeline_imported_twice_is_one_timeline,
+    ),
     (
         "points_are_transferred_between_open_files_of_one_card",
-        between_files,
+        points_are_transferred_between_open_files_of_one_card,
     ),
-    ("fd_that_is_no_syncobj_is_refused", hostile),
-    ("100000_points_leak_no_fd_and_no_handle", many),
+    (
+        "fd_that_is_no_syncobj_is_refused",
+        fd_that_is_no_syncobj_is_refused,
+    ),
+    (
+        "100000_points_leak_no_fd_and_no_handle",
+        many_points_leak_no_fd_and_no_handle,
+    ),
 ];
 
 pub(super) fn run(runner: &mut CheckRunner) {
@@ -85,6 +103,7 @@ pub(super) fn run(runner: &mut CheckRunner) {
     });
 }
 
+/// Checks that a card without timelines refuses to create one.
 fn lacking(device: &SyncDevice) -> Result<CheckOutcome> {
     match Timeline::create(device) {
         Err(TimelineError::Unsupported { .. }) => Ok(CheckOutcome::Passed),
@@ -114,7 +133,7 @@ fn wakes(pollable: &impl Pollable, timeout: Duration) -> Result<(u32, bool)> {
     }
 }
 
-fn round_trip(device: &SyncDevice) -> Result<CheckOutcome> {
+fn sync_file_imported_as_a_point_is_exported_again(device: &SyncDevice) -> Result<CheckOutcome> {
     let (sw_sync, timeline) = (SwSyncTimeline::new()?, Timeline::create(device)?);
     let point = timeline.point(7)?;
     match point.fence() {
@@ -140,7 +159,7 @@ fn round_trip(device: &SyncDevice) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-fn binary(device: &SyncDevice) -> Result<CheckOutcome> {
+fn binary_syncobj_holds_the_last_fence_that_was_set(device: &SyncDevice) -> Result<CheckOutcome> {
     let (sw_sync, binary) = (SwSyncTimeline::new()?, BinarySyncobj::create(device)?);
     ensure!(
         matches!(
@@ -179,7 +198,9 @@ fn binary(device: &SyncDevice) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-fn wait_before(device: &SyncDevice) -> Result<CheckOutcome> {
+fn wait_before_submission_sleeps_until_the_point_is_signalled(
+    device: &SyncDevice,
+) -> Result<CheckOutcome> {
     let (sw_sync, timeline) = (SwSyncTimeline::new()?, Timeline::create(device)?);
     let point = timeline.point(5)?;
     let (submitted, done) = (point.wait(Until::Submitted)?, point.wait(Until::Signalled)?);
@@ -227,7 +248,7 @@ fn wait_before(device: &SyncDevice) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-fn out_of_order(device: &SyncDevice) -> Result<CheckOutcome> {
+fn points_signalled_out_of_order_complete_in_order(device: &SyncDevice) -> Result<CheckOutcome> {
     let (first, second) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
     let timeline = Timeline::create(device)?;
     let (one, two) = (timeline.point(1)?, timeline.point(2)?);
@@ -253,7 +274,7 @@ fn out_of_order(device: &SyncDevice) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-fn backwards(device: &SyncDevice) -> Result<CheckOutcome> {
+fn point_below_the_last_signalled_one_changes_nothing(device: &SyncDevice) -> Result<CheckOutcome> {
     let timeline = Timeline::create(device)?;
     timeline.point(9)?.signal()?;
     timeline.point(4)?.signal()?;
@@ -287,7 +308,7 @@ fn backwards(device: &SyncDevice) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-fn failed(device: &SyncDevice) -> Result<CheckOutcome> {
+fn failed_fence_ends_the_wait_for_its_point(device: &SyncDevice) -> Result<CheckOutcome> {
     let (sw_sync, timeline) = (SwSyncTimeline::new()?, Timeline::create(device)?);
     let point = timeline.point(1)?;
     let wait = point.wait(Until::Signalled)?;
@@ -314,7 +335,7 @@ fn failed(device: &SyncDevice) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-fn armed_several_times(device: &SyncDevice) -> Result<CheckOutcome> {
+fn eventfd_counts_each_point_that_it_is_armed_for(device: &SyncDevice) -> Result<CheckOutcome> {
     let timeline = Timeline::create(device)?;
     let eventfd = timeline.eventfd()?;
     let count = || {
@@ -356,7 +377,7 @@ fn armed_several_times(device: &SyncDevice) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-fn dropped(device: &SyncDevice) -> Result<CheckOutcome> {
+fn timeline_dropped_during_a_wait_is_still_signalled(device: &SyncDevice) -> Result<CheckOutcome> {
     let theirs = Timeline::create(device)?;
     let ours = Timeline::import(device, theirs.export()?)?;
     let wait = ours.point(3)?.wait(Until::Signalled)?;
@@ -380,7 +401,7 @@ fn dropped(device: &SyncDevice) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-fn imported(device: &SyncDevice) -> Result<CheckOutcome> {
+fn timeline_imported_twice_is_one_timeline(device: &SyncDevice) -> Result<CheckOutcome> {
     let timeline = Timeline::create(device)?;
     let fd = timeline.export()?;
     let (one, other) = (
@@ -397,7 +418,9 @@ fn imported(device: &SyncDevice) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-fn between_files(device: &SyncDevice) -> Result<CheckOutcome> {
+fn points_are_transferred_between_open_files_of_one_card(
+    device: &SyncDevice,
+) -> Result<CheckOutcome> {
     let path = Card::list()
         .into_iter()
         .find(|path| Card::open(path).is_ok_and(|card| card.driver() == device.driver()))
@@ -419,7 +442,7 @@ fn between_files(device: &SyncDevice) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-fn hostile(device: &SyncDevice) -> Result<CheckOutcome> {
+fn fd_that_is_no_syncobj_is_refused(device: &SyncDevice) -> Result<CheckOutcome> {
     let buffer = dumb("vgem")?;
     let sw_sync = SwSyncTimeline::new()?;
     let others: [(&str, OwnedFd); 5] = [
@@ -456,7 +479,7 @@ fn hostile(device: &SyncDevice) -> Result<CheckOutcome> {
     }
 }
 
-fn many(device: &SyncDevice) -> Result<CheckOutcome> {
+fn many_points_leak_no_fd_and_no_handle(device: &SyncDevice) -> Result<CheckOutcome> {
     const POINTS: u32 = 100_000;
     let path = Card::list()
         .into_iter()

@@ -25,30 +25,52 @@ const PENDING_TIME: Duration = Duration::from_millis(200);
 /// The longest time for a device's work on an emulated, busy CPU.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// A check of one Vulkan device.
 type Check = fn(&Gpu) -> Result<CheckOutcome>;
 
 const CHECKS: &[(&str, Check)] = &[
-    ("device_reports_its_synchronisation_abilities", abilities),
-    ("work_waits_for_a_sync_file", sync_file_to_semaphore),
+    (
+        "device_reports_its_synchronisation_abilities",
+        device_reports_its_synchronisation_abilities,
+    ),
+    ("work_waits_for_a_sync_file", work_waits_for_a_sync_file),
     (
         "work_is_exported_as_a_sync_file_and_not_too_early",
-        semaphore_to_sync_file,
+        work_is_exported_as_a_sync_file_and_not_too_early,
     ),
     (
         "fence_is_signalled_by_an_imported_sync_file",
-        sync_file_to_fence,
+        fence_is_signalled_by_an_imported_sync_file,
     ),
     (
         "fence_is_exported_as_a_sync_file_and_not_too_early",
-        fence_to_sync_file,
+        fence_is_exported_as_a_sync_file_and_not_too_early,
     ),
-    ("work_after_a_point_signals_another_point", between_points),
-    ("work_waits_for_a_point_that_was_not_submitted", timeline),
-    ("timeline_import_without_support_is_refused", unshared),
-    ("export_of_an_unsubmitted_semaphore_is_refused", unsubmitted),
-    ("copy_after_a_pending_fence_writes_nothing_before_it", copy),
-    ("work_dropped_while_pending_completes_later", dropped),
-    ("thousand_exports_complete", many),
+    (
+        "work_after_a_point_signals_another_point",
+        work_after_a_point_signals_another_point,
+    ),
+    (
+        "work_waits_for_a_point_that_was_not_submitted",
+        work_waits_for_a_point_that_was_not_submitted,
+    ),
+    (
+        "timeline_import_without_support_is_refused",
+        timeline_import_without_support_is_refused,
+    ),
+    (
+        "export_of_an_unsubmitted_semaphore_is_refused",
+        export_of_an_unsubmitted_semaphore_is_refused,
+    ),
+    (
+        "copy_after_a_pending_fence_writes_nothing_before_it",
+        copy_after_a_pending_fence_writes_nothing_before_it,
+    ),
+    (
+        "work_dropped_while_pending_completes_later",
+        work_dropped_while_pending_completes_later,
+    ),
+    ("thousand_exports_complete", thousand_exports_complete),
 ];
 
 pub(super) fn run(runner: &mut CheckRunner) {
@@ -71,7 +93,7 @@ pub(super) fn run(runner: &mut CheckRunner) {
     });
 }
 
-fn abilities(gpu: &Gpu) -> Result<CheckOutcome> {
+fn device_reports_its_synchronisation_abilities(gpu: &Gpu) -> Result<CheckOutcome> {
     let abilities = gpu.device_sync();
     ensure!(
         abilities.semaphore_from_sync_file
@@ -95,7 +117,7 @@ fn submission_after(fence: &Fence) -> Result<Submission> {
     })
 }
 
-fn sync_file_to_semaphore(gpu: &Gpu) -> Result<CheckOutcome> {
+fn work_waits_for_a_sync_file(gpu: &Gpu) -> Result<CheckOutcome> {
     let sw_sync = SwSyncTimeline::new()?;
     let work = gpu.submit(submission_after(&sw_sync.fence(1)?)?)?;
     ensure!(
@@ -166,7 +188,7 @@ fn not_too_early(
     })
 }
 
-fn semaphore_to_sync_file(gpu: &Gpu) -> Result<CheckOutcome> {
+fn work_is_exported_as_a_sync_file_and_not_too_early(gpu: &Gpu) -> Result<CheckOutcome> {
     let sw_sync = SwSyncTimeline::new()?;
     let mut work = gpu.submit(Submission {
         exported: true,
@@ -179,7 +201,7 @@ fn semaphore_to_sync_file(gpu: &Gpu) -> Result<CheckOutcome> {
     }
 }
 
-fn sync_file_to_fence(gpu: &Gpu) -> Result<CheckOutcome> {
+fn fence_is_signalled_by_an_imported_sync_file(gpu: &Gpu) -> Result<CheckOutcome> {
     let sw_sync = SwSyncTimeline::new()?;
     let fence = gpu.fence_from_sync_file(sw_sync.fence(1)?)?;
     ensure!(
@@ -194,7 +216,7 @@ fn sync_file_to_fence(gpu: &Gpu) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-fn fence_to_sync_file(gpu: &Gpu) -> Result<CheckOutcome> {
+fn fence_is_exported_as_a_sync_file_and_not_too_early(gpu: &Gpu) -> Result<CheckOutcome> {
     let sw_sync = SwSyncTimeline::new()?;
     let mut work = gpu.submit(Submission {
         fence: Some(gpu.fence()?),
@@ -210,13 +232,14 @@ fn fence_to_sync_file(gpu: &Gpu) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
+/// Returns a card that has timelines.
 fn timelines() -> Result<SyncDevice> {
     device()?.context("no card here has timelines")
 }
 
 /// Submits work that waits for a point that is not signalled, and whose completion signals a point of another timeline. A thread
 /// exports the completion, because the export may block.
-fn between_points(gpu: &Gpu) -> Result<CheckOutcome> {
+fn work_after_a_point_signals_another_point(gpu: &Gpu) -> Result<CheckOutcome> {
     let card = timelines()?;
     let sw_sync = SwSyncTimeline::new()?;
     let (acquire, release) = (
@@ -253,7 +276,7 @@ fn between_points(gpu: &Gpu) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-fn timeline(gpu: &Gpu) -> Result<CheckOutcome> {
+fn work_waits_for_a_point_that_was_not_submitted(gpu: &Gpu) -> Result<CheckOutcome> {
     let (first, second) = (gpu.timeline()?, gpu.timeline()?);
     let work = gpu.submit(Submission {
         wait_points: vec![(first.clone(), 3)],
@@ -296,7 +319,7 @@ fn timeline(gpu: &Gpu) -> Result<CheckOutcome> {
     }
 }
 
-fn unshared(gpu: &Gpu) -> Result<CheckOutcome> {
+fn timeline_import_without_support_is_refused(gpu: &Gpu) -> Result<CheckOutcome> {
     let syncobj = Timeline::create(&timelines()?)?.export()?;
     let abilities = gpu.device_sync();
     if abilities.timeline_is_syncobj {
@@ -326,7 +349,7 @@ fn unshared(gpu: &Gpu) -> Result<CheckOutcome> {
     }
 }
 
-fn unsubmitted(gpu: &Gpu) -> Result<CheckOutcome> {
+fn export_of_an_unsubmitted_semaphore_is_refused(gpu: &Gpu) -> Result<CheckOutcome> {
     let not_there = |result: Result<Option<Fence>, VulkanError>| match result {
         Err(VulkanError::NotSubmitted { .. }) => Ok(()),
         other => bail!("exporting a semaphore or fence that was not submitted returned {other:?}"),
@@ -337,7 +360,7 @@ fn unsubmitted(gpu: &Gpu) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-fn copy(gpu: &Gpu) -> Result<CheckOutcome> {
+fn copy_after_a_pending_fence_writes_nothing_before_it(gpu: &Gpu) -> Result<CheckOutcome> {
     let buffer = dumb("vgem")?;
     let image = gpu.import(&buffer)?;
     let (old, new) = (pattern(&buffer, 11)?, pattern(&buffer, 12)?);
@@ -380,7 +403,7 @@ fn copy(gpu: &Gpu) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-fn dropped(gpu: &Gpu) -> Result<CheckOutcome> {
+fn work_dropped_while_pending_completes_later(gpu: &Gpu) -> Result<CheckOutcome> {
     let buffer = dumb("vgem")?;
     let image = gpu.import(&buffer)?;
     let (old, new) = (pattern(&buffer, 13)?, pattern(&buffer, 14)?);
@@ -404,7 +427,7 @@ fn dropped(gpu: &Gpu) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-fn many(gpu: &Gpu) -> Result<CheckOutcome> {
+fn thousand_exports_complete(gpu: &Gpu) -> Result<CheckOutcome> {
     let sw_sync = SwSyncTimeline::new()?;
     for number in 1..=1000 {
         let mut work = gpu.submit(Submission {

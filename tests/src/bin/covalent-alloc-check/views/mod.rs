@@ -25,16 +25,25 @@ pub(super) fn run(runner: &mut CheckRunner) {
     for (name, check) in [
         (
             "write_through_a_guard_reaches_the_device_when_the_guard_ends",
-            written as fn() -> _,
+            write_through_a_guard_reaches_the_device_when_the_guard_ends as fn() -> _,
         ),
-        ("device_write_reaches_the_cpu_when_a_guard_begins", read),
-        ("guard_for_reading_keeps_the_devices_pixels", direction),
+        (
+            "device_write_reaches_the_cpu_when_a_guard_begins",
+            device_write_reaches_the_cpu_when_a_guard_begins,
+        ),
+        (
+            "guard_for_reading_keeps_the_devices_pixels",
+            guard_for_reading_keeps_the_devices_pixels,
+        ),
         (
             "guard_for_read_and_write_synchronises_both_directions",
-            both,
+            guard_for_read_and_write_synchronises_both_directions,
         ),
-        ("guard_ends_in_a_panic", panicking),
-        ("access_without_a_guard_is_not_synchronised", without),
+        ("guard_ends_in_a_panic", guard_ends_in_a_panic),
+        (
+            "access_without_a_guard_is_not_synchronised",
+            access_without_a_guard_is_not_synchronised,
+        ),
     ] {
         runner.check(name, || check().map(|()| CheckOutcome::Passed));
     }
@@ -137,7 +146,7 @@ fn expect_cpu_sees(
     Ok(())
 }
 
-fn written() -> anyhow::Result<()> {
+fn write_through_a_guard_reaches_the_device_when_the_guard_ends() -> anyhow::Result<()> {
     expect_device_sees(|views, drawn| {
         views.guarded(CpuAccess::Write, |guard| {
             guard.write(0, 0, drawn)?;
@@ -151,13 +160,13 @@ fn written() -> anyhow::Result<()> {
     })
 }
 
-fn read() -> anyhow::Result<()> {
+fn device_write_reaches_the_cpu_when_a_guard_begins() -> anyhow::Result<()> {
     expect_cpu_sees(|views, seen| {
         views.guarded(CpuAccess::Read, |guard| Ok(guard.read(0, 0, seen)?))
     })
 }
 
-fn direction() -> anyhow::Result<()> {
+fn guard_for_reading_keeps_the_devices_pixels() -> anyhow::Result<()> {
     let views = Views::new()?;
     views.draw(&pattern(3))?;
     // The device writes while the CPU has a guard for reading. If the end of the guard copied the CPU's view back, the device's
@@ -170,7 +179,7 @@ fn direction() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn both() -> anyhow::Result<()> {
+fn guard_for_read_and_write_synchronises_both_directions() -> anyhow::Result<()> {
     let views = Views::new()?;
     views.draw(&pattern(5))?;
     views.guarded(CpuAccess::ReadWrite, |guard| {
@@ -188,7 +197,7 @@ fn both() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn panicking() -> anyhow::Result<()> {
+fn guard_ends_in_a_panic() -> anyhow::Result<()> {
     expect_device_sees(|views, drawn| {
         let mapping = views.buffer.map()?;
         let hook = std::panic::take_hook();
@@ -209,7 +218,7 @@ fn panicking() -> anyhow::Result<()> {
 }
 
 /// Checks that pixels are wrong without a guard. Otherwise the other checks would detect nothing.
-fn without() -> anyhow::Result<()> {
+fn access_without_a_guard_is_not_synchronised() -> anyhow::Result<()> {
     let drawn = expect_device_sees(|views, drawn| {
         views.unguarded()?.write(drawn);
         Ok(())

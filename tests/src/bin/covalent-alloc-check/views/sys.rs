@@ -44,6 +44,7 @@ pub(super) struct UnguardedMapping {
 }
 
 impl UnguardedMapping {
+    /// Maps the first `size` bytes of a dma-buf.
     pub(super) fn map(dmabuf: impl AsFd, size: usize) -> io::Result<Self> {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: the kernel chooses the address, so the mapping replaces no memory. Only this value uses it until it is dropped.
@@ -63,12 +64,14 @@ impl UnguardedMapping {
         })
     }
 
+    /// Copies bytes into the mapping.
     pub(super) fn write(&self, bytes: &[u8]) {
         let count = bytes.len().min(self.size);
         // SAFETY: both ranges have at least `count` bytes, and `bytes` does not overlap the mapping.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.start, count) };
     }
 
+    /// Copies bytes from the mapping.
     pub(super) fn read(&self, bytes: &mut [u8]) {
         let count = bytes.len().min(self.size);
         // SAFETY: both ranges have at least `count` bytes, and `bytes` does not overlap the mapping.

@@ -24,7 +24,7 @@ impl Sampling {
     /// Chooses the sampling of a format by what the device supports.
     ///
     /// # Errors
-    /// [`VulkanError::Lacks`] where the device supports no chroma location for the format.
+    /// [`VulkanError::Lacks`] if the device supports no chroma location for the format.
     pub(super) fn new(
         gpu: &Gpu,
         format: FormatModifier,
@@ -36,6 +36,7 @@ impl Sampling {
         })
     }
 
+    /// Returns the sampling of a format with what the device supports; `None` if it supports no chroma location for the format.
     fn by(support: ChromaSupport, format: FormatModifier, colours: Colours) -> Option<Self> {
         if !is_ycbcr(format.fourcc) {
             return Some(Self {
@@ -49,17 +50,10 @@ impl Sampling {
             });
         }
         // The default chroma location is that of MPEG-2, which cameras use.
+        let (model, range) = model_and_range(colours);
         let wanted = YcbcrColours {
-            model: match colours.encoding {
-                Encoding::Bt709 => vk::SamplerYcbcrModelConversion::YCBCR_709,
-                Encoding::Bt2020 => vk::SamplerYcbcrModelConversion::YCBCR_2020,
-                _ => vk::SamplerYcbcrModelConversion::YCBCR_601,
-            },
-            range: if colours.is_full_range {
-                vk::SamplerYcbcrRange::ITU_FULL
-            } else {
-                vk::SamplerYcbcrRange::ITU_NARROW
-            },
+            model,
+            range,
             ..YcbcrColours::default()
         };
         Some(Self {
@@ -70,20 +64,23 @@ impl Sampling {
     }
 }
 
+/// Returns the matrix and the range of Vulkan's Y'CbCr conversion.
+fn model_and_range(colours: Colours) -> (vk::SamplerYcbcrModelConversion, vk::SamplerYcbcrRange) {
+    let model = match colours.encoding {
+        Encoding::Bt709 => vk::SamplerYcbcrModelConversion::YCBCR_709,
+        Encoding::Bt2020 => vk::SamplerYcbcrModelConversion::YCBCR_2020,
+        _ => vk::SamplerYcbcrModelConversion::YCBCR_601,
+    };
+    let range = match colours.is_full_range {
+        true => vk::SamplerYcbcrRange::ITU_FULL,
+        false => vk::SamplerYcbcrRange::ITU_NARROW,
+    };
+    (model, range)
+}
+
 /// Returns whether a format is Y'CbCr.
 fn is_ycbcr(fourcc: Fourcc) -> bool {
-    [
-        Fourcc::YUYV,
-        Fourcc::UYVY,
-        Fourcc::NV12,
-        Fourcc::NV21,
-        Fourcc::NV16,
-        Fourcc::NV61,
-        Fourcc::YUV420,
-        Fourcc::YVU420,
-        Fourcc::YUV422,
-    ]
-    .contains(&fourcc)
+    fourcc.info().is_some_and(|info| info.is_yuv)
 }
 
 #[cfg(test)]
@@ -94,6 +91,28 @@ mod tests {
         encoding: Encoding::Bt601,
         is_full_range: false,
     };
+
+    #[test]
+    fn every_matrix_and_range_has_its_conversion() {
+        use vk::SamplerYcbcrModelConversion as Model;
+        let table = [
+            (Encoding::Bt601, Model::YCBCR_601),
+            (Encoding::Bt709, Model::YCBCR_709),
+            (Encoding::Bt2020, Model::YCBCR_2020),
+        ];
+        for (encoding, model) in table {
+            for (is_full_range, range) in [
+                (true, vk::SamplerYcbcrRange::ITU_FULL),
+                (false, vk::SamplerYcbcrRange::ITU_NARROW),
+            ] {
+                let colours = Colours {
+                    encoding,
+                    is_full_range,
+                };
+                assert!(model_and_range(colours) == (model, range), "{colours}");
+            }
+        }
+    }
 
     #[test]
     fn rgb_texture_needs_no_conversion() {

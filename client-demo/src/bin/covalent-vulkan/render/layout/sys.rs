@@ -73,6 +73,7 @@ impl SharedLayout {
         Ok(shared)
     }
 
+    /// Creates the sampler and the descriptor set layout for a texture.
     fn sample(&mut self, sampling: &Sampling) -> Result<(), VulkanError> {
         let gpu = &self.gpu;
         let raw = gpu.handle();
@@ -105,6 +106,7 @@ impl SharedLayout {
         Ok(())
     }
 
+    /// Returns whether the pipelines sample a texture.
     pub(in crate::render) fn is_sampling(&self) -> bool {
         self.set_layout != vk::DescriptorSetLayout::null()
     }

@@ -91,6 +91,7 @@ impl Pipelines {
         self.format
     }
 
+    /// Creates one pipeline from the vertex and fragment shaders of these names.
     fn pipeline(
         &self,
         module: vk::ShaderModule,

@@ -8,7 +8,7 @@ use covalent_client_demo::exit::{Exit, Failure};
 use crate::camera_buffers::CameraBuffers;
 
 /// Reads a whole frame through a CPU mapping.
-pub(crate) fn read(camera_buffers: &CameraBuffers, index: usize) -> Result<(), Failure> {
+pub(crate) fn read_frame(camera_buffers: &CameraBuffers, index: usize) -> Result<(), Failure> {
     let failed = |error| Failure::new(Exit::Unexpected, anyhow::Error::from(error));
     let buffer = camera_buffers
         .buffers()
