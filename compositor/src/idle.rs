@@ -6,6 +6,8 @@
 //! notification is idle or inhibited, no timer runs.
 //!
 //! An inhibitor counts only while an output shows its surface.
+//!
+//! The idle command of the configuration waits as a client's notification does.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -36,14 +38,15 @@ const INHIBIT_VERSION: u32 = 1;
 /// The shortest timeout. With a shorter one, each motion of the pointer could cause two events for each notification.
 const TIMEOUT_MIN: Duration = Duration::from_millis(100);
 
-/// A notification of a client.
+/// A notification of a client, or the idle command.
 #[derive(Debug)]
 struct Notification {
-    object: ExtIdleNotificationV1,
+    /// The client's object; `None` for the idle command, which is started instead.
+    object: Option<ExtIdleNotificationV1>,
     timeout: Duration,
     /// Whether it is about the devices alone, whatever clients inhibit.
     ignores_inhibitors: bool,
-    /// The time of the request. The time before does not count.
+    /// The time of the request or of the configuration. The time before does not count.
     since: Duration,
     is_idle: bool,
 }
@@ -51,7 +54,8 @@ struct Notification {
 /// The notifications and inhibitors of all clients.
 #[derive(Debug)]
 pub struct Idle {
-    notifications: HashMap<ObjectId, Notification>,
+    /// The notifications by their objects; `None` for the idle command.
+    notifications: HashMap<Option<ObjectId>, Notification>,
     /// The surface of each inhibitor.
     inhibitors: HashMap<ObjectId, WlSurface>,
     /// The time of the last event of a device.
@@ -116,14 +120,17 @@ impl Idle {
         for notification in self.notifications.values_mut() {
             if notification.is_idle && is_over(notification) {
                 notification.is_idle = false;
-                notification.object.resumed();
+                if let Some(object) = &notification.object {
+                    object.resumed();
+                }
                 self.idle_count = self.idle_count.saturating_sub(1);
             }
         }
     }
 
-    /// Sends `idled` to the notifications that are due. Returns the time at which the next one is due.
-    fn send_due(&mut self, now: Duration) -> Option<Duration> {
+    /// Sends `idled` to the notifications that are due. Returns the time at which the next one is due, and whether the idle command
+    /// is.
+    fn send_due(&mut self, now: Duration) -> (Option<Duration>, bool) {
         let mut next: Option<Duration> = None;
         let mut due = Vec::new();
         for (id, notification) in &self.notifications {
@@ -133,14 +140,26 @@ impl Idle {
                 None => {}
             }
         }
+        let mut starts_command = false;
         for id in due {
             if let Some(notification) = self.notifications.get_mut(&id) {
                 notification.is_idle = true;
-                notification.object.idled();
+                match &notification.object {
+                    Some(object) => object.idled(),
+                    None => starts_command = true,
+                }
                 self.idle_count = self.idle_count.saturating_add(1);
             }
         }
-        next
+        (next, starts_command)
+    }
+
+    /// Removes a notification, or the idle command for `None`.
+    fn remove(&mut self, id: Option<&ObjectId>) {
+        let removed = self.notifications.remove(&id.cloned());
+        if removed.is_some_and(|removed| removed.is_idle) {
+            self.idle_count = self.idle_count.saturating_sub(1);
+        }
     }
 }
 
@@ -154,7 +173,6 @@ impl State {
     /// Records that the user uses a device.
     pub fn user_is_active(&mut self) {
         self.idle.active_at = clock::now();
-        self.postpone_idle_command();
         if self.idle.idle_count > 0 {
             self.idle.resume(|_| true);
             self.restart_idle_timer();
@@ -180,19 +198,38 @@ impl State {
                 .resume(|notification| !notification.ignores_inhibitors);
         } else {
             self.idle.inhibited_until = clock::now();
-            self.postpone_idle_command();
         }
         self.restart_idle_timer();
     }
 
     fn idle_timer_expired(&mut self) {
         let now = clock::now();
-        self.idle.timer = self.idle.send_due(now).map(|next| {
+        let (next, starts_command) = self.idle.send_due(now);
+        self.idle.timer = next.map(|next| {
             self.handle.add_timer(next.saturating_sub(now), |state| {
                 state.idle_timer_expired();
                 TimeoutAction::Drop
             })
         });
+        if starts_command {
+            self.start_idle_command();
+        }
+    }
+
+    /// Sets the time without input after which the idle command is started, which begins now; `None` without an idle command.
+    pub(crate) fn set_idle_command_time(&mut self, timeout: Option<Duration>) {
+        self.idle.remove(None);
+        if let Some(timeout) = timeout {
+            let notification = Notification {
+                object: None,
+                timeout,
+                ignores_inhibitors: false,
+                since: clock::now(),
+                is_idle: false,
+            };
+            self.idle.notifications.insert(None, notification);
+        }
+        self.restart_idle_timer();
     }
 
     /// Starts the timer again, because a notification may be due before the one for which it runs, or none may be due any more.
@@ -238,13 +275,14 @@ impl Dispatch<ExtIdleNotifierV1, ()> for State {
         };
         let object = data_init.init(id, ());
         let notification = Notification {
-            object: object.clone(),
+            object: Some(object.clone()),
             timeout: Duration::from_millis(timeout.into()).max(TIMEOUT_MIN),
             ignores_inhibitors,
             since: clock::now(),
             is_idle: false,
         };
-        state.idle.notifications.insert(object.id(), notification);
+        let id = Some(object.id());
+        state.idle.notifications.insert(id, notification);
         state.restart_idle_timer();
     }
 }
@@ -268,10 +306,7 @@ impl Dispatch<ExtIdleNotificationV1, ()> for State {
         notification: &ExtIdleNotificationV1,
         _data: &(),
     ) {
-        let removed = state.idle.notifications.remove(&notification.id());
-        if removed.is_some_and(|removed| removed.is_idle) {
-            state.idle.idle_count = state.idle.idle_count.saturating_sub(1);
-        }
+        state.idle.remove(Some(&notification.id()));
         if state.idle.notifications.is_empty() {
             if let Some(timer) = state.idle.timer.take() {
                 state.handle.remove_timer(timer);

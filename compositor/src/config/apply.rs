@@ -2,7 +2,6 @@
 
 use smithay::reexports::input::Device;
 
-use super::idle::IdleTimer;
 use super::watch::Watch;
 use super::{Config, ConfigError, ConfigFile, KeyboardConfig, LoadedConfig};
 use crate::launch::CommandLine;
@@ -24,7 +23,6 @@ pub struct Configuration {
     pub(super) watch: Option<Watch>,
     /// The pointer devices that libinput has reported.
     pub(super) devices: Vec<Device>,
-    pub(super) idle: IdleTimer,
 }
 
 impl Configuration {
@@ -118,7 +116,7 @@ impl State {
         self.apply_outputs();
         self.configure_devices();
         if new.idle != old.idle {
-            self.restart_idle_command_timer();
+            self.apply_idle();
         }
         if new.kiosk != old.kiosk {
             log_restart("kiosk");
