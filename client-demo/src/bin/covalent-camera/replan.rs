@@ -12,7 +12,7 @@ use std::time::Instant;
 use covalent_alloc::backend::drm::HostTransfer;
 use covalent_alloc::backend::v4l2::{Queue, Stream};
 use covalent_alloc::buffer::Buffer;
-use covalent_alloc::constraint::Source;
+use covalent_alloc::constraint::{Source, SourceKind};
 use covalent_alloc::sync::Accessor;
 use covalent_client_demo::buffers::{Buffers, Holder};
 use covalent_client_demo::camera_stream::CameraStream;
@@ -117,7 +117,7 @@ impl Replanner {
 /// Returns whether buffers of a source can be allocated while the camera streams. The memory of a V4L2 queue is allocated by the
 /// queue itself, which the stream uses.
 fn is_available(source: &Source) -> bool {
-    !source.id.as_str().starts_with("v4l2:")
+    SourceKind::of(&source.id) != SourceKind::Queue
 }
 
 impl Session<'_> {
