@@ -83,9 +83,7 @@ impl Surface {
             self.outputs.clear();
             return;
         };
-        let (width, height) = self.transform.size(content.size());
-        let pixels = (clamp(width), clamp(height));
-        let logical = (pixels.0 / scale, pixels.1 / scale);
+        let logical = logical_size(content.size(), self.transform, scale);
         if !ensure_viewport_valid(states, logical.into()) {
             self.content = None;
             self.size = (0, 0);
@@ -260,7 +258,14 @@ fn clamp(value: usize) -> i32 {
     i32::try_from(value).unwrap_or(i32::MAX)
 }
 
-fn buffer_transform(transform: wl_output::Transform) -> Transform {
+/// Returns the size in surface coordinates of a buffer with these pixels, before a viewport.
+pub(crate) fn logical_size(pixels: (usize, usize), transform: Transform, scale: i32) -> (i32, i32) {
+    let (width, height) = transform.size(pixels);
+    (clamp(width) / scale, clamp(height) / scale)
+}
+
+/// Converts the transform of a buffer.
+pub(crate) fn buffer_transform(transform: wl_output::Transform) -> Transform {
     match transform {
         wl_output::Transform::_90 => Transform::Rotated90,
         wl_output::Transform::_180 => Transform::Rotated180,

@@ -6,7 +6,6 @@ use smithay::reexports::wayland_protocols::ext::session_lock::v1::server::ext_se
     Error, ExtSessionLockSurfaceV1,
 };
 use smithay::reexports::wayland_server::Resource as _;
-use smithay::reexports::wayland_server::protocol::wl_output::Transform;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::utils::SERIAL_COUNTER;
 use smithay::wayland::compositor::{BufferAssignment, SurfaceAttributes, SurfaceData, with_states};
@@ -16,6 +15,7 @@ use smithay::wayland::viewporter::ViewportCachedState;
 use crate::dmabuf::Dmabuf;
 use crate::output_view::OutputId;
 use crate::state::State;
+use crate::surface::{buffer_transform, logical_size};
 
 /// The surface that an output shows while the session is locked.
 #[derive(Debug)]
@@ -98,28 +98,27 @@ fn pending_size(dmabuf: &Dmabuf, states: &SurfaceData) -> PendingSize {
         Some(BufferAssignment::NewBuffer(buffer)) => buffer,
     };
     let scale = pending.buffer_scale.max(1);
-    let transform = pending.buffer_transform;
+    let transform = buffer_transform(pending.buffer_transform);
     let of_dmabuf = dmabuf.find(buffer).and_then(|buffer| {
         let extent = buffer.buffer().layout().extent();
         let (width, height) = (extent.width(), extent.height());
-        Some((i32::try_from(width).ok()?, i32::try_from(height).ok()?))
+        Some((usize::try_from(width).ok()?, usize::try_from(height).ok()?))
     });
-    let of_shm = || with_buffer_contents(buffer, |_, _, data| (data.width, data.height)).ok();
+    let of_shm = || {
+        let size = with_buffer_contents(buffer, |_, _, data| (data.width, data.height)).ok()?;
+        Some((usize::try_from(size.0).ok()?, usize::try_from(size.1).ok()?))
+    };
     let size = of_dmabuf.or_else(of_shm);
     drop(attributes);
     let mut viewport = states.cached_state.get::<ViewportCachedState>();
     if let Some(size) = viewport.pending().size() {
         return PendingSize::Size(size.w, size.h);
     }
-    let is_turned = matches!(
-        transform,
-        Transform::_90 | Transform::_270 | Transform::Flipped90 | Transform::Flipped270
-    );
-    match size {
-        None => PendingSize::Unknown,
-        Some((width, height)) if is_turned => PendingSize::Size(height / scale, width / scale),
-        Some((width, height)) => PendingSize::Size(width / scale, height / scale),
-    }
+    let Some(pixels) = size else {
+        return PendingSize::Unknown;
+    };
+    let (width, height) = logical_size(pixels, transform, scale);
+    PendingSize::Size(width, height)
 }
 
 impl State {
